@@ -1,0 +1,79 @@
+"""Files that appear whole or not at all, and names that only grow."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+
+def fsync_dir(path: Path) -> None:
+    """Flush a directory's entries (names created, renamed, removed in it) to disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_durable(path: Path, data: bytes | memoryview, *, flush: bool = True) -> None:
+    """Write a new file and flush its bytes; its name isn't durable until its directory is flushed too.
+
+    Raises OSError (ENOSPC included) with nothing left behind under ``path``.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        if flush:
+            os.fsync(fd)
+    except BaseException:
+        os.close(fd)
+        path.unlink(missing_ok=True)
+        raise
+    os.close(fd)
+
+
+def write_atomic(path: Path, data: bytes | memoryview, *, flush: bool = True) -> None:
+    """Put a whole file at ``path``, replacing what was there: readers see the old bytes or the new ones."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    write_durable(temporary, data, flush=flush)
+    os.replace(temporary, path)
+    if flush:
+        fsync_dir(path.parent)
+
+
+def make_dir(path: Path, *, flush: bool = True) -> None:
+    """Create a directory and its parents, durably: each new name is flushed in its own parent."""
+    missing = []
+    current = path
+    while not current.exists():
+        missing.append(current)
+        current = current.parent
+    for directory in reversed(missing):
+        directory.mkdir(exist_ok=True)
+        if flush:
+            fsync_dir(directory.parent)
+
+
+class IncreasingNanoseconds:
+    """Wall-clock nanoseconds since 1970 UTC that are unique and never go back, from any thread.
+
+    When the clock steps back, values go on one by one from the high-water mark, so names keep their order.
+    """
+
+    def __init__(self, high_water_ns: int = 0) -> None:
+        self._last = high_water_ns
+        self._lock = threading.Lock()
+
+    def next(self) -> int:
+        with self._lock:
+            self._last = max(time.time_ns(), self._last + 1)
+            return self._last
+
+    def raise_to(self, high_water_ns: int) -> None:
+        """Never give out ``high_water_ns`` or less again."""
+        with self._lock:
+            self._last = max(self._last, high_water_ns)

@@ -1,0 +1,1 @@
+"""The places batches are loaded into. ``base.Sink`` is the seam; each module beside it is one kind of place."""

@@ -1,0 +1,55 @@
+"""The seam between delivery and a place: what every sink promises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from api2db.batch import Batch, Receipt
+
+
+class Quarantine(Protocol):
+    """Keeps rows that can never load. Durable when it returns; calling it again for a batch replaces the file."""
+
+    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str]) -> None:
+        """Keep ``rows`` of ``batch``, one reason each."""
+
+
+class Sink(Protocol):
+    """A place. Used by one thread at a time; raises only the errors under ``SinkError``.
+
+    stream         this stream's identity in the ledger, ``<collector>/<stream directory>``
+    target         the place's identity for people and for limits: no credentials in it
+    ordered        a younger batch must not overtake an older one
+    max_threads    how many streams may load into this target at once; None leaves it to the settings
+    """
+
+    stream: str
+
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def ordered(self) -> bool: ...
+
+    @property
+    def max_threads(self) -> int | None: ...
+
+    def connect(self) -> None:
+        """Reach the place, or raise RetryableError or FatalError. Cheap when already connected."""
+
+    def load(self, batches: Sequence[Batch], quarantine: Quarantine) -> list[Receipt]:
+        """Load the batches, oldest first, in one transaction; one receipt each, in the same order.
+
+        Idempotent per batch id. On any error nothing of the call is in the place, unless an earlier
+        COMMIT's answer was lost: the next call then answers ``duplicate``. Rows the place can't take are
+        handed to ``quarantine`` before the rest commits.
+        """
+
+    def publish(self, batches: Sequence[Batch]) -> None:
+        """Make visible what ``load`` prepared, after the shards are gone. Files need it; databases don't."""
+
+    def close(self) -> None:
+        """Give connections back. The sink may be used again afterwards."""
