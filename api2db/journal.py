@@ -1,0 +1,265 @@
+"""STORE/journal.sqlite: every batch's acceptance and outcome per stream, every run, and how things are now.
+
+Never needed for safety: batches are safe in the spool and counted once by the ledgers. It is what people and
+``--status`` read. Writes are single transactions without a flush (WAL, synchronous=NORMAL): a killed process
+loses none of them, a power cut may lose the newest.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from api2db.batch import Receipt
+from api2db.failpoint import reach
+from api2db.shard import Header
+
+log = logging.getLogger(__name__)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS batches (
+    batch_id TEXT PRIMARY KEY, collector TEXT NOT NULL, created_ns INTEGER NOT NULL, rows INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS deliveries (  -- outcome: waiting, parked, loaded, quarantined, superseded
+    collector TEXT NOT NULL, stream TEXT NOT NULL, created_ns INTEGER NOT NULL, batch_id TEXT NOT NULL,
+    outcome TEXT NOT NULL, rows INTEGER, quarantined INTEGER, at_ns INTEGER,
+    PRIMARY KEY (collector, stream, created_ns)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (
+    collector TEXT NOT NULL, started_ns INTEGER NOT NULL, duration_s REAL, outcome TEXT NOT NULL,
+    batches INTEGER, rows INTEGER, cause TEXT, steps TEXT
+);
+CREATE INDEX IF NOT EXISTS runs_by_collector ON runs (collector, started_ns);
+CREATE TABLE IF NOT EXISTS collectors (
+    collector TEXT PRIMARY KEY, seconds REAL, next_run_ns INTEGER, state TEXT, cause TEXT,
+    last_success_ns INTEGER, polls INTEGER DEFAULT 0, failures INTEGER DEFAULT 0, skips INTEGER DEFAULT 0,
+    batches INTEGER DEFAULT 0, rows INTEGER DEFAULT 0, steps TEXT
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS streams (
+    collector TEXT NOT NULL, stream TEXT NOT NULL, target TEXT, state TEXT, cause TEXT, retry_ns INTEGER,
+    last_success_ns INTEGER, batches INTEGER DEFAULT 0, rows INTEGER DEFAULT 0, quarantined INTEGER DEFAULT 0,
+    PRIMARY KEY (collector, stream)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS daemon (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+"""
+
+# Runs are kept for people: the newest of each collector; the sums beside them are never pruned.
+RUNS_KEPT = 1000
+
+Write = Callable[[sqlite3.Connection], object]
+
+
+class Journal:
+    """The one writer of the journal. Safe to use from any thread.
+
+    A write that fails (no space left, say) is kept in memory and repeated before the next one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._unwritten: deque[Write] = deque()
+        # isolation_level=None: transactions are begun and ended here, in _write, and nowhere else.
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._connection.executescript(_SCHEMA)
+
+    def accepted(self, header: Header) -> None:
+        """A batch is safe in the spool and waits for each of its streams. Repeating it changes nothing."""
+
+        def write(db: sqlite3.Connection) -> None:
+            fresh = db.execute(
+                "INSERT INTO batches VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (header.batch_id, header.collector, header.created_ns, header.rows),
+            ).rowcount
+            if fresh:
+                _collector(db, header.collector, batches=1, rows=header.rows)
+            db.executemany(
+                "INSERT INTO deliveries (collector, stream, created_ns, batch_id, outcome)"
+                " VALUES (?, ?, ?, ?, 'waiting') ON CONFLICT DO NOTHING",
+                [(header.collector, s, header.created_ns, header.batch_id) for s in header.streams],
+            )
+
+        self._write(write)
+        reach("journal.accepted")
+
+    def delivered(self, collector: str, stream: str, shards: Sequence[int], receipts: Sequence[Receipt]) -> None:
+        """A stream has receipts for these shards, in the same order."""
+        now = time.time_ns()
+
+        def write(db: sqlite3.Connection) -> None:
+            loaded = rows = quarantined = 0
+            for created_ns, receipt in zip(shards, receipts, strict=True):
+                outcome = "quarantined" if receipt.quarantined and not receipt.rows else "loaded"
+                changed = db.execute(
+                    "UPDATE deliveries SET outcome = ?, rows = ?, quarantined = ?, at_ns = ?"
+                    " WHERE collector = ? AND stream = ? AND created_ns = ? AND outcome IN ('waiting', 'parked')",
+                    (outcome, receipt.rows, receipt.quarantined, now, collector, stream, created_ns),
+                ).rowcount
+                if changed:
+                    loaded += 1
+                    rows += receipt.rows
+                    quarantined += receipt.quarantined
+            _stream(db, collector, stream, batches=loaded, rows=rows, quarantined=quarantined)
+            db.execute(
+                "UPDATE streams SET state = 'ok', cause = NULL, retry_ns = NULL, last_success_ns = ?"
+                " WHERE collector = ? AND stream = ?",
+                (now, collector, stream),
+            )
+
+        self._write(write)
+        reach("journal.delivered")
+
+    def outcome(self, collector: str, stream: str, created_ns: int, outcome: str) -> None:
+        """A shard was parked, or set aside whole."""
+        self._write(
+            lambda db: db.execute(
+                "UPDATE deliveries SET outcome = ?, at_ns = ? WHERE collector = ? AND stream = ? AND created_ns = ?",
+                (outcome, time.time_ns(), collector, stream, created_ns),
+            )
+        )
+
+    def stream_state(
+        self, collector: str, stream: str, state: str, cause: str | None = None, retry_s: float | None = None
+    ) -> None:
+        """How a stream is now: ok, retrying, down, stopped; with the cause and when it tries again."""
+        retry_ns = None if retry_s is None else time.time_ns() + int(retry_s * 1e9)
+
+        def write(db: sqlite3.Connection) -> None:
+            _stream(db, collector, stream)
+            db.execute(
+                "UPDATE streams SET state = ?, cause = ?, retry_ns = ? WHERE collector = ? AND stream = ?",
+                (state, cause, retry_ns, collector, stream),
+            )
+
+        self._write(write)
+
+    def run(
+        self,
+        collector: str,
+        *,
+        started_ns: int,
+        duration_s: float,
+        outcome: str,
+        batches: int,
+        rows: int,
+        cause: str | None,
+        steps: Sequence[Mapping[str, object]],
+    ) -> None:
+        """A poll ended: ``outcome`` is ok, failed, abandoned, paused or stopped."""
+        failed = int(outcome in ("failed", "abandoned"))
+        text = json.dumps(steps)
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (collector, started_ns, duration_s, outcome, batches, rows, cause, text),
+            )
+            _collector(db, collector, polls=1, failures=failed)
+            db.execute(
+                "UPDATE collectors SET state = ?, cause = ?,"
+                " last_success_ns = CASE ? WHEN 'ok' THEN ? ELSE last_success_ns END,"
+                " steps = CASE ? WHEN '[]' THEN steps ELSE ? END WHERE collector = ?",
+                (outcome, cause, outcome, time.time_ns(), text, text, collector),
+            )
+
+        self._write(write)
+
+    def skipped(self, collector: str) -> None:
+        """A collector was due while its last poll was still running."""
+        self._write(lambda db: _collector(db, collector, skips=1))
+
+    def declare(self, collectors: Iterable[tuple[str, float]], streams: Iterable[tuple[str, str, str]]) -> None:
+        """What this daemon runs: (collector, seconds) and (collector, stream directory, target) of each."""
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE collectors SET seconds = NULL, next_run_ns = NULL")
+            db.execute("UPDATE streams SET target = NULL")
+            for name, seconds in collectors:
+                _collector(db, name)
+                db.execute("UPDATE collectors SET seconds = ?, state = NULL, cause = NULL WHERE collector = ?",
+                           (seconds, name))
+            for name, stream, target in streams:
+                _stream(db, name, stream)
+                db.execute("UPDATE streams SET target = ?, state = 'ok', cause = NULL, retry_ns = NULL"
+                           " WHERE collector = ? AND stream = ?", (target, name, stream))
+
+        self._write(write)
+
+    def collector_state(self, collector: str, state: str, cause: str) -> None:
+        """A collector that can't be run at all, and why."""
+
+        def write(db: sqlite3.Connection) -> None:
+            _collector(db, collector)
+            db.execute("UPDATE collectors SET state = ?, cause = ? WHERE collector = ?", (state, cause, collector))
+
+        self._write(write)
+
+    def next_runs(self, times_ns: Mapping[str, int]) -> None:
+        """When each collector is due next, as wall-clock nanoseconds."""
+        rows = [(at_ns, name) for name, at_ns in times_ns.items()]
+        self._write(lambda db: db.executemany("UPDATE collectors SET next_run_ns = ? WHERE collector = ?", rows))
+
+    def note(self, **values: object) -> None:
+        """Facts about the daemon itself: pid, started_ns, heartbeat_ns, stuck_polls."""
+        rows = list(values.items())
+        self._write(lambda db: db.executemany("INSERT OR REPLACE INTO daemon VALUES (?, ?)", rows))
+
+    def waiting(self, collector: str, stream: str) -> set[int]:
+        """``created_ns`` of the batches whose outcome isn't known here."""
+        with self._lock:
+            found = self._connection.execute(
+                "SELECT created_ns FROM deliveries WHERE collector = ? AND stream = ? AND outcome IN ('waiting', 'parked')",
+                (collector, stream),
+            ).fetchall()
+        return {created_ns for (created_ns,) in found}
+
+    def prune(self) -> None:
+        """Drop all but the newest runs of each collector."""
+        self._write(
+            lambda db: db.execute(
+                "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM (SELECT rowid, row_number() OVER"
+                " (PARTITION BY collector ORDER BY started_ns DESC) AS place FROM runs) WHERE place > ?)",
+                (RUNS_KEPT,),
+            )
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def _write(self, write: Write) -> None:
+        with self._lock:
+            self._unwritten.append(write)
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                for each in self._unwritten:
+                    each(self._connection)
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                log.warning("journal can't be written, repeating later cause=%s", error)
+            else:
+                self._unwritten.clear()
+
+
+def _collector(db: sqlite3.Connection, name: str, **add: int) -> None:
+    """Make sure of the row and add to its sums."""
+    db.execute("INSERT INTO collectors (collector) VALUES (?) ON CONFLICT DO NOTHING", (name,))
+    if add:
+        sums = ", ".join(f"{column} = {column} + ?" for column in add)
+        db.execute(f"UPDATE collectors SET {sums} WHERE collector = ?", (*add.values(), name))
+
+
+def _stream(db: sqlite3.Connection, collector: str, stream: str, **add: int) -> None:
+    db.execute("INSERT INTO streams (collector, stream) VALUES (?, ?) ON CONFLICT DO NOTHING", (collector, stream))
+    if add:
+        sums = ", ".join(f"{column} = {column} + ?" for column in add)
+        db.execute(f"UPDATE streams SET {sums} WHERE collector = ? AND stream = ?", (*add.values(), collector, stream))

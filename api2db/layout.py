@@ -1,0 +1,125 @@
+"""Where things are in STORE, and which names may be used there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from api2db.errors import ConfigError, StoreError, StoreLockedError
+from api2db.files import make_dir, write_atomic
+
+FORMAT = 1  # this layout's version, kept in STORE/format
+ACCEPTED = "accepted"  # the directory in which a shard's first name is its acceptance
+RESERVED = frozenset({"queue", "upload_failed", "quarantine", "log", "state", "format", "database"})
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
+
+
+def check_name(name: object) -> str:
+    """A collector's name, which also names folders, files and a table. Raises ConfigError with a suggestion."""
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"a collector needs a name: text, not {name!r}")
+    if name.lower() in RESERVED:
+        raise ConfigError(f'collector name "{name}" is reserved in STORE; try "{name}_data"')
+    if not _SAFE.fullmatch(name) or name.endswith("."):
+        better = re.sub(r"[^A-Za-z0-9_\-]+", "_", name).strip("_-")[:100] or "collector"
+        raise ConfigError(f'collector name {name!r} can\'t name a folder and a table; try "{better}"')
+    return name
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths in one STORE."""
+
+    root: Path
+
+    @property
+    def queues(self) -> Path:
+        return self.root / "queue"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal.sqlite"
+
+    @property
+    def states(self) -> Path:
+        return self.root / "state"
+
+    def accepted(self, collector: str) -> Path:
+        return self.queues / collector / ACCEPTED
+
+    def queue(self, collector: str, stream: str) -> Path:
+        return self.queues / collector / stream
+
+    def failed(self, collector: str, stream: str) -> Path:
+        return self.root / "upload_failed" / collector / stream
+
+    def quarantine(self, collector: str, stream: str) -> Path:
+        return self.root / "quarantine" / collector / stream
+
+    def state(self, collector: str) -> Path:
+        return self.states / f"{collector}.json"
+
+    def shards(self, collector: str, fmt: str) -> Path:
+        """Where ``Stream2Local`` puts its files unless told otherwise."""
+        return self.root / collector / fmt
+
+    def prepare(self) -> None:
+        """Make STORE ready: its folders and its format. Raises StoreError if a newer version wrote it."""
+        for path in (self.root, self.queues, self.states):
+            try:
+                make_dir(path)
+            except OSError as error:
+                raise StoreError(f"can't create {path}: {error.strerror}") from error
+        marker = self.root / "format"
+        try:
+            found = int(marker.read_text())
+        except FileNotFoundError:
+            write_atomic(marker, f"{FORMAT}\n".encode())
+            return
+        except ValueError as error:
+            raise StoreError(f"{marker} isn't ours: it should hold a number") from error
+        if found > FORMAT:
+            raise StoreError(f"{self.root} was written by a newer api2db (layout {found}, this one knows {FORMAT})")
+
+
+class StoreLock:
+    """Holds STORE/.lock: one daemon per STORE. The kernel frees it when the process dies, however it dies."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._path = layout.root / ".lock"
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = self._path.read_text().strip()
+            os.close(self._fd)
+            raise StoreLockedError(
+                f"{layout.root} is in use by process {owner or '?'}: one daemon per STORE; "
+                "stop that one, or give this one a STORE of its own"
+            ) from error
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def close(self) -> None:
+        os.ftruncate(self._fd, 0)
+        os.close(self._fd)
+
+
+def lock_owner(layout: Layout) -> int | None:
+    """The process id of the daemon that holds this STORE now, or None. Takes nothing, changes nothing."""
+    try:
+        fd = os.open(layout.root / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(fd, 20, 0).strip()
+        return int(owner) if owner.isdigit() else 0
+    else:
+        return None
+    finally:
+        os.close(fd)

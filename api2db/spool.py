@@ -1,0 +1,399 @@
+"""The durable queue: accepting a batch is one rename, everything after it can be repeated.
+
+``accept`` writes a shard under a temporary name, flushes it, renames it into ``accepted/`` and flushes that
+directory: two flushes, and batch and cursor are safe. The shard is then linked into the directory of each of
+its streams. The name in ``accepted/`` goes away when the batch is *settled*: links and cursor file flushed,
+for all batches accepted since the last time at once, and always before the first stream drops its link. A name
+found in ``accepted/`` at start is therefore a batch that no stream has dropped, and its fan-out is repeated.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from api2db import shard
+from api2db.batch import Batch, new_batch_id
+from api2db.errors import StoreError, StoreFullError, TornShardError
+from api2db.failpoint import reach
+from api2db.files import IncreasingNanoseconds, fsync_dir, make_dir, write_durable
+from api2db.layout import Layout
+from api2db.state import CollectorState, read_state, with_cursor, write_state
+
+log = logging.getLogger(__name__)
+
+# Tables just accepted are kept for the streams about to load them; a backlog is read back from its shards.
+RECENT_BYTES = 32 * 2**20
+
+
+class Usage:
+    """Bytes of shards on disk and the limits on them. Safe to use from any thread."""
+
+    def __init__(self, root: Path, *, max_collector_bytes: int, max_store_bytes: int, min_free_bytes: int) -> None:
+        self._root = root
+        self._max_collector = max_collector_bytes
+        self._max_store = max_store_bytes
+        self._min_free = min_free_bytes
+        self._lock = threading.Lock()
+        self._bytes: dict[str, int] = {}
+
+    def add(self, collector: str, size: int) -> None:
+        with self._lock:
+            self._bytes[collector] = max(0, self._bytes.get(collector, 0) + size)
+
+    def of(self, collector: str) -> int:
+        with self._lock:
+            return self._bytes.get(collector, 0)
+
+    def refusal(self, collector: str, size: int = 0) -> str | None:
+        """Why ``size`` more bytes of this collector can't be taken now; None if they can."""
+        with self._lock:
+            mine, total = self._bytes.get(collector, 0), sum(self._bytes.values())
+        if mine + size > self._max_collector:
+            return f"its backlog of {mine:,} bytes is at the limit (max_collector_bytes = {self._max_collector:,})"
+        if total + size > self._max_store:
+            return f"the backlog of all collectors, {total:,} bytes, is at the limit (max_store_bytes = {self._max_store:,})"
+        disk = os.statvfs(self._root)
+        free = disk.f_bavail * disk.f_frsize
+        if free - size < self._min_free:
+            return f"only {free:,} bytes are free on the disk of {self._root} (min_free_bytes = {self._min_free:,})"
+        return None
+
+
+class Recent:
+    """Tables accepted a moment ago, within a number of bytes; the oldest go first. Any thread."""
+
+    def __init__(self, max_bytes: int = RECENT_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._bytes = 0
+        self._batches: OrderedDict[int, Batch] = OrderedDict()
+
+    def put(self, batch: Batch) -> None:
+        size = batch.table.nbytes
+        if size > self._max_bytes:
+            return
+        with self._lock:
+            self._batches[batch.created_ns] = batch
+            self._bytes += size
+            while self._bytes > self._max_bytes:
+                self._bytes -= self._batches.popitem(last=False)[1].table.nbytes
+
+    def get(self, created_ns: int) -> Batch | None:
+        with self._lock:
+            return self._batches.get(created_ns)
+
+    def drop(self, created_ns: int) -> None:
+        with self._lock:
+            batch = self._batches.pop(created_ns, None)
+            if batch is not None:
+                self._bytes -= batch.table.nbytes
+
+
+class Spool:
+    """All of STORE's shards. Makes one ``CollectorSpool`` for each collector."""
+
+    def __init__(self, layout: Layout, usage: Usage, *, durable: bool = True) -> None:
+        self.layout = layout
+        self.usage = usage
+        self.durable = durable
+        self.clock = IncreasingNanoseconds()
+        self.recent = Recent()
+        self.links = _links_work(layout.states)
+
+    def recover(self) -> list[shard.Header]:
+        """Repeat the fan-out of every batch that was accepted and not settled, whoever's it is.
+
+        Also sweeps temporary files and counts what waits. Call once, before anything runs. Returns what each
+        recovered batch says of itself.
+        """
+        recovered = []
+        for name in sorted(entry.name for entry in os.scandir(self.layout.queues) if entry.is_dir()):
+            recovered += CollectorSpool(self, name).recover()
+        for path in self.layout.states.glob("*.json"):
+            self.clock.raise_to(read_state(path).last_ns)
+        for names in (self.layout.queues, self.layout.root / "upload_failed"):
+            self._count(names)
+        return recovered
+
+    def _count(self, directory: Path) -> None:
+        """Add up each collector's shards, a shard with several names once."""
+        seen: set[int] = set()
+        for path in directory.glob("*/*/*.parquet"):
+            entry = path.stat()
+            self.clock.raise_to(_created_ns(path.name) or 0)
+            if entry.st_ino not in seen:
+                seen.add(entry.st_ino)
+                self.usage.add(path.parent.parent.name, entry.st_size)
+
+
+class CollectorSpool:
+    """One collector's part of the spool. ``accept`` is called by one thread at a time, the rest by any."""
+
+    def __init__(self, spool: Spool, collector: str, streams: Sequence[str] = ()) -> None:
+        self.collector = collector
+        self._spool = spool
+        self._layout = spool.layout
+        self._streams = tuple(streams)
+        self._accepted = spool.layout.accepted(collector)
+        self._state_path = spool.layout.state(collector)
+        self._state = read_state(self._state_path)
+        self._unsettled: list[int] = []
+        self._lock = threading.Lock()  # guards _unsettled and _state
+        self._settling = threading.Lock()  # held while names are flushed and dropped
+        for path in (self._accepted, *(spool.layout.queue(collector, stream) for stream in streams)):
+            _make_dir(path, spool.durable)
+
+    @property
+    def cursor(self) -> str | None:
+        """JSON text of the cursor after the newest accepted batch; None at the start."""
+        with self._lock:
+            return self._state.cursor
+
+    @property
+    def state(self) -> CollectorState:
+        with self._lock:
+            return self._state
+
+    def accept(self, table: pa.Table, cursor: str | None) -> Batch:
+        """Make a table safe and move the cursor, both by one rename; it then waits for each stream.
+
+        ``cursor`` is JSON text, None leaves it as it is. Raises StoreFullError (nothing was written, collect
+        again when there is room) or StoreError.
+        """
+        batch = Batch(table, new_batch_id(), self._spool.clock.next())
+        data = shard.encode(batch, self.collector, self._streams, cursor)
+        refusal = self._spool.usage.refusal(self.collector, len(data))
+        if refusal:
+            raise StoreFullError(f"collector {self.collector}: {refusal}")
+        name = f"{batch.created_ns}.parquet"
+        temporary = self._accepted / f".{name}.tmp"
+        try:
+            write_durable(temporary, data, flush=self._spool.durable)
+            reach("spool.written")
+            os.rename(temporary, self._accepted / name)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise _store_error(self.collector, error) from error
+        reach("spool.renamed")
+        # From here on the batch is accepted. What still fails is repeated when it is settled, or at the next start.
+        try:
+            self._flush(self._accepted)
+            self._fan_out(name, self._streams)
+        except OSError as error:
+            log.error("accepted batch not fanned out yet collector=%s cause=%s", self.collector, error.strerror)
+        with self._lock:
+            self._state = with_cursor(self._state, cursor, batch.created_ns)
+            self._unsettled.append(batch.created_ns)
+        self._spool.usage.add(self.collector, len(data) * (1 if self._spool.links else len(self._streams)))
+        reach("spool.fanned_out")
+        self._spool.recent.put(batch)
+        return batch
+
+    def move_cursor(self, cursor: str) -> None:
+        """Move the cursor without a batch, durably."""
+        with self._lock:
+            if cursor == self._state.cursor:
+                return
+            self._state = with_cursor(self._state, cursor, self._spool.clock.next())
+        self.settle(always=True)
+
+    def remember_streams(self, streams: dict[str, str]) -> None:
+        """Keep which directory belongs to which target."""
+        with self._lock:
+            if streams == dict(self._state.streams):
+                return
+            self._state = CollectorState(self._state.cursor, self._state.last_ns, streams)
+        self.settle(always=True)
+
+    def settle(self, *, always: bool = False) -> None:
+        """Flush links and cursor, then drop the names in ``accepted/``: for all batches accepted so far.
+
+        Raises StoreError; whatever was not done is done by the next call or by recovery.
+        """
+        with self._settling:
+            with self._lock:
+                settled, state = list(self._unsettled), self._state
+            if not settled and not always:
+                return
+            try:
+                for created_ns in settled:
+                    self._fan_out(f"{created_ns}.parquet", self._streams)
+                if settled:
+                    for stream in self._streams:
+                        self._flush(self._layout.queue(self.collector, stream))
+                write_state(self._state_path, state, flush=self._spool.durable)
+                for created_ns in settled:
+                    (self._accepted / f"{created_ns}.parquet").unlink(missing_ok=True)
+                if settled:
+                    self._flush(self._accepted)
+            except OSError as error:
+                raise _store_error(self.collector, error) from error
+            with self._lock:
+                self._unsettled = self._unsettled[len(settled) :]
+        reach("spool.settled")
+
+    def recover(self) -> list[shard.Header]:
+        """Repeat the fan-out of batches found in ``accepted/``, sweep temporary files. Before anything runs."""
+        recovered = []
+        for path in sorted(self._accepted.iterdir()):
+            if path.name.startswith("."):
+                path.unlink()
+                continue
+            try:
+                header = shard.decode_header(path.read_bytes())
+            except TornShardError as error:
+                aside = self._layout.quarantine(self.collector, "accepted")
+                _make_dir(aside, self._spool.durable)
+                os.rename(path, aside / path.name)
+                log.error("accepted shard is torn, kept in %s cause=%s", aside, error)
+                continue
+            for stream in header.streams:
+                _make_dir(self._layout.queue(self.collector, stream), self._spool.durable)
+            self._fan_out(path.name, header.streams)
+            for stream in header.streams:
+                self._flush(self._layout.queue(self.collector, stream))
+            with self._lock:
+                if header.created_ns > self._state.last_ns:
+                    self._state = with_cursor(self._state, header.cursor, header.created_ns)
+                self._unsettled.append(header.created_ns)
+            recovered.append(header)
+        self.settle()
+        return recovered
+
+    def waiting(self, stream: str) -> list[int]:
+        """``created_ns`` of the shards in a stream's queue, oldest first."""
+        return _shards_in(self._layout.queue(self.collector, stream))
+
+    def parked(self, stream: str) -> list[int]:
+        """``created_ns`` of the shards a stream failed to upload, oldest first."""
+        return _shards_in(self._layout.failed(self.collector, stream))
+
+    def path(self, stream: str, created_ns: int, *, parked: bool) -> Path:
+        place = self._layout.failed if parked else self._layout.queue
+        return place(self.collector, stream) / f"{created_ns}.parquet"
+
+    def read(self, stream: str, created_ns: int, *, parked: bool) -> Batch:
+        """The batch of one shard. Raises TornShardError, or StoreError if it can't be read at all."""
+        recent = self._spool.recent.get(created_ns)
+        if recent is not None:
+            return recent
+        path = self.path(stream, created_ns, parked=parked)
+        try:
+            return shard.decode(path.read_bytes())[1]
+        except FileNotFoundError as error:
+            raise TornShardError(f"{path} is gone: someone removed it") from error
+        except OSError as error:
+            raise StoreError(f"can't read {path}: {error.strerror}") from error
+
+    def drop(self, stream: str, shards: Iterable[int], *, parked: bool) -> None:
+        """A stream has its receipt: its names of these shards go, durably. The last name frees the bytes."""
+        self.settle()
+        directory = None
+        for created_ns in shards:
+            path = self.path(stream, created_ns, parked=parked)
+            directory = path.parent
+            try:
+                entry = path.stat()
+                path.unlink()
+            except FileNotFoundError:
+                continue  # removed by a person: the receipt stands all the same
+            self._forget(created_ns, entry)
+        if directory is not None:
+            self._flush(directory)
+        reach("spool.acked")
+
+    def park(self, stream: str, created_ns: int) -> None:
+        """Move a shard that failed to upload aside, to be retried from there."""
+        self.settle()
+        source, target = (self.path(stream, created_ns, parked=parked) for parked in (False, True))
+        _make_dir(target.parent, self._spool.durable)
+        os.rename(source, target)
+        self._flush(target.parent)
+        self._flush(source.parent)
+        reach("spool.parked")
+
+    def set_aside(self, stream: str, created_ns: int, *, parked: bool) -> Path:
+        """Move a torn shard into quarantine, as it is. Returns where it is now."""
+        self.settle()
+        source = self.path(stream, created_ns, parked=parked)
+        target = self._layout.quarantine(self.collector, stream) / source.name
+        _make_dir(target.parent, self._spool.durable)
+        if source.exists():
+            # A copy: the other streams' names of the same file stay what they are.
+            shutil.copyfile(source, target)
+            self._flush(target.parent)
+            self.drop(stream, [created_ns], parked=parked)
+        return target
+
+    def _fan_out(self, name: str, streams: Iterable[str]) -> None:
+        for stream in streams:
+            target = self._layout.queue(self.collector, stream) / name
+            if target.exists():
+                continue
+            if self._spool.links:
+                os.link(self._accepted / name, target)
+            else:
+                temporary = target.with_name(f".{name}.tmp")
+                write_durable(temporary, (self._accepted / name).read_bytes(), flush=self._spool.durable)
+                os.rename(temporary, target)
+            reach("spool.linked")
+
+    def _forget(self, created_ns: int, entry: os.stat_result) -> None:
+        if not self._spool.links or entry.st_nlink == 1:
+            self._spool.usage.add(self.collector, -entry.st_size)
+        if entry.st_nlink == 1:
+            self._spool.recent.drop(created_ns)
+
+    def _flush(self, directory: Path) -> None:
+        if self._spool.durable:
+            fsync_dir(directory)
+
+
+def _created_ns(name: str) -> int | None:
+    stem, _, suffix = name.partition(".")
+    return int(stem) if suffix == "parquet" and stem.isdigit() else None
+
+
+def _shards_in(directory: Path) -> list[int]:
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    return sorted(filter(None, map(_created_ns, names)))
+
+
+def _make_dir(path: Path, durable: bool) -> None:
+    try:
+        make_dir(path, flush=durable)
+    except OSError as error:
+        raise StoreError(f"can't create {path}: {error.strerror}") from error
+
+
+def _store_error(collector: str, error: OSError) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFullError(f"collector {collector}: no space left on the disk of STORE; nothing was written")
+    return StoreError(f"collector {collector}: STORE can't be written: {error.strerror} ({error.filename})")
+
+
+def _links_work(directory: Path) -> bool:
+    """Does this file system have hard links? Where it has none, each stream gets a copy."""
+    first, second = directory / ".link.a", directory / ".link.b"
+    try:
+        first.touch()
+        second.unlink(missing_ok=True)
+        os.link(first, second)
+    except OSError:
+        return False
+    finally:
+        second.unlink(missing_ok=True)
+        first.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,79 @@
+"""One collector's state file, STORE/state/<collector>.json: what must outlive its shards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from api2db.errors import ConfigError, StoreError
+from api2db.files import write_atomic
+
+
+@dataclass(frozen=True)
+class CollectorState:
+    """cursor   JSON text of how far the source has been read; None at the start
+    last_ns  ``created_ns`` of the newest batch (or of the cursor's last move): the mark names grow from
+    streams  stream directory -> the target it belongs to
+    """
+
+    cursor: str | None = None
+    last_ns: int = 0
+    streams: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_state(path: Path) -> CollectorState:
+    """The state as last written; a fresh one if there is none. Raises StoreError if it isn't a state file."""
+    try:
+        raw = json.loads(path.read_bytes())
+        return CollectorState(raw["cursor"], int(raw["last_ns"]), dict(raw["streams"]))
+    except FileNotFoundError:
+        return CollectorState()
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path} can't be read ({type(error).__name__}); move it away to start that collector from its first cursor"
+        ) from error
+
+
+def write_state(path: Path, state: CollectorState, *, flush: bool) -> None:
+    """Replace the file atomically."""
+    raw = {"cursor": state.cursor, "last_ns": state.last_ns, "streams": dict(state.streams)}
+    write_atomic(path, json.dumps(raw, indent=1).encode(), flush=flush)
+
+
+def assign_directories(
+    known: Mapping[str, str], streams: list[tuple[str, str]], waiting: frozenset[str]
+) -> tuple[list[str], dict[str, str]]:
+    """Give each stream its directory: the type's name, ``<type>~<hash of the target>`` where that one is another's.
+
+    known    directory -> target, as remembered
+    streams  (stream_type, target) of each, in the collector's order
+    waiting  directories that still hold shards
+
+    A target keeps its directory whatever the order of the list, so a batch never goes to another's target. A
+    directory whose target was taken out of the collector is given to a new target only once it is empty.
+    Returns the directories, in order, and the new memory.
+    """
+    if len(set(streams)) < len(streams):
+        twice = next(stream for stream in streams if streams.count(stream) > 1)
+        raise ConfigError(f"two streams of type {twice[0]} have the same target, {twice[1]}: remove one")
+    wanted = {target for _, target in streams}
+    owners = {d: t for d, t in known.items() if t in wanted or d in waiting}
+    directories: list[str] = []
+    for stream_type, target in streams:
+        mine = next((d for d, t in owners.items()
+                     if t == target and d.partition("~")[0] == stream_type and d not in directories), None)
+        if mine is None:
+            mine = stream_type
+            if mine in owners:
+                mine = f"{stream_type}~{hashlib.sha256(target.encode()).hexdigest()[:8]}"
+            owners[mine] = target
+        directories.append(mine)
+    return directories, {**known, **owners}
+
+
+def with_cursor(state: CollectorState, cursor: str | None, last_ns: int) -> CollectorState:
+    """The state after a batch: its cursor (None leaves the old one) and its time."""
+    return replace(state, cursor=state.cursor if cursor is None else cursor, last_ns=max(state.last_ns, last_ns))
