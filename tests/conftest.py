@@ -1,0 +1,54 @@
+"""Fixtures shared by all tests. None starts anything until a test asks for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+from tests.http_api import HttpApi
+from tests.servers import Postgres, start_postgres
+
+# Time limits per example fail on a busy machine and say nothing about the code.
+hypothesis.settings.register_profile("api2db", deadline=None)
+hypothesis.settings.load_profile("api2db")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_this_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the person running the tests has set for their own daemon says nothing here."""
+    for variable in list(os.environ):
+        if variable.startswith(("API2DB_", "EARTHQUAKES_")) and not variable.startswith("API2DB_TEST_"):
+            monkeypatch.delenv(variable)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    server = start_postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres(postgres_server: Postgres) -> Postgres:
+    """A running PostgreSQL server, shared by all tests; one that stops or kills it may leave it so."""
+    postgres_server.start()
+    return postgres_server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The name of a fresh, empty database on ``postgres``."""
+    name = postgres.create_database()
+    yield name
+    postgres.start()
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def http_api() -> Iterator[HttpApi]:
+    """A scriptable JSON API on 127.0.0.1."""
+    with HttpApi() as api:
+        yield api

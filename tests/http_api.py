@@ -1,0 +1,199 @@
+"""A JSON API on 127.0.0.1 that a test scripts: records by page or ``since``, and ways to misbehave."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    path: str
+    params: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One scripted answer.
+
+    truncated  the connection ends half-way through the body that Content-Length announced
+    reset      the connection is reset instead of answered
+    hang       nothing is sent until ``HttpApi.release``; then the rest of this answer
+    """
+
+    status: int = 200
+    body: bytes | None = None
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    truncated: bool = False
+    reset: bool = False
+    hang: bool = False
+
+
+OK = Answer()
+SERVER_ERROR = Answer(500, b'{"error": "out of order"}')
+TOO_MANY = Answer(429, b'{"error": "slow down"}', headers=(("Retry-After", "1"),))
+HTML = Answer(200, b"<html><body>Sign in</body></html>", "text/html")
+TRUNCATED = Answer(truncated=True)
+RESET = Answer(reset=True)
+HANG = Answer(hang=True)
+
+
+class HttpApi:
+    """``GET <url>?page=1&size=100`` or ``GET <url>?since=<value>`` answers a JSON list of records.
+
+    Pages count from 1; past the last one the list is empty. ``since`` gives the records whose ``field``
+    (``updated``) is greater; compared as numbers where both are, else as text. Without either: all.
+    Scripted answers are used up one a request, before the ordinary ones. Safe to use from any thread.
+    """
+
+    def __init__(self, records: list[Record] | None = None, *, since_field: str = "updated") -> None:
+        self.since_field = since_field
+        self._records = list(records or [])
+        self._script: deque[Answer] = deque()
+        self._always: Answer | None = None
+        self._requests: list[Request] = []
+        self._changed = threading.Condition()
+        self._hold = threading.Event()
+        handler = type("Handler", (_Handler,), {"api": self})
+        self._server = _Server(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/records"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> HttpApi:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._changed:
+            self._script.clear()
+        self.release()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def requests(self) -> list[Request]:
+        with self._changed:
+            return list(self._requests)
+
+    def add(self, *records: Record) -> None:
+        with self._changed:
+            self._records += records
+
+    def replace(self, records: list[Record]) -> None:
+        with self._changed:
+            self._records = list(records)
+
+    def script(self, *answers: Answer) -> None:
+        """The next requests get these, one each."""
+        with self._changed:
+            self._script += answers
+
+    def always(self, answer: Answer | None) -> None:
+        """Every request gets this once the script is used up; None: ordinary answers again."""
+        with self._changed:
+            self._always = answer
+
+    def hang(self) -> None:
+        """Every request waits from now on, until ``release``."""
+        self.always(HANG)
+
+    def release(self) -> None:
+        """What hangs is answered now; later requests hang only by a new ``hang`` or ``script(HANG)``."""
+        with self._changed:
+            if self._always is HANG:
+                self._always = None
+            self._hold.set()
+            self._hold = threading.Event()
+
+    def wait_for_requests(self, count: int, timeout_s: float = 10.0) -> list[Request]:
+        """Wait until ``count`` requests have arrived in all (answered or not)."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self._requests) >= count, timeout_s):
+                raise TimeoutError(f"{len(self._requests)} of {count} requests arrived in {timeout_s} s")
+            return list(self._requests)
+
+    def answer_to(self, request: Request) -> tuple[Answer, list[Record]]:
+        """For the handler: note the request; its answer, and the records an ordinary one holds."""
+        with self._changed:
+            self._requests.append(request)
+            answer = self._script.popleft() if self._script else self._always or OK
+            hold = self._hold
+            self._changed.notify_all()
+        if answer.hang:
+            hold.wait()
+        with self._changed:
+            return answer, self._select(request.params)
+
+    def _select(self, params: dict[str, str]) -> list[Record]:
+        chosen = list(self._records)
+        if "since" in params:
+            chosen = [record for record in chosen if _later(record.get(self.since_field), params["since"])]
+        if "page" in params:
+            size = int(params.get("size", "100"))
+            start = (int(params["page"]) - 1) * size
+            chosen = chosen[start : start + size]
+        return chosen
+
+
+def _later(value: object, since: str) -> bool:
+    with contextlib.suppress(ValueError, TypeError):
+        return float(value) > float(since)  # type: ignore[arg-type]
+    return str(value) > since
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    api: ClassVar[HttpApi]
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        params = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        answer, records = self.api.answer_to(Request(parts.path, params, dict(self.headers)))
+        if answer.reset:
+            # Lingering for 0 seconds makes close() send RST in place of FIN.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+            return
+        body = json.dumps(records).encode() if answer.body is None else answer.body
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if answer.truncated else body)
+        self.wfile.flush()
+        self.close_connection = self.close_connection or answer.truncated
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are counted, not printed."""
