@@ -1,0 +1,130 @@
+"""What differs from database to database: the seam under ``SqlSink``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+from sqlalchemy import URL, Connection, Engine
+
+from api2db.errors import SinkError
+from api2db.schema import Field, Kind
+from api2db.sinks.conform import Slot
+from api2db.sinks.names import NameRules
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table as the database's catalog has it.
+
+    kind       what it holds, as far as loading is concerned
+    arrow      the exact Arrow type its loader takes; None where that depends on what arrives
+    declared   the type's name in the database
+    required   NOT NULL
+    optional   a row may leave it out: it may be NULL, or it has a default
+    max_chars  of a text column that has a limit
+    """
+
+    name: str
+    kind: Kind
+    arrow: pa.DataType | None
+    declared: str
+    required: bool = False
+    optional: bool = True
+    max_chars: int | None = None
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A driver's error in our words.
+
+    error   what to do about it, as a class
+    text    one line; no credentials, no rows beyond one value cut short
+    advice  what a person does next; empty where repeating heals it
+    lost    the connection is gone, and others to that server likely with it
+    """
+
+    error: type[SinkError]
+    text: str
+    advice: str = ""
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class MergeRule:
+    """Which row wins. Columns of the table, already placed; ``version`` is None where the later row wins."""
+
+    key: tuple[str, ...]
+    version: str | None = None
+
+
+class Dialect(Protocol):
+    """One database's way. No state of its own; what a connection has learned is in ``connection.info``.
+
+    Methods that take a connection run inside the caller's transaction and raise the driver's errors.
+    """
+
+    name: str
+    names: NameRules
+    max_threads: int | None
+    chunk_rows: int
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """The driver's exceptions, which ``cause`` knows."""
+
+    def engine(self, url: URL, pool_size: int) -> Engine:
+        """An engine whose connections commit durably. Raises ConfigError without a driver."""
+
+    def quote(self, name: str) -> str:
+        """An identifier for the driver's own cursor, without parameters beside it."""
+
+    def target(self, url: URL) -> str:
+        """Where ``url`` leads, without credentials."""
+
+    def cause(self, error: BaseException) -> Cause:
+        """The one place that reads this driver's errors."""
+
+    def is_missing_database(self, error: BaseException, url: URL) -> bool:
+        """Whether connecting failed because there is no such database yet."""
+
+    def create_database(self, url: URL) -> None:
+        """Create it; no error if someone else just did. Raises FatalError where that isn't allowed."""
+
+    def declare(self, field: Field) -> str:
+        """The type of a column we create for ``field``."""
+
+    def slot(self, column: Column, field: Field) -> Slot:
+        """How ``field`` is loaded into ``column``."""
+
+    def columns(self, connection: Connection, table: str) -> tuple[Column, ...] | None:
+        """What the catalog says now; None without such a table."""
+
+    def lock_columns(self, connection: Connection, table: str) -> tuple[Column, ...]:
+        """What the catalog says, and goes on saying until this transaction ends."""
+
+    def lock_schema(self, connection: Connection, table: str) -> None:
+        """Keep other daemons from creating or altering ``table`` until this transaction ends."""
+
+    def has_unique(self, connection: Connection, table: str, key: Sequence[str]) -> bool:
+        """Whether exactly these columns are unique, so that a merge can find its row."""
+
+    def begin_careful(self, connection: Connection) -> None:
+        """From here on every refusal shows at its own statement, not at COMMIT."""
+
+    def append(
+        self, connection: Connection, table: str, slots: Sequence[Slot], chunks: Iterable[pa.RecordBatch]
+    ) -> None:
+        """Insert the chunks, whose columns have the slots' types."""
+
+    def merge(
+        self,
+        connection: Connection,
+        table: str,
+        slots: Sequence[Slot],
+        chunks: Iterable[pa.RecordBatch],
+        rule: MergeRule,
+    ) -> None:
+        """Insert or update by key; later rows of ``chunks`` win ties."""

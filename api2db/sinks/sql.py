@@ -1,0 +1,254 @@
+"""``SqlSink``: batches into one table of a database, each exactly once. The choreography, written once.
+
+One ``load`` is one transaction: ledger rows first, then the table made to fit, rows checked in columns against
+the catalog, the bulk load, quarantine, COMMIT. What differs between databases is behind ``Dialect``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+
+import pyarrow as pa
+from sqlalchemy import URL, Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from api2db import ledger
+from api2db.batch import Batch, Receipt
+from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError, SinkError
+from api2db.failpoint import reach
+from api2db.sinks.base import Quarantine
+from api2db.sinks.dialect import Dialect
+from api2db.sinks.engines import Engines
+from api2db.sinks.group import Group, group
+from api2db.sinks.transaction import Goal, TableWork, forget, receipts
+
+log = logging.getLogger(__name__)
+
+_LEDGER_READY = "api2db.ledger"
+
+
+class IfExists(Enum):
+    """What to do about a table that was there before this stream's first load."""
+
+    APPEND = "append"
+    FAIL = "fail"
+
+    @classmethod
+    def parse(cls, text: str) -> IfExists:
+        try:
+            return cls(text)
+        except ValueError:
+            choices = ", ".join(f'"{choice.value}"' for choice in cls)
+            raise ConfigError(f'if_exists="{text}" is none of {choices}') from None
+
+
+def dialect_of(url: URL) -> Dialect:
+    """The dialect of a URL. Raises ConfigError, naming the choices, for one that isn't supported."""
+    # Imported here: a project that doesn't use a database doesn't load its module.
+    name = url.get_backend_name()
+    if name == "sqlite":
+        from api2db.sinks.sqlite import SQLite
+
+        return SQLite()
+    if name == "postgresql":
+        from api2db.sinks.postgresql import PostgreSQL
+
+        return PostgreSQL()
+    raise ConfigError(f'no sink for dialect "{name}"; there are "postgresql" and "sqlite"')
+
+
+class SqlSink:
+    """A table as a ``Sink``. Used by one thread at a time; sinks share connections through ``engines``.
+
+    stream      this stream's identity in the ledger
+    key         columns that identify a row: with them a load is a merge, without it appends
+    version     column whose highest value wins within a key; without it the later batch wins
+    if_exists   "append", or "fail" for a table that was there before this stream's first load
+    engines     the process's connections; a sink made without them has its own, and closes them
+    chunk_size  rows sent to the database at once; 0 leaves it to the sink
+
+    Raises ConfigError for a dialect, an option or a combination of them that can't work.
+    """
+
+    def __init__(
+        self,
+        *,
+        stream: str,
+        url: URL,
+        table: str,
+        key: Sequence[str] = (),
+        version: str | None = None,
+        if_exists: str = "append",
+        engines: Engines | None = None,
+        chunk_size: int = 0,
+    ) -> None:
+        if isinstance(key, str):
+            key = (key,)
+        if version is not None and not key:
+            raise ConfigError(f'version="{version}" says which row of a key wins: it needs key="…" too')
+        if chunk_size < 0:
+            raise ConfigError(f"chunk_size={chunk_size} is a number of rows: 0 leaves it to the sink")
+        self.stream = stream
+        self._url = url
+        self._dialect = dialect_of(url)
+        name = self._dialect.names.legal(table)
+        if name == ledger.NAME:
+            raise ConfigError(f'table="{table}" is where the ledger is; choose another name')
+        self._goal = Goal(name, tuple(key), version, chunk_size or self._dialect.chunk_rows)
+        self._if_exists = IfExists.parse(if_exists)
+        self._shared_engines = engines
+        self._own_engines = Engines()
+
+    @property
+    def target(self) -> str:
+        return f"{self._dialect.target(self._url)}/{self._goal.table}"
+
+    @property
+    def ordered(self) -> bool:
+        return bool(self._goal.key)
+
+    @property
+    def max_threads(self) -> int | None:
+        return self._dialect.max_threads
+
+    def connect(self) -> None:
+        """Reach the database, creating it and the ledger where they are missing."""
+        with self._connected():
+            pass
+
+    def load(self, batches: Sequence[Batch], quarantine: Quarantine) -> list[Receipt]:
+        if not batches:
+            return []
+        with self._connected() as connection:
+            try:
+                answers = self._transaction(connection, batches, quarantine, TableWork.load)
+            except self._dialect.errors as error:
+                cause = self._dialect.cause(error)
+                if cause.error is not BadDataError:
+                    raise
+                forget(connection)
+                log.info("batch refused by the database, looking for the rows stream=%s", self.stream)
+                answers = self._transaction(connection, batches, quarantine, TableWork.load_carefully)
+            reach("sink.committed")
+            return answers
+
+    def publish(self, batches: Sequence[Batch]) -> None:
+        """Nothing to do: COMMIT made the rows visible."""
+
+    def close(self) -> None:
+        self._own_engines.close()
+
+    def loaded(self, batch_ids: Sequence[str]) -> set[str]:
+        """Which of the batches the ledger has."""
+        with self._connected() as connection, connection.begin():
+            return ledger.loaded(connection, self.stream, batch_ids)
+
+    def count(self) -> int:
+        """How many batches of this stream the ledger has."""
+        with self._connected() as connection, connection.begin():
+            return ledger.count(connection, self.stream)
+
+    def _transaction(
+        self,
+        connection: Connection,
+        batches: Sequence[Batch],
+        quarantine: Quarantine,
+        load: Callable[[TableWork, Group], None],
+    ) -> list[Receipt]:
+        with connection.begin():
+            self._check_owner(connection)
+            new = ledger.claim(connection, self.stream, batches)
+            reach("sink.ledger")
+            once = {batch.batch_id: batch for batch in batches if batch.batch_id in new}
+            groups = group(list(once.values()))
+            if groups:
+                work = TableWork(connection, self._dialect, self._goal)
+                work.prepare(groups)
+                for one in groups:
+                    load(work, one)
+                    self._keep_refused(connection, one, quarantine)
+            reach("sink.loaded")
+            return receipts(batches, new, groups)
+
+    def _keep_refused(self, connection: Connection, one: Group, quarantine: Quarantine) -> None:
+        for batch, rows, reasons in one.refused_by_batch():
+            # The batch's own rows, as they came: what is replayed later is what arrived.
+            quarantine(batch, batch.table.take(pa.array(rows, pa.int64())), reasons)
+            ledger.set_rows(connection, self.stream, batch.batch_id, batch.table.num_rows - len(rows))
+
+    def _check_owner(self, connection: Connection) -> None:
+        """With if_exists="fail": the table is ours if it isn't there yet or the ledger knows this stream."""
+        if self._if_exists is not IfExists.FAIL or ledger.count(connection, self.stream):
+            return
+        if self._dialect.columns(connection, self._goal.table) is not None:
+            raise FatalError(
+                'the table was there before this stream\'s first load and if_exists="fail"; '
+                'drop or rename the table, or set if_exists="append"'
+            )
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection for one load; its errors leave as ours, and on any error it isn't used again."""
+        connection: Connection | None = None
+        try:
+            connection = self._open()
+            self._make_ledger(connection)
+            yield connection
+            connection.close()
+        except BaseException as error:
+            self._drop(connection, error)
+            ours = self._ours(error)
+            if ours is None:
+                raise
+            raise ours from error
+
+    def _open(self) -> Connection:
+        engine = (self._shared_engines or self._own_engines).get(self._url, self._dialect)
+        try:
+            return engine.connect()
+        except (SQLAlchemyError, *self._dialect.errors) as error:
+            if not self._dialect.is_missing_database(error, self._url):
+                raise
+        self._dialect.create_database(self._url)
+        log.info("database created target=%s", self._dialect.target(self._url))
+        return engine.connect()
+
+    def _make_ledger(self, connection: Connection) -> None:
+        if _LEDGER_READY in connection.info:
+            return
+        with connection.begin():
+            if not ledger.exists(connection):
+                try:
+                    self._dialect.lock_schema(connection, ledger.NAME)
+                    ledger.create(connection)
+                except self._dialect.errors as error:
+                    if self._dialect.cause(error).error is not FatalError:
+                        raise
+                    raise FatalError(
+                        f"the ledger can't be created ({self._dialect.cause(error).text}); "
+                        f"as someone who may, run: {ledger.ddl(connection.dialect)}"
+                    ) from error
+        connection.info[_LEDGER_READY] = True
+
+    def _drop(self, connection: Connection | None, error: BaseException) -> None:
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+        if isinstance(error, self._dialect.errors) and self._dialect.cause(error).lost:
+            # The others in the pool are most likely as dead; each would cost a retry to find out.
+            (self._shared_engines or self._own_engines).get(self._url, self._dialect).dispose()
+
+    def _ours(self, error: BaseException) -> SinkError | None:
+        """The error as ours: stream, table, cause, what to do. None for what isn't a database's."""
+        where = f"stream {self.stream}: table {self._goal.table}"
+        if isinstance(error, SinkError):
+            return type(error)(f"{where}: {error}")
+        if isinstance(error, self._dialect.errors):
+            cause = self._dialect.cause(error)
+            return cause.error(f"{where}: {cause.text}" + (f"; {cause.advice}" if cause.advice else ""))
+        if isinstance(error, SQLAlchemyError):
+            return RetryableError(f"{where}: {type(error).__name__}: no connection was free in time")
+        return None

@@ -1,0 +1,232 @@
+"""What happens inside one load's transaction: make the table fit, check, load, find what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from api2db.batch import Batch, Receipt
+from api2db.errors import BadDataError, FatalError, RetryableError
+from api2db.schema import Field, Kind
+from api2db.sinks.conform import Slot
+from api2db.sinks.dialect import Column, Dialect, MergeRule
+from api2db.sinks.group import Group
+from api2db.sinks.names import place
+
+# In connection.info: what this connection has seen of tables, columns by table and which keys are unique.
+_LEARNED = "api2db.learned"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a sink loads into: one table, appended to or, with a key, merged into.
+
+    chunk_rows  rows converted and sent at once
+    """
+
+    table: str
+    key: tuple[str, ...]
+    version: str | None
+    chunk_rows: int
+
+
+class TableWork:
+    """One transaction's work on one table. Used once, by one thread, inside ``connection``'s transaction."""
+
+    def __init__(self, connection: Connection, dialect: Dialect, goal: Goal) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._goal = goal
+        self._columns: dict[str, Column] = {}
+
+    def prepare(self, groups: Sequence[Group]) -> None:
+        """Create the table or add columns, for all groups before the first row: no lock is raised later.
+
+        Afterwards the catalog can't change under the load.
+        """
+        known = self._known()
+        if known is None or self._missing(known, groups):
+            self._dialect.lock_schema(self._connection, self._goal.table)
+            known = self._dialect.columns(self._connection, self._goal.table)
+            if known is None:
+                self._create(self._missing((), groups))
+            else:
+                self._add(self._missing(known, groups))
+        if self._creatable:
+            columns = self._dialect.lock_columns(self._connection, self._goal.table)
+            if self._missing(columns, groups):
+                raise RetryableError("its columns were changed by someone else meanwhile")
+            self._columns = {column.name: column for column in columns}
+            self._learned[self._goal.table] = columns
+
+    # False for a table of which nothing has a type yet: there is nothing to make it of.
+    _creatable = True
+
+    @property
+    def _learned(self) -> dict[object, Any]:
+        learned: dict[object, Any] = self._connection.info.setdefault(_LEARNED, {})
+        return learned
+
+    def _known(self) -> tuple[Column, ...] | None:
+        """What this connection saw last; enough to decide whether DDL is needed, since columns seldom go."""
+        seen: tuple[Column, ...] | None = self._learned.get(self._goal.table)
+        return seen or self._dialect.columns(self._connection, self._goal.table)
+
+    def _missing(self, known: Sequence[Column], groups: Sequence[Group]) -> dict[str, Field]:
+        """Columns to create, by name in the table. A field that has only been NULL waits for a type."""
+        names = [column.name for column in known]
+        new: dict[str, Field] = {}
+        for one in groups:
+            typed = [field for field in one.fields if field.kind is not Kind.NULL]
+            placed = place([field.name for field in typed], names, self._dialect.names)
+            for field in typed:
+                if placed[field.name] not in names:
+                    names.append(placed[field.name])
+                    new[placed[field.name]] = field
+        return new
+
+    def _create(self, fields: dict[str, Field]) -> None:
+        key = [self._dialect.names.legal(name) for name in self._goal.key]
+        if not fields or not set(key) <= set(fields):
+            self._creatable = False
+            return
+        quote = self._dialect.quote
+        parts = [
+            f"{quote(name)} {self._dialect.declare(field)}{' NOT NULL' if name in key else ''}"
+            for name, field in fields.items()
+        ]
+        if key:
+            parts.append(f"PRIMARY KEY ({', '.join(map(quote, key))})")
+        self._run(f"CREATE TABLE {quote(self._goal.table)} ({', '.join(parts)})")
+
+    def _add(self, fields: dict[str, Field]) -> None:
+        quote = self._dialect.quote
+        for name, field in fields.items():
+            declared = self._dialect.declare(field)
+            self._run(f"ALTER TABLE {quote(self._goal.table)} ADD COLUMN {quote(name)} {declared}")
+
+    def _run(self, sql: str) -> None:
+        # The driver's cursor: a colon or a percent sign in a name is a character there, not a parameter.
+        with closing(self._connection.connection.cursor()) as cursor:
+            cursor.execute(sql)
+
+    def load(self, one: Group) -> None:
+        """Load a group at once; rows that don't fit their columns are in ``one.refused`` afterwards."""
+        self._load(one, 0, one.table.num_rows)
+
+    def load_carefully(self, one: Group) -> None:
+        """Load a group although the database refuses some of its rows: halve until each of those is alone."""
+        self._dialect.begin_careful(self._connection)
+        self._halve(one, 0, one.table.num_rows)
+
+    def _halve(self, one: Group, start: int, stop: int) -> None:
+        try:
+            with self._connection.begin_nested():
+                self._load(one, start, stop)
+        except self._dialect.errors as error:
+            cause = self._dialect.cause(error)
+            if cause.error is not BadDataError:
+                raise
+            if stop - start <= 1:
+                one.refused[start] = cause.text
+                return
+            middle = (start + stop) // 2
+            self._halve(one, start, middle)
+            self._halve(one, middle, stop)
+
+    def _load(self, one: Group, start: int, stop: int) -> None:
+        if start == stop:
+            return
+        lacks = self._why_none_fits(one)
+        if lacks:
+            one.refuse_all(lacks)
+            return
+        slots, rule = self._slots(one)
+        chunks = one.chunks(slots, start, stop, self._goal.chunk_rows)
+        used = [slot for slot in slots if slot is not None]
+        if rule is None:
+            self._dialect.append(self._connection, self._goal.table, used, chunks)
+        else:
+            self._dialect.merge(self._connection, self._goal.table, used, chunks, rule)
+
+    def _why_none_fits(self, one: Group) -> str:
+        names = {field.name for field in one.fields}
+        for key in self._goal.key:
+            if key not in names:
+                return f'the key column "{key}" is missing: a row without it is no one\'s newer version'
+        if not self._creatable:
+            return "every value is NULL in the columns the table needs, so there is no type to create it with"
+        placed = self._placed(one)
+        if not any(column in self._columns for column in placed.values()):
+            return "every value is NULL and the table has none of these columns"
+        for column in self._columns.values():
+            if not column.optional and column.name not in placed.values():
+                return f'column "{column.name}" ({column.declared}) must have a value and the rows have none'
+        return ""
+
+    def _placed(self, one: Group) -> dict[str, str]:
+        return place([field.name for field in one.fields], self._columns, self._dialect.names)
+
+    def _slots(self, one: Group) -> tuple[list[Slot | None], MergeRule | None]:
+        placed = self._placed(one)
+        slots: list[Slot | None] = []
+        for field in one.fields:
+            column = self._columns.get(placed[field.name])
+            slot = None if column is None else self._dialect.slot(column, field)
+            if slot is not None and field.name in self._goal.key:
+                slot = replace(slot, required=True, nan_free=True)
+            elif slot is not None and field.name == self._goal.version:
+                slot = replace(slot, nan_free=True)
+            slots.append(slot)
+        if not self._goal.key:
+            return slots, None
+        rule = MergeRule(tuple(placed[name] for name in self._goal.key), self._version(placed))
+        self._check_unique(rule)
+        return slots, rule
+
+    def _version(self, placed: dict[str, str]) -> str | None:
+        """The version's column; None while no row has had one, when every row is as old as any other."""
+        if self._goal.version is None:
+            return None
+        column = (
+            placed.get(self._goal.version)
+            or place([self._goal.version], self._columns, self._dialect.names)[self._goal.version]
+        )
+        return column if column in self._columns else None
+
+    def _check_unique(self, rule: MergeRule) -> None:
+        memory = (self._goal.table, rule.key)
+        if memory in self._learned:
+            return
+        if not self._dialect.has_unique(self._connection, self._goal.table, rule.key):
+            quote = self._dialect.quote
+            raise FatalError(
+                f"no unique index over the key, so a merge can't find its rows; run: "
+                f"CREATE UNIQUE INDEX {quote(self._dialect.names.legal(self._goal.table + '_key'))} "
+                f"ON {quote(self._goal.table)} ({', '.join(map(quote, rule.key))})"
+            )
+        self._learned[memory] = True
+
+
+def forget(connection: Connection) -> None:
+    """Drop what the connection has learned of tables: a transaction was rolled back, with any DDL in it."""
+    connection.info.pop(_LEARNED, None)
+
+
+def receipts(batches: Sequence[Batch], new: set[str], groups: Sequence[Group]) -> list[Receipt]:
+    """One receipt a batch, in order. A batch given twice is new once."""
+    quarantined = {batch.batch_id: len(rows) for one in groups for batch, rows, _ in one.refused_by_batch()}
+    seen: set[str] = set()
+    answers = []
+    for batch in batches:
+        if batch.batch_id not in new or batch.batch_id in seen:
+            answers.append(Receipt(batch.batch_id, 0, duplicate=True))
+        else:
+            bad = quarantined.get(batch.batch_id, 0)
+            answers.append(Receipt(batch.batch_id, batch.table.num_rows - bad, bad))
+        seen.add(batch.batch_id)
+    return answers
