@@ -1,0 +1,46 @@
+"""The offline demo: the shipped collector polls a replay of a recorded week in place of the live feed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api2db.demo.replay import Replay
+from api2db.settings import Settings
+
+URL_VARIABLE = "EARTHQUAKES_URL"
+EVERY_VARIABLE = "EARTHQUAKES_EVERY"
+# Some fifty minutes of replay time pass between two polls: a few new events and revisions each.
+EVERY = "3s"
+# Tests can't watch for ten minutes. Not a setting: API2DB_TEST_* is never one.
+FACTOR_VARIABLE = "API2DB_TEST_DEMO_FACTOR"
+HISTORY_NAME = "demo.jsonl"
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Replay | None]:
+    """With ``demo = true``: run the replay, and point the earthquakes collector at it (by environment).
+
+    Enter it before collectors are imported. Variables that are set already win; with EARTHQUAKES_URL set, as
+    without the setting, there is no replay: None. The replay's memory is ``STORE/demo.jsonl``, so that it
+    starts over exactly when the store does.
+    """
+    if not settings.demo or os.environ.get(URL_VARIABLE):
+        yield None
+        return
+    factor = os.environ.get(FACTOR_VARIABLE)
+    replay = Replay(settings.store / HISTORY_NAME, factor=float(factor) if factor else None)
+    before = {name: os.environ.get(name) for name in (URL_VARIABLE, EVERY_VARIABLE)}
+    try:
+        replay.start()
+        os.environ[URL_VARIABLE] = replay.url
+        os.environ[EVERY_VARIABLE] = before[EVERY_VARIABLE] or EVERY
+        yield replay
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        replay.close()

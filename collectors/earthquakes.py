@@ -1,0 +1,43 @@
+"""Earthquakes of the world, from the U.S. Geological Survey: one row an event, in its latest version.
+
+This file is all there is to a collector: what to poll, how often, its shape, and where it goes.
+"""
+
+import os
+
+import requests
+
+from api2db import Cursor, collector
+
+# With ``demo = true`` in api2db.toml these two are set: a recorded week, replayed on this machine.
+URL = os.environ.get("EARTHQUAKES_URL", "https://earthquake.usgs.gov/fdsnws/event/1/query")
+EVERY = os.environ.get("EARTHQUAKES_EVERY", "1m")
+
+
+@collector(
+    every=EVERY,
+    to=["database", "files"],
+    key="id",
+    version="updated",
+    shape={
+        "id": "id",
+        "mag": "properties.mag",
+        "place": "properties.place",
+        "at": "properties.time:ms",
+        "updated": "properties.updated:ms",
+        "status": "properties.status",
+        "type": "properties.type",
+        "felt": "properties.felt",
+        "tsunami": "properties.tsunami",
+        "longitude": "geometry.coordinates.0",
+        "latitude": "geometry.coordinates.1",
+        "depth_km": "geometry.coordinates.2",
+        "url": "properties.url",
+    },
+)
+def earthquakes(since=Cursor("updated", start="2018-01-31")):  # type: ignore[no-untyped-def]
+    """Ask only for what changed since the newest row accepted. What is yielded is on disk before we go on."""
+    query = {"format": "geojson", "updatedafter": since, "orderby": "time"}
+    response = requests.get(URL, params=query, timeout=30)
+    response.raise_for_status()
+    yield response.json()["features"]
