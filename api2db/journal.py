@@ -39,7 +39,7 @@ CREATE INDEX IF NOT EXISTS runs_by_collector ON runs (collector, started_ns);
 CREATE TABLE IF NOT EXISTS collectors (
     collector TEXT PRIMARY KEY, seconds REAL, next_run_ns INTEGER, state TEXT, cause TEXT,
     last_success_ns INTEGER, polls INTEGER DEFAULT 0, failures INTEGER DEFAULT 0, skips INTEGER DEFAULT 0,
-    batches INTEGER DEFAULT 0, rows INTEGER DEFAULT 0, steps TEXT
+    batches INTEGER DEFAULT 0, rows INTEGER DEFAULT 0, steps TEXT, fresh_within_s REAL, declared_ns INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS streams (
     collector TEXT NOT NULL, stream TEXT NOT NULL, target TEXT, state TEXT, cause TEXT, retry_ns INTEGER,
@@ -151,8 +151,12 @@ class Journal:
         rows: int,
         cause: str | None,
         steps: Sequence[Mapping[str, object]],
+        next_run_ns: int | None,
     ) -> None:
-        """A poll ended: ``outcome`` is ok, failed, abandoned, paused or stopped."""
+        """A poll ended: ``outcome`` is ok, failed, abandoned, paused or stopped.
+
+        ``next_run_ns`` is when it is due next, as wall-clock nanoseconds.
+        """
         failed = int(outcome in ("failed", "abandoned"))
         text = json.dumps(steps)
 
@@ -163,10 +167,10 @@ class Journal:
             )
             _collector(db, collector, polls=1, failures=failed)
             db.execute(
-                "UPDATE collectors SET state = ?, cause = ?,"
+                "UPDATE collectors SET state = ?, cause = ?, next_run_ns = ?,"
                 " last_success_ns = CASE ? WHEN 'ok' THEN ? ELSE last_success_ns END,"
                 " steps = CASE ? WHEN '[]' THEN steps ELSE ? END WHERE collector = ?",
-                (outcome, cause, outcome, time.time_ns(), text, text, collector),
+                (outcome, cause, next_run_ns, outcome, time.time_ns(), text, text, collector),
             )
 
         self._write(write)
@@ -175,20 +179,29 @@ class Journal:
         """A collector was due while its last poll was still running."""
         self._write(lambda db: _collector(db, collector, skips=1))
 
-    def declare(self, collectors: Iterable[tuple[str, float]], streams: Iterable[tuple[str, str, str]]) -> None:
-        """What this daemon runs: (collector, seconds) and (collector, stream directory, target) of each."""
+    def declare(
+        self, collectors: Iterable[tuple[str, float, float | None]], streams: Iterable[tuple[str, str, str]]
+    ) -> None:
+        """What this daemon runs: (collector, seconds, fresh_within_s) and (collector, stream directory, target)."""
+        now = time.time_ns()
 
         def write(db: sqlite3.Connection) -> None:
-            db.execute("UPDATE collectors SET seconds = NULL, next_run_ns = NULL")
+            db.execute("UPDATE collectors SET seconds = NULL, next_run_ns = NULL, state = NULL, cause = NULL")
             db.execute("UPDATE streams SET target = NULL")
-            for name, seconds in collectors:
+            for name, seconds, fresh_within_s in collectors:
                 _collector(db, name)
-                db.execute("UPDATE collectors SET seconds = ?, state = NULL, cause = NULL WHERE collector = ?",
-                           (seconds, name))
+                db.execute(
+                    "UPDATE collectors SET seconds = ?, fresh_within_s = ?, declared_ns = ?, state = NULL, cause = NULL"
+                    " WHERE collector = ?",
+                    (seconds, fresh_within_s, now, name),
+                )
             for name, stream, target in streams:
                 _stream(db, name, stream)
-                db.execute("UPDATE streams SET target = ?, state = 'ok', cause = NULL, retry_ns = NULL"
-                           " WHERE collector = ? AND stream = ?", (target, name, stream))
+                db.execute(
+                    "UPDATE streams SET target = ?, state = 'ok', cause = NULL, retry_ns = NULL"
+                    " WHERE collector = ? AND stream = ?",
+                    (target, name, stream),
+                )
 
         self._write(write)
 
@@ -201,11 +214,6 @@ class Journal:
 
         self._write(write)
 
-    def next_runs(self, times_ns: Mapping[str, int]) -> None:
-        """When each collector is due next, as wall-clock nanoseconds."""
-        rows = [(at_ns, name) for name, at_ns in times_ns.items()]
-        self._write(lambda db: db.executemany("UPDATE collectors SET next_run_ns = ? WHERE collector = ?", rows))
-
     def note(self, **values: object) -> None:
         """Facts about the daemon itself: pid, started_ns, heartbeat_ns, stuck_polls."""
         rows = list(values.items())
@@ -215,7 +223,8 @@ class Journal:
         """``created_ns`` of the batches whose outcome isn't known here."""
         with self._lock:
             found = self._connection.execute(
-                "SELECT created_ns FROM deliveries WHERE collector = ? AND stream = ? AND outcome IN ('waiting', 'parked')",
+                "SELECT created_ns FROM deliveries WHERE collector = ? AND stream = ?"
+                " AND outcome IN ('waiting', 'parked')",
                 (collector, stream),
             ).fetchall()
         return {created_ns for (created_ns,) in found}
@@ -262,4 +271,7 @@ def _stream(db: sqlite3.Connection, collector: str, stream: str, **add: int) -> 
     db.execute("INSERT INTO streams (collector, stream) VALUES (?, ?) ON CONFLICT DO NOTHING", (collector, stream))
     if add:
         sums = ", ".join(f"{column} = {column} + ?" for column in add)
-        db.execute(f"UPDATE streams SET {sums} WHERE collector = ? AND stream = ?", (*add.values(), collector, stream))
+        db.execute(
+            f"UPDATE streams SET {sums} WHERE collector = ? AND stream = ?",
+            (*add.values(), collector, stream),
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,31 +33,34 @@ class RowQuarantine:
     def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str]) -> None:
         make_dir(self.directory, flush=self._durable)
         table = rows.append_column(REASON, pa.array(list(reasons), pa.string()))
-        table = table.replace_schema_metadata({"api2db.batch_id": batch.batch_id,
-                                               "api2db.created_ns": str(batch.created_ns)})
+        table = table.replace_schema_metadata(
+            {"api2db.batch_id": batch.batch_id, "api2db.created_ns": str(batch.created_ns)}
+        )
         out = pa.BufferOutputStream()
         pq.write_table(table, out)
         write_atomic(self.directory / f"{batch.batch_id}.parquet", out.getvalue(), flush=self._durable)
         reach("quarantine.written")
 
 
-def keep_payload(layout: Layout, collector: str, created_ns: int, payload: object, reason: str, *,
-                 durable: bool = True) -> Path:
+def keep_payload(
+    layout: Layout, collector: str, received_ns: int, payload: object, reason: str, *, durable: bool = True
+) -> Path:
     """Keep a payload that couldn't be shaped, as it arrived, with the reason. Returns the file.
 
     One JSON object with ``reason``, ``received_ns`` and ``payload``; what JSON can't hold is written as its
-    ``repr`` (bytes as text with escapes).
+    ``repr``. The same payload with the same reason is kept once, however often a source repeats it.
     """
-    directory = layout.quarantine(collector, SOURCE)
-    make_dir(directory, flush=durable)
-    about = {"reason": reason, "received_ns": created_ns}
     try:
-        text = json.dumps({**about, "payload": payload}, default=repr)
+        text = json.dumps(payload, default=repr)
     except (ValueError, TypeError, RecursionError):
-        text = json.dumps({**about, "payload": _shown(payload)})
-    path = directory / f"{created_ns}.json"
-    # Lone surrogates stand as \\ud800 escapes in the text: it is plain ASCII.
-    write_atomic(path, text.encode("ascii"), flush=durable)
+        text = json.dumps(_shown(payload))
+    about = json.dumps(reason)
+    directory = layout.quarantine(collector, SOURCE)
+    path = directory / f"{hashlib.sha256((about + text).encode()).hexdigest()[:32]}.json"
+    if not path.exists():
+        make_dir(directory, flush=durable)
+        whole = f'{{"reason": {about}, "received_ns": {received_ns}, "payload": {text}}}\n'
+        write_atomic(path, whole.encode("ascii"), flush=durable)  # json.dumps writes ASCII: \\ud800 stays an escape
     return path
 
 

@@ -90,8 +90,9 @@ def _open(data: bytes) -> tuple[Header, pq.ParquetFile]:
     if digest.hexdigest().encode() != data[at : at + 64]:
         raise TornShardError("its bytes aren't the ones that were written (digest differs)")
     parquet = pq.ParquetFile(pa.BufferReader(data))
-    about = {key.decode(): value.decode() for key, value in parquet.metadata.metadata.items()
-             if key.startswith(b"api2db.")}
+    about = {
+        key.decode(): value.decode() for key, value in parquet.metadata.metadata.items() if key.startswith(b"api2db.")
+    }
     header = Header(
         batch_id=about["api2db.batch_id"],
         collector=about["api2db.collector"],

@@ -60,7 +60,7 @@ class Usage:
         if mine + size > self._max_collector:
             return f"its backlog of {mine:,} bytes is at the limit (max_collector_bytes = {self._max_collector:,})"
         if total + size > self._max_store:
-            return f"the backlog of all collectors, {total:,} bytes, is at the limit (max_store_bytes = {self._max_store:,})"
+            return f"all collectors' backlog of {total:,} bytes is at the limit (max_store_bytes = {self._max_store:,})"
         disk = os.statvfs(self._root)
         free = disk.f_bavail * disk.f_frsize
         if free - size < self._min_free:

@@ -63,8 +63,14 @@ def assign_directories(
     owners = {d: t for d, t in known.items() if t in wanted or d in waiting}
     directories: list[str] = []
     for stream_type, target in streams:
-        mine = next((d for d, t in owners.items()
-                     if t == target and d.partition("~")[0] == stream_type and d not in directories), None)
+        mine = next(
+            (
+                d
+                for d, t in owners.items()
+                if t == target and d.partition("~")[0] == stream_type and d not in directories
+            ),
+            None,
+        )
         if mine is None:
             mine = stream_type
             if mine in owners:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
 from api2db.batch import Batch, Receipt
+
+if TYPE_CHECKING:
+    from api2db.sinks.engines import Engines
 
 
 class Quarantine(Protocol):
@@ -53,3 +58,35 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give connections back. The sink may be used again afterwards."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a stream stands in a daemon: what its sink needs to know beyond its own parameters.
+
+    stream   the stream's identity in ledgers, ``<collector>/<stream directory>``
+    store    STORE's folder
+    staging  the stream's queue directory
+    project  the folder relative paths are against
+    engines  database connections, shared by all streams of the process; None: the sink has its own
+    durable  flush what is written
+    """
+
+    stream: str
+    store: Path
+    staging: Path
+    project: Path
+    engines: Engines | None = None
+    durable: bool = True
+
+
+class Target(Protocol):
+    """What a collector's list of streams holds: something with a type and a target that can make its sink."""
+
+    stream_type: str
+
+    def target(self, project: Path, store: Path) -> str:
+        """The place's identity, without credentials: two streams of one type differ in it."""
+
+    def sink(self, placement: Placement) -> Sink:
+        """The sink, ready for ``connect``. Starts nothing."""

@@ -1,0 +1,1 @@
+"""The documented import paths ``api2db.app.*``."""

@@ -1,0 +1,15 @@
+"""Reads an authentication file."""
+
+from __future__ import annotations
+
+import json
+import os
+
+
+def auth_manage(path: str | os.PathLike[str]) -> object:
+    """The parsed JSON of the file at ``path``; None if it can't be read or isn't JSON."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,79 @@
+"""Logs: one file a collector in LOGS/, and the console for people."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from api2db.collector import Collector
+
+LOGGER = "api2db"
+DAEMON_LOG = "api2db"
+# A log file is renamed to .1 at this size, three are kept: a year of one-second failures fits the disk.
+MAX_LOG_BYTES = 5 * 2**20
+BACKUPS = 3
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of a collector (or of anything else in a user's project), below ours."""
+    return logging.getLogger(f"{LOGGER}.user.{name}")
+
+
+class CollectorLogs(logging.Handler):
+    """Writes each record to LOGS/<collector>.log (its ``collector`` attribute), the rest to LOGS/api2db.log.
+
+    Files are opened for a record and closed after it: a thousand collectors don't hold a thousand files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(logging.INFO)
+        self._folder = folder
+        self._files: dict[str, logging.Handler] = {}
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        name = getattr(record, "collector", DAEMON_LOG)
+        file = self._files.get(name)
+        try:
+            if file is None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                file = self._files[name] = logging.handlers.RotatingFileHandler(
+                    self._folder / f"{name}.log", maxBytes=MAX_LOG_BYTES, backupCount=BACKUPS, delay=True
+                )  # fmt: skip
+                file.setFormatter(self.formatter)
+            file.emit(record)
+            file.close()
+        except OSError:
+            self.handleError(record)  # says so on stderr: a full disk must not stop the daemon
+
+
+class Console(logging.StreamHandler):  # type: ignore[type-arg]
+    """Time and message on standard output; of collectors with ``debug=False`` only what needs attention."""
+
+    def __init__(self, quiet: frozenset[str]) -> None:
+        super().__init__(sys.stdout)
+        self._quiet = quiet
+        self.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or getattr(record, "collector", None) not in self._quiet
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else text.replace("  ", f"  {record.levelname}: ", 1)
+
+
+def configure(folder: Path, collectors: Iterable[Collector], *, console: bool) -> None:
+    """Send our log records to LOGS/ and, if asked, to the console. Calling it again replaces the handlers."""
+    logger = logging.getLogger(LOGGER)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.addHandler(CollectorLogs(folder))
+    if console:
+        logger.addHandler(Console(frozenset(c.name for c in collectors if not c.debug)))

@@ -1,0 +1,68 @@
+"""``Run(collectors).run()``: the daemon, from a program."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from api2db import settings as settings_file
+from api2db.app import log
+from api2db.app.story import tell_end, tell_start
+from api2db.collector import Collector
+from api2db.discovery import Broken
+from api2db.runtime.daemon import Daemon, Running
+from api2db.settings import Settings
+from api2db.stream.places import targets_of
+
+
+class Run:
+    """Runs every collector whose ``seconds`` isn't 0, until SIGTERM or SIGINT.
+
+    collectors  Collector objects
+    settings    by default those of the folder the program lies in
+    broken      collector modules that couldn't be imported, to be reported
+    """
+
+    def __init__(
+        self,
+        collectors: Iterable[Collector],
+        *,
+        settings: Settings | None = None,
+        broken: Sequence[Broken] = (),
+    ) -> None:
+        self.collectors = list(collectors)
+        self._settings = settings
+        self._broken = broken
+
+    def run(self) -> int:
+        """The daemon; returns its exit status once it was told to stop, 0 if all was well.
+
+        Raises ConfigError, StoreError or StoreLockedError if it can't start.
+        """
+        settings = self._settings or settings_file.load(_project())
+        log.configure(settings.logs, self.collectors, console=settings.console)
+        running: list[Running] = []
+
+        def started(all_running: Sequence[Running]) -> None:
+            running.extend(all_running)
+            if settings.console:
+                tell_start(settings, all_running)
+
+        daemon = Daemon(
+            settings,
+            self.collectors,
+            lambda collector: targets_of(collector, settings),
+            broken=self._broken,
+            started=started,
+        )
+        status = daemon.run()
+        if settings.console:
+            tell_end(running)
+        return status
+
+
+def _project() -> Path:
+    """The folder of the program that runs, where its STORE is; the working directory for an interactive one."""
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(main).resolve().parent if main else Path.cwd()

@@ -1,0 +1,81 @@
+"""What the daemon tells a person at its console, in plain words."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from api2db.runtime.daemon import Running
+from api2db.settings import Settings
+from api2db.sinks.base import Sink
+
+
+def tell_start(settings: Settings, running: Sequence[Running]) -> None:
+    """What runs, where its data goes, how to look at it, how to stop it."""
+    say = _say
+    say(f"api2db is running as process {os.getpid()}, with {_count(len(running), 'collector')}:")
+    for each in running:
+        say(f"  {each.collector.name}: polled every {_span(each.collector.seconds)}, delivered to")
+        for delivery in each.deliveries:
+            say(f"    {delivery.stream:<16} {_where(delivery.sink, settings.project)}")
+    look = [_look(d.sink, settings.project) for each in running for d in each.deliveries]
+    if any(look):
+        say("Look at the data, now or at any time:")
+        for line in dict.fromkeys(filter(None, look)):
+            say(f"  {line}")
+    say(f"What is on its way is kept in {_short(settings.store, settings.project)}/; logs are in"
+        f" {_short(settings.logs, settings.project)}/. Ask how it is: python main.py --status")  # fmt: skip
+    say(f"Stop it with Ctrl-C. Or pull the plug, kill -9 {os.getpid()}, and run it again:"
+        " nothing is lost, nothing comes twice.")  # fmt: skip
+    say("")
+
+
+def tell_end(running: Sequence[Running]) -> None:
+    """What still waits, if anything."""
+    for each in running:
+        for delivery in each.deliveries:
+            waiting, parked = delivery.backlog
+            if waiting or parked:
+                _say(f"{delivery.name}: {_count(waiting + parked, 'batch', 'batches')} safe in STORE for next time")
+    _say("Stopped.")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - the console is where this belongs
+
+
+def _where(sink: Sink, project: Path) -> str:
+    if sink.target.startswith("sqlite:///"):
+        file, _, table = sink.target.removeprefix("sqlite:///").rpartition("/")
+        return f"table {table} in {_short(Path('/' + file.lstrip('/')), project)}"
+    return _short(Path(sink.target), project) if sink.target.startswith("/") else sink.target
+
+
+def _look(sink: Sink, project: Path) -> str | None:
+    """A command that shows the newest rows, with nothing but what is installed anyway."""
+    if sink.target.startswith("sqlite:///"):
+        file, _, table = sink.target.removeprefix("sqlite:///").rpartition("/")
+        path = _short(Path("/" + file.lstrip("/")), project)
+        query = f'SELECT * FROM "{table}" LIMIT 5'
+        return f"python -m sqlite3 {shlex.quote(path)} {shlex.quote(query)}"
+    if sink.target.startswith("/"):
+        path = _short(Path(sink.target), project)
+        return f"python -c {shlex.quote(f'import pandas; print(pandas.read_parquet({path!r}))')}"
+    return None
+
+
+def _short(path: Path, project: Path) -> str:
+    return str(path.relative_to(project)) if path.is_relative_to(project) else str(path)
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size and seconds % size == 0:
+            return _count(int(seconds // size), unit)
+    return f"{seconds:g} second{'' if seconds == 1 else 's'}"

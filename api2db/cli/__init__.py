@@ -1,0 +1,1 @@
+"""Commands: ``python main.py`` and ``api2db``."""

@@ -1,0 +1,103 @@
+"""``python main.py`` runs the project it lies in; ``api2db`` makes one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from api2db import settings as settings_file
+from api2db._version import __version__
+from api2db.cli.init import create_project
+from api2db.errors import Api2dbError
+from api2db.settings import Settings
+
+OK, UNHEALTHY, CANNOT_START, NOT_RUNNING = 0, 1, 2, 3
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """What ``main.py`` calls: the daemon, or its status. Returns the process's exit status."""
+    project = Path(getattr(sys.modules["__main__"], "__file__", None) or "main.py").resolve().parent
+    try:
+        return int(_main_py.main(args=None if argv is None else list(argv), standalone_mode=False, obj=project) or 0)
+    except click.ClickException as error:
+        error.show()
+        return CANNOT_START
+    except click.Abort:
+        return CANNOT_START
+    except Api2dbError as error:
+        click.echo(f"api2db can't start: {error}", err=True)
+        return CANNOT_START
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--status", is_flag=True, help="Say how everything is, and exit: 0 all well, 1 something needs"
+              " attention, 3 the daemon isn't running.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="With --status: as JSON.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="A setting, over api2db.toml and the"
+              " environment; may be given several times.")  # fmt: skip
+@click.version_option(__version__)
+@click.pass_obj
+def _main_py(project: Path, status: bool, as_json: bool, changes: tuple[str, ...]) -> int:
+    """Run every enabled collector in collectors/ until told to stop (Ctrl-C, SIGTERM)."""
+    overrides: dict[str, object] = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set takes KEY=VALUE, not {change!r}")
+        overrides[key] = value
+    settings = settings_file.load(project, overrides)
+    if status:
+        return _status(settings, as_json)
+    if as_json:
+        raise click.UsageError("--json goes with --status")
+    return _run(settings)
+
+
+def _run(settings: Settings) -> int:
+    from api2db import demo  # what only the daemon needs loads only for it
+    from api2db.app import log
+    from api2db.app.run import Run
+    from api2db.discovery import find_collectors
+
+    log.configure(settings.logs, [], console=settings.console)
+    with demo.running(settings) as replay:
+        collectors, broken = find_collectors(settings.collectors)
+        if not collectors and not broken:
+            logging.getLogger(__name__).warning("no collectors found folder=%s", settings.collectors)
+        status = Run(collectors, settings=settings, broken=broken).run()
+        if replay is not None:
+            click.echo(demo.result(replay, settings))
+        return status
+
+
+def _status(settings: Settings, as_json: bool) -> int:
+    from api2db.cli.status_text import as_text, to_json
+    from api2db.layout import Layout
+    from api2db.runtime.status import read_status
+
+    status = read_status(Layout(settings.store))
+    click.echo(to_json(status) if as_json else as_text(status))
+    if status.troubles:
+        return UNHEALTHY
+    return OK if status.pid is not None else NOT_RUNNING
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Make an api2db project. The project itself is run by its own main.py."""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def init(folder: Path) -> None:
+    """Make a new project in FOLDER: an example collector that works, settings, and a way to start it."""
+    try:
+        create_project(folder)
+    except Api2dbError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{folder} is ready. Start it:\n  cd {folder}\n  python main.py\nThen edit collectors/ to your liking.")

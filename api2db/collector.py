@@ -1,0 +1,159 @@
+"""A collector: a declaration of what to poll, how often, its shape, and where it goes. It runs nothing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from api2db.durations import seconds as duration_s
+from api2db.errors import ConfigError
+from api2db.layout import check_name
+from api2db.sources.cursor import Cursor
+
+# Where a collector's rows go unless it says so: the embedded SQLite file.
+DEFAULT_PLACE = "database"
+
+
+class Collector:
+    """A named job: source, schedule, form, streams.
+
+    name           names table, folders and state
+    seconds        the period, a number or a duration ("5m"); 0 disables the collector
+    import_target  called for each poll: returns a list of dicts (one per response), None for nothing this time,
+                   a DataFrame, an Arrow table, a ``Page``, or is a generator of these. Where it takes a
+                   parameter it is handed the cursor.
+    api_form       returns the ApiForm, or None: then types are found
+    streams        returns the list of streams
+    stores         returns the list of stores
+    debug          also log to the console
+    cursor         takes the cursor from the rows accepted
+    to             names of places, or streams, beside those of ``streams``
+    key, version   make deliveries to places a merge: one row a key, the newest version wins
+    timeout        the longest a single item may take, a number of seconds or a duration; the settings' if None
+    fresh_within   the age of the last success beyond which the status calls the collector stale
+
+    Raises ConfigError (a ValueError).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        seconds: float | str,
+        import_target: Callable[..., object],
+        api_form: Callable[[], Any] | None,
+        streams: Callable[[], Sequence[Any] | None] | None,
+        stores: Callable[[], Sequence[Any] | None] | None = None,
+        debug: bool = True,
+        *,
+        cursor: Cursor | None = None,
+        to: str | Iterable[Any] = (),
+        key: str | Iterable[str] | None = None,
+        version: str | None = None,
+        timeout: float | str | None = None,
+        fresh_within: float | str | None = None,
+    ) -> None:
+        self.name = check_name(name)
+        where = f"collector {name}"
+        self.seconds = duration_s(seconds)
+        if not callable(import_target):
+            raise ConfigError(f"{where}: import_target must be a function, not {type(import_target).__name__}")
+        self.import_target = import_target
+        self.api_form = api_form or (lambda: None)
+        self.streams = streams or (lambda: [])
+        self.stores = stores or (lambda: [])
+        self.debug = debug
+        self.cursor = cursor
+        self.to: tuple[Any, ...] = (to,) if isinstance(to, str) or not isinstance(to, Iterable) else tuple(to)
+        self.key: tuple[str, ...] = (key,) if isinstance(key, str) else tuple(key or ())
+        self.version = version
+        if version is not None and not self.key:
+            raise ConfigError(f"{where}: version={version!r} says which row of a key is newest; give key= too")
+        self.timeout_s = None if timeout is None else duration_s(timeout)
+        self.fresh_within_s = None if fresh_within is None else duration_s(fresh_within)
+        self.takes_cursor = _takes_parameter(import_target)
+
+    def __call__(self, *arguments: object) -> object:
+        """Call the source as written: handy in a user's own tests."""
+        return self.import_target(*arguments)
+
+    def __repr__(self) -> str:
+        return f"Collector({self.name!r}, every {self.seconds:g} s)"
+
+
+def collector(
+    *,
+    every: float | str,
+    to: str | Iterable[Any] = (DEFAULT_PLACE,),
+    key: str | Iterable[str] | None = None,
+    version: str | None = None,
+    shape: Mapping[str, object] | None = None,
+    rows: str | None = None,
+    form: Any = None,
+    name: str | None = None,
+    debug: bool = True,
+    timeout: float | str | None = None,
+    fresh_within: float | str | None = None,
+) -> Callable[[Callable[..., object]], Collector]:
+    """Make a function a collector; its name names the table.
+
+    every   the period: a number of seconds or a duration ("5m", "1h30m"); 0 disables it
+    to      names of places (entries of ``[places]`` in api2db.toml or of AUTH/), or streams; the embedded
+            SQLite database by default
+    shape   column -> path in a record ("properties.mag"); ``rows`` is the path of the list in each response
+    form    an ApiForm instead of a shape; with neither, columns and types are found
+
+    The rest is as for ``Collector``. A parameter whose default is a ``Cursor`` is handed how far the
+    accepted rows reach. Raises ConfigError.
+    """
+
+    def declare(function: Callable[..., object]) -> Collector:
+        title = name or str(getattr(function, "__name__", ""))
+        if form is not None and (shape is not None or rows is not None):
+            raise ConfigError(f"collector {title}: give form= or shape=, not both")
+        return Collector(
+            title,
+            every,
+            function,
+            _form_maker(title, form, shape, rows),
+            None,
+            None,
+            debug,
+            cursor=_cursor_of(function),
+            to=to,
+            key=key,
+            version=version,
+            timeout=timeout,
+            fresh_within=fresh_within,
+        )
+
+    return declare
+
+
+def _form_maker(title: str, form: Any, shape: Mapping[str, object] | None, rows: str | None) -> Callable[[], Any]:
+    def make() -> Any:
+        if shape is None and rows is None:
+            return form
+        from api2db.form import (
+            form_from_shape,
+        )  # pandas and pyarrow load when a form is needed, not at import
+
+        return form_from_shape(title, shape, rows=rows)
+
+    return make
+
+
+def _parameters(function: Callable[..., object]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # a builtin without a signature
+        return []
+
+
+def _takes_parameter(function: Callable[..., object]) -> bool:
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(parameter.kind in positional for parameter in _parameters(function))
+
+
+def _cursor_of(function: Callable[..., object]) -> Cursor | None:
+    return next((p.default for p in _parameters(function) if isinstance(p.default, Cursor)), None)

@@ -1,0 +1,76 @@
+"""When collectors are due: jobs of the ``schedule`` package, on a steady clock, keeping their phase."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+
+import schedule
+
+# ``schedule`` compares naive datetimes of the wall clock. Ours count from the same start by the monotonic
+# clock: a step of the wall clock (NTP, daylight saving, a resumed laptop) neither stalls nor bunches polls.
+_START = datetime.datetime.now()
+_START_S = time.monotonic()
+
+
+def steady_now() -> datetime.datetime:
+    """Naive local time as it would be had nobody touched the clock since this process started."""
+    return _START + datetime.timedelta(seconds=time.monotonic() - _START_S)
+
+
+class SteadyJob(schedule.Job):
+    """A job due every ``period_s`` seconds from its first due time on, however long its runs take.
+
+    A due time missed (the process was suspended) is run once, late; the next one is back in phase.
+    """
+
+    def __init__(self, period_s: float, scheduler: schedule.Scheduler, first_in_s: float = 0.0) -> None:
+        super().__init__(1, scheduler)
+        self.seconds  # noqa: B018 - sets the unit, as ``every().seconds`` does
+        self._period = datetime.timedelta(seconds=period_s)
+        self.next_run = steady_now() + datetime.timedelta(seconds=first_in_s)
+
+    @property
+    def should_run(self) -> bool:
+        assert self.next_run is not None
+        return steady_now() >= self.next_run
+
+    @property
+    def due_in_s(self) -> float:
+        assert self.next_run is not None
+        return (self.next_run - steady_now()).total_seconds()
+
+    def run(self) -> object:
+        # What ``schedule`` computes here is "now + interval", which drifts by the run's own duration.
+        assert self.job_func is not None
+        result = self.job_func()
+        self._schedule_next_run()
+        return result
+
+    def _schedule_next_run(self) -> None:
+        assert self.next_run is not None
+        behind = steady_now() - self.next_run
+        if behind >= datetime.timedelta(0):
+            self.next_run += (behind // self._period + 1) * self._period
+
+
+class Cadence:
+    """The jobs of one daemon. Used by its main thread alone."""
+
+    def __init__(self) -> None:
+        self._scheduler = schedule.Scheduler()
+
+    def add(self, period_s: float, run: Callable[[], object], first_in_s: float = 0.0) -> SteadyJob:
+        job = SteadyJob(period_s, self._scheduler, first_in_s)
+        job.do(run)
+        return job
+
+    def run_pending(self) -> None:
+        """Run every job that is due, the longest due first."""
+        self._scheduler.run_pending()
+
+    def idle_s(self) -> float | None:
+        """Seconds until the next job is due, 0 if one is; None without jobs."""
+        jobs = [job for job in self._scheduler.jobs if isinstance(job, SteadyJob)]
+        return max(0.0, min(job.due_in_s for job in jobs)) if jobs else None

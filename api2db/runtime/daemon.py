@@ -1,0 +1,301 @@
+"""The daemon: owns the spool, the journal, the threads, and decides who runs when."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+from api2db.collector import Collector
+from api2db.discovery import Broken
+from api2db.errors import Api2dbError, ConfigError, StoreError
+from api2db.journal import Journal
+from api2db.layout import Layout, StoreLock
+from api2db.quarantine import RowQuarantine
+from api2db.runtime.cadence import Cadence
+from api2db.runtime.delivery import Delivery
+from api2db.runtime.poller import Job, Poller
+from api2db.runtime.pool import DeliveryPool
+from api2db.settings import Settings
+from api2db.shard import decode_header
+from api2db.sinks.base import Placement, Target
+from api2db.sinks.engines import Engines
+from api2db.spool import CollectorSpool, Spool, Usage
+from api2db.state import assign_directories
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0  # how often deadlines are looked at and batches settled; due times are waited for exactly
+HEARTBEAT_S = 10.0
+PRUNE_S = 3600.0
+
+TargetsOf = Callable[[Collector], Sequence[Target]]
+
+
+@dataclass(frozen=True)
+class Running:
+    """One collector with everything that works for it."""
+
+    collector: Collector
+    job: Job
+    shards: CollectorSpool
+    deliveries: tuple[Delivery, ...]
+
+
+class Daemon:
+    """Runs collectors until told to stop. One per STORE; ``run`` is called once, in the main thread.
+
+    targets_of  the streams of a collector; may raise ConfigError, which stops that collector alone
+    started     called when everything runs, with what does
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        collectors: Iterable[Collector],
+        targets_of: TargetsOf,
+        *,
+        broken: Iterable[Broken] = (),
+        started: Callable[[Sequence[Running]], None] = lambda running: None,
+    ) -> None:
+        self._settings = settings
+        self._collectors = list(collectors)
+        self._targets_of = targets_of
+        self._broken = list(broken)
+        self._started = started
+        self._stop = threading.Event()
+        # What the main loop waits on. A queue, since a signal handler may put into it whatever the main thread
+        # is doing; an Event's lock could be held by the very frame that the handler interrupts.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._signals = 0
+
+    def stop(self) -> None:
+        """Begin a graceful stop. Any thread, any number of times; ``run`` then returns."""
+        self._wake.put(None)
+
+    def run(self) -> int:
+        """Run until SIGTERM, SIGINT or ``stop``; a second signal ends the process at once.
+
+        Returns the exit status: 0, or 1 when too many sources hang and a supervisor should restart the daemon.
+        Raises ConfigError, StoreError or StoreLockedError if it can't start.
+        """
+        layout = Layout(self._settings.store)
+        layout.prepare()
+        lock = StoreLock(layout)
+        try:
+            journal = Journal(layout.journal)
+            try:
+                with _signals(self._on_signal):
+                    return self._run(layout, journal)
+            finally:
+                journal.close()
+        finally:
+            lock.close()
+
+    def _run(self, layout: Layout, journal: Journal) -> int:
+        settings = self._settings
+        usage = Usage(
+            layout.root,
+            max_collector_bytes=settings.max_collector_bytes,
+            max_store_bytes=settings.max_store_bytes,
+            min_free_bytes=settings.min_free_bytes,
+        )
+        spool = Spool(layout, usage, durable=settings.durability == "fsync")
+        for header in spool.recover():
+            journal.accepted(header)
+        engines = Engines(settings.target_threads)
+        pool = DeliveryPool(threads=settings.delivery_threads, target_threads=settings.target_threads)
+        poller = Poller(threads=settings.poll_threads, stop=self._stop)
+        try:
+            running = self._assemble(spool, journal, engines, pool)
+            self._loop(running, journal, poller, pool)
+        finally:
+            deadline = time.monotonic() + settings.stop_timeout_s
+            self._stop.set()
+            poller.finish(deadline - settings.stop_timeout_s / 4)
+            ended = pool.stop(deadline)
+            if ended:
+                engines.close()
+            else:
+                log.warning("stopped with transactions under way; their databases roll them back")
+            for each in running:
+                each.shards.settle()
+            journal.note(pid=None, stopped_ns=time.time_ns())
+        return 1 if poller.stuck > settings.max_stuck_polls else 0
+
+    def _assemble(self, spool: Spool, journal: Journal, engines: Engines, pool: DeliveryPool) -> list[Running]:
+        running: list[Running] = []
+        names: set[str] = set()
+        unusable: dict[str, str] = {}
+        for broken in self._broken:
+            log.error(
+                "collector module can't be used file=%s cause=%s\n%s",
+                broken.path,
+                broken.cause,
+                broken.details,
+            )
+            unusable[broken.path.stem] = f"{broken.path}: {broken.cause}"
+        for collector in self._collectors:
+            try:
+                if collector.name in names:
+                    raise ConfigError(f"two collectors are named {collector.name!r}: rename one")
+                names.add(collector.name)
+                if collector.seconds > 0:
+                    running.append(self._prepare(collector, spool, journal, engines, pool))
+            except (Exception, SystemExit) as error:
+                cause = str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"
+                log.error("collector can't run collector=%s cause=%s", collector.name, cause,
+                          exc_info=not isinstance(error, Api2dbError))  # fmt: skip
+                unusable[collector.name] = cause
+        journal.declare(
+            [(c.name, c.seconds, c.fresh_within_s) for c in (each.collector for each in running)],
+            [(d.collector, d.stream, d.sink.target) for each in running for d in each.deliveries],
+        )
+        for name, cause in unusable.items():
+            journal.collector_state(name, "broken", cause)
+        return running
+
+    def _prepare(
+        self, collector: Collector, spool: Spool, journal: Journal, engines: Engines, pool: DeliveryPool
+    ) -> Running:
+        settings, layout = self._settings, spool.layout
+        targets = list(self._targets_of(collector))
+        before = CollectorSpool(spool, collector.name)
+        waiting = frozenset(name for name in before.state.streams if before.waiting(name) or before.parked(name))
+        directories, memory = assign_directories(
+            before.state.streams,
+            [(t.stream_type, t.target(settings.project, layout.root)) for t in targets],
+            waiting,
+        )
+        shards = CollectorSpool(spool, collector.name, directories)
+        shards.remember_streams(memory)
+        deliveries = []
+        for target, directory in zip(targets, directories, strict=True):
+            placement = Placement(
+                stream=f"{collector.name}/{directory}",
+                store=layout.root,
+                staging=layout.queue(collector.name, directory),
+                project=settings.project,
+                engines=engines,
+                durable=spool.durable,
+            )
+            quarantine = RowQuarantine(layout, collector.name, directory, durable=spool.durable)
+            sink = target.sink(placement)
+            _reconcile(journal, shards, directory)
+            deliveries.append(Delivery(collector.name, directory, sink, shards, journal, quarantine))
+
+        def accepted(created_ns: int) -> None:
+            for delivery in deliveries:
+                delivery.notify(created_ns)
+                pool.wake(delivery)
+
+        job = Job(
+            collector,
+            spool=spool,
+            shards=shards,
+            streams=directories,
+            journal=journal,
+            accepted=accepted,
+            timeout_s=settings.poll_timeout_s,
+        )
+        return Running(collector, job, shards, tuple(deliveries))
+
+    def _loop(self, running: list[Running], journal: Journal, poller: Poller, pool: DeliveryPool) -> None:
+        cadence = Cadence()
+        for each in running:
+            for delivery in each.deliveries:
+                pool.wake(delivery)
+
+            def due(job: Job = each.job, period_s: float = each.collector.seconds) -> None:
+                job.next_run_ns = time.time_ns() + int(period_s * 1e9)
+                if not poller.start(job):
+                    journal.skipped(job.name)
+
+            cadence.add(each.collector.seconds, due)
+        journal.note(pid=os.getpid(), started_ns=time.time_ns(), stopped_ns=None)
+        self._started(running)
+        next_tick = next_heartbeat = time.monotonic()
+        next_prune = next_tick + PRUNE_S
+        while not self._stop.is_set():
+            cadence.run_pending()
+            now = time.monotonic()
+            if now >= next_tick:
+                next_tick = now + TICK_S
+                poller.watch()
+                for each in running:
+                    _settle(each.shards)
+                if poller.stuck > self._settings.max_stuck_polls:
+                    log.error(
+                        "too many sources hang, stopping so that the supervisor restarts stuck=%d",
+                        poller.stuck,
+                    )
+                    self.stop()
+            if now >= next_heartbeat:
+                next_heartbeat = now + HEARTBEAT_S
+                journal.note(heartbeat_ns=time.time_ns(), stuck_polls=poller.stuck)
+            if now >= next_prune:
+                next_prune = now + PRUNE_S
+                journal.prune()
+            idle_s = cadence.idle_s()
+            if self._told_to_stop(min(TICK_S, TICK_S if idle_s is None else idle_s)):
+                self._stop.set()
+
+    def _told_to_stop(self, timeout_s: float) -> bool:
+        try:
+            self._wake.get(timeout=timeout_s)
+        except queue.Empty:
+            return False
+        return True
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # No logging here: the signal may have interrupted a write of the log.
+        self._signals += 1
+        if self._signals > 1:
+            os._exit(128 + number)
+        self._wake.put(None)
+
+
+class _signals:
+    """SIGTERM and SIGINT call a handler while inside; only the main thread may set them."""
+
+    def __init__(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        self._handler = handler
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._handler)
+
+    def __exit__(self, *error: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)  # type: ignore[arg-type]
+
+
+def _settle(shards: CollectorSpool) -> None:
+    try:
+        shards.settle()
+    except StoreError as error:
+        log.warning("STORE can't be written, trying again collector=%s cause=%s", shards.collector, error)
+
+
+def _reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
+    """Tell the journal of shards it doesn't know: it may have been deleted, or a power cut took its last lines."""
+    known = journal.waiting(shards.collector, stream)
+    for parked in (False, True):
+        for created_ns in shards.parked(stream) if parked else shards.waiting(stream):
+            if created_ns in known:
+                continue
+            path = shards.path(stream, created_ns, parked=parked)
+            try:
+                journal.accepted(decode_header(path.read_bytes()))
+            except Api2dbError:
+                continue  # torn: delivery sets it aside and says so
+            if parked:
+                journal.outcome(shards.collector, stream, created_ns, "parked")

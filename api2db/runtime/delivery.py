@@ -1,0 +1,265 @@
+"""One stream's way from its shards to its sink: receipt, journal, drop. One ``step`` is one transaction."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import random
+import threading
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from api2db.batch import Batch, Receipt
+from api2db.errors import FatalError, SinkError, StoreError, TornShardError
+from api2db.journal import Journal
+from api2db.retry import RetryPolicy
+from api2db.sinks.base import Quarantine, Sink
+from api2db.spool import CollectorSpool
+
+log = logging.getLogger(__name__)
+
+# What one transaction may hold. Small batches share a commit; a single larger batch is a transaction by itself.
+GROUP_ROWS = 100_000
+GROUP_BYTES = 24 * 2**20
+GROUP_SHARDS = 500
+
+# A stopped stream looks again this often: a password may have been mended, and nobody is on call.
+STOPPED_PROBE_S = 300.0
+
+
+class State(enum.Enum):
+    OK = "ok"
+    RETRYING = "retrying"
+    DOWN = "down"
+    STOPPED = "stopped"
+
+
+class Waiting:
+    """``created_ns`` of shards that wait, oldest first; 8 bytes each, so that a long backlog costs little."""
+
+    def __init__(self, shards: Sequence[int]) -> None:
+        self._shards = array("q", shards)
+        self._first = 0
+
+    def __len__(self) -> int:
+        return len(self._shards) - self._first
+
+    def append(self, created_ns: int) -> None:
+        self._shards.append(created_ns)
+
+    def oldest(self, count: int) -> list[int]:
+        return self._shards[self._first : self._first + count].tolist()
+
+    def drop(self, count: int) -> None:
+        self._first += count
+        if self._first > 4096 and self._first * 2 > len(self._shards):
+            del self._shards[: self._first]
+            self._first = 0
+
+
+@dataclass
+class Lane:
+    """Shards of one stream that are tried together: the ones that wait, or the parked ones. Each backs off."""
+
+    shards: Waiting
+    parked: bool
+    failures: int = 0
+    due: float = 0.0
+
+
+@dataclass
+class Delivery:
+    """A queue, a retry policy, a sink. ``step`` is called by one thread at a time, ``notify`` by any.
+
+    stream  the stream's directory name
+    clock   monotonic seconds
+    """
+
+    collector: str
+    stream: str
+    sink: Sink
+    spool: CollectorSpool
+    journal: Journal
+    quarantine: Quarantine
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    rng: random.Random = field(default_factory=random.Random)
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._log = logging.LoggerAdapter(log, {"collector": self.collector})
+        self._lock = threading.Lock()
+        self._waiting = Lane(Waiting(self.spool.waiting(self.stream)), parked=False)
+        self._parked = Lane(Waiting(self.spool.parked(self.stream)), parked=True)
+        # The first step reaches the place even if nothing waits: a wrong password is seen at once, and files
+        # that a crash left between shard and target are published.
+        self._unconnected = True
+        self.state = State.OK
+
+    @property
+    def name(self) -> str:
+        return f"{self.collector}/{self.stream}"
+
+    @property
+    def backlog(self) -> tuple[int, int]:
+        """Shards waiting and parked."""
+        with self._lock:
+            return len(self._waiting.shards), len(self._parked.shards)
+
+    def notify(self, created_ns: int) -> None:
+        """A new shard is in this stream's directory."""
+        with self._lock:
+            self._waiting.shards.append(created_ns)
+
+    def due_in_s(self) -> float | None:
+        """Seconds until ``step`` has something to do; None while nothing waits."""
+        with self._lock:
+            lanes = self._lanes()
+            if not lanes:
+                return max(0.0, self._waiting.due - self.clock()) if self._unconnected else None
+            return max(0.0, min(lane.due for lane in lanes) - self.clock())
+
+    def step(self) -> None:
+        """Deliver the oldest shards in one transaction, or note why not."""
+        lane, shards = self._choose()
+        try:
+            shards, batches = self._read(lane, shards)
+            self.sink.connect()
+            self._unconnected = False
+            receipts = self._deliver(lane, shards, batches) if batches else []
+        except FatalError as error:
+            self._stop(error)
+        except (SinkError, StoreError) as error:
+            self.failed(error, lane)
+        else:
+            self._succeeded(lane)
+            self._report(receipts)
+
+    def _deliver(self, lane: Lane, shards: list[int], batches: list[Batch]) -> list[Receipt]:
+        receipts = self.sink.load(batches, self.quarantine)
+        self.journal.delivered(self.collector, self.stream, shards, receipts)
+        self.spool.drop(self.stream, shards, parked=lane.parked)
+        with self._lock:
+            lane.shards.drop(len(shards))
+        # Until this is done there may be something to publish although nothing waits.
+        self._unconnected = True
+        self.sink.publish(batches)
+        self._unconnected = False
+        return receipts
+
+    def _lanes(self) -> list[Lane]:
+        """The lanes that may be tried, what failed first. Where order matters, nothing passes a parked shard."""
+        if self._parked.shards and self.sink.ordered:
+            return [self._parked]
+        return [lane for lane in (self._parked, self._waiting) if lane.shards]
+
+    def _choose(self) -> tuple[Lane, list[int]]:
+        """Which lane, and its oldest shards: parked ones one at a time, and one while the place is down."""
+        with self._lock:
+            now = self.clock()
+            lane = next((lane for lane in self._lanes() if lane.due <= now), self._waiting)
+            single = lane.parked or self.state is not State.OK
+            return lane, lane.shards.oldest(1 if single else GROUP_SHARDS) if lane.due <= now else []
+
+    def _read(self, lane: Lane, shards: list[int]) -> tuple[list[int], list[Batch]]:
+        """Read as many as fit one transaction. A torn shard is set aside, and the group ends before it."""
+        batches: list[Batch] = []
+        rows = size = 0
+        for created_ns in shards:
+            try:
+                batch = self.spool.read(self.stream, created_ns, parked=lane.parked)
+            except TornShardError as error:
+                if not batches:
+                    self._set_aside(lane, created_ns, error)
+                break
+            rows += batch.table.num_rows
+            size += batch.table.nbytes
+            if batches and (rows > GROUP_ROWS or size > GROUP_BYTES):
+                break
+            batches.append(batch)
+        return shards[: len(batches)], batches
+
+    def _set_aside(self, lane: Lane, created_ns: int, error: TornShardError) -> None:
+        path = self.spool.set_aside(self.stream, created_ns, parked=lane.parked)
+        self.journal.outcome(self.collector, self.stream, created_ns, "quarantined")
+        with self._lock:
+            lane.shards.drop(1)
+        self._log.error(
+            "shard damaged, not loaded collector=%s stream=%s cause=%s; kept as %s",
+            self.collector, self.stream, error, path,
+        )  # fmt: skip
+
+    def _succeeded(self, lane: Lane) -> None:
+        with self._lock:
+            recovered = self.state is not State.OK
+            self.state = State.OK
+            lane.failures, lane.due = 0, 0.0
+            if recovered:
+                self._waiting.due = self._parked.due = 0.0
+        if recovered:
+            self.journal.stream_state(self.collector, self.stream, State.OK.value)
+            self._log.info("stream recovered collector=%s stream=%s", self.collector, self.stream)
+
+    def failed(self, error: Exception, lane: Lane | None = None) -> None:
+        """A load failed and is repeated later. Past the retries its shard is parked, once per outage."""
+        lane = lane or self._waiting
+        with self._lock:
+            lane.failures += 1
+            failures = lane.failures
+            delay_s = self.retry.delay_s(failures, self.rng)
+            lane.due = self.clock() + delay_s
+            given_up = failures > self.retry.retries
+            park = given_up and not lane.parked and self.state is not State.DOWN and bool(lane.shards)
+            self.state = State.DOWN if given_up else State.RETRYING
+        if park:
+            self._park()
+        self.journal.stream_state(self.collector, self.stream, self.state.value, str(error), delay_s)
+        if failures & (failures - 1) == 0:  # the first, then ever more rarely: 2, 4, 8, …
+            self._log.warning(
+                "load failed, trying again collector=%s stream=%s failures=%d next_try_s=%.1f cause=%s",
+                self.collector, self.stream, failures, delay_s, error,
+            )  # fmt: skip
+
+    def _park(self) -> None:
+        """Move the oldest waiting shard to STORE/upload_failed; it is tried first from now on."""
+        with self._lock:
+            created_ns = self._waiting.shards.oldest(1)[0]
+        try:
+            self.spool.park(self.stream, created_ns)
+        except (StoreError, OSError) as error:
+            self._log.warning(
+                "shard can't be parked yet collector=%s stream=%s cause=%s",
+                self.collector,
+                self.stream,
+                error,
+            )
+            return
+        with self._lock:
+            self._waiting.shards.drop(1)
+            self._parked.shards.append(created_ns)
+            self._parked.failures, self._parked.due = self._waiting.failures, self._waiting.due
+        self.journal.outcome(self.collector, self.stream, created_ns, "parked")
+
+    def _stop(self, error: FatalError) -> None:
+        if self.state is not State.STOPPED:
+            self._log.error(
+                "stream stopped, its shards wait collector=%s stream=%s next_try_s=%d cause=%s",
+                self.collector, self.stream, STOPPED_PROBE_S, error,
+            )  # fmt: skip
+        with self._lock:
+            self.state = State.STOPPED
+            self._waiting.due = self._parked.due = self.clock() + STOPPED_PROBE_S
+        self.journal.stream_state(self.collector, self.stream, self.state.value, str(error), STOPPED_PROBE_S)
+
+    def _report(self, receipts: list[Receipt]) -> None:
+        rows = sum(receipt.rows for receipt in receipts)
+        if rows:
+            self._log.info("loaded stream=%s rows=%d batches=%d", self.name, rows, len(receipts))
+        for receipt in receipts:
+            if receipt.quarantined:
+                self._log.error(
+                    "rows kept in quarantine collector=%s stream=%s rows=%d; each row's reason is in the column"
+                    " _quarantine_reason of STORE/quarantine/%s/%s.parquet",
+                    self.collector, self.stream, receipt.quarantined, self.name, receipt.batch_id,
+                )  # fmt: skip

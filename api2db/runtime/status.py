@@ -1,0 +1,186 @@
+"""How everything is, read from STORE alone: the same whether the daemon runs or not."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from api2db.layout import ACCEPTED, Layout, lock_owner
+
+
+@dataclass(frozen=True)
+class StreamStatus:
+    """One stream. Times are nanoseconds since 1970 UTC, None where there is none yet.
+
+    state        ok, retrying, down or stopped; "removed" if shards wait for a stream no collector has now
+    waiting      shards in its queue; parked: those that failed and are tried again
+    rows         loaded so far; quarantined: rows kept aside so far
+    oldest_ns    of the shards that wait
+    """
+
+    stream: str
+    target: str | None
+    state: str
+    cause: str | None
+    retry_ns: int | None
+    last_success_ns: int | None
+    rows: int
+    batches: int
+    quarantined: int
+    waiting: int
+    parked: int
+    backlog_bytes: int
+    oldest_ns: int | None
+
+
+@dataclass(frozen=True)
+class CollectorStatus:
+    """One collector. ``state``: ok, failed, abandoned, paused, stopped, broken, "due" before its first poll,
+    "stale" beyond its ``fresh_within``, or "removed"."""
+
+    collector: str
+    state: str
+    cause: str | None
+    seconds: float | None
+    last_success_ns: int | None
+    next_run_ns: int | None
+    polls: int
+    failures: int
+    skips: int
+    rows: int
+    batches: int
+    steps: list[dict[str, object]]
+    streams: list[StreamStatus]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The daemon (its process id, or None) and all collectors STORE knows."""
+
+    pid: int | None
+    stuck_polls: int
+    collectors: list[CollectorStatus]
+
+    @property
+    def troubles(self) -> list[str]:
+        """What needs attention, a line each; empty when all is well."""
+        found = []
+        for collector in self.collectors:
+            if collector.state in ("failed", "abandoned", "paused", "broken", "stale"):
+                found.append(f"{collector.collector}: {collector.state}: {collector.cause}")
+            for stream in collector.streams:
+                if stream.state != "ok":
+                    found.append(f"{collector.collector}/{stream.stream}: {stream.state}: {stream.cause}")
+                elif stream.parked:
+                    found.append(f"{collector.collector}/{stream.stream}: {stream.parked} shards failed to upload")
+        return found
+
+
+def read_status(layout: Layout) -> Status:
+    """Read journal and folders. Takes no lock; safe beside a running daemon."""
+    pid = lock_owner(layout)
+    if not layout.journal.exists():
+        return Status(pid, 0, [])
+    # Not closing the transaction between queries: one moment for all of them.
+    with closing(sqlite3.connect(f"file:{layout.journal}?mode=ro", uri=True, timeout=10)) as db:
+        db.row_factory = sqlite3.Row
+        db.execute("BEGIN")
+        collectors = db.execute("SELECT * FROM collectors ORDER BY collector").fetchall()
+        streams = db.execute("SELECT * FROM streams ORDER BY collector, stream").fetchall()
+        facts = dict(db.execute("SELECT key, value FROM daemon").fetchall())
+    directories = {(path.parent.name, path.name) for path in _stream_directories(layout)}
+    by_collector: dict[str, list[StreamStatus]] = {}
+    for row in streams:
+        directories.discard((row["collector"], row["stream"]))
+        status = _stream(layout, row)
+        if status is not None:
+            by_collector.setdefault(row["collector"], []).append(status)
+    for collector, stream in sorted(directories):
+        backlog = _backlog(layout, collector, stream)
+        if backlog[0] or backlog[1]:
+            lost = StreamStatus(stream, None, "removed", _REMOVED, None, None, 0, 0, 0, *backlog)
+            by_collector.setdefault(collector, []).append(lost)
+    found = [_collector(row, by_collector.pop(row["collector"], []), pid) for row in collectors]
+    found = [one for one in found if one.state != "removed" or one.streams]
+    found += [
+        CollectorStatus(name, "removed", None, None, None, None, 0, 0, 0, 0, 0, [], lost)
+        for name, lost in sorted(by_collector.items())
+    ]
+    return Status(pid, int(facts.get("stuck_polls") or 0), found)
+
+
+_REMOVED = "no collector has this stream any more, but shards wait for it: add it again, or remove the folder"
+
+
+def _collector(row: sqlite3.Row, streams: list[StreamStatus], pid: int | None) -> CollectorStatus:
+    state, cause = row["state"], row["cause"]
+    removed = row["seconds"] is None and state != "broken"
+    if removed:
+        state = "removed"
+    elif state is None:
+        state = "due"
+    fresh_s, since_ns = row["fresh_within_s"], row["last_success_ns"] or row["declared_ns"]
+    if state == "ok" and fresh_s and since_ns and time.time_ns() - since_ns > fresh_s * 1e9:
+        state, cause = "stale", f"no successful poll within its fresh_within of {fresh_s:g} s"
+    return CollectorStatus(
+        row["collector"],
+        state,
+        cause,
+        row["seconds"],
+        row["last_success_ns"],
+        row["next_run_ns"] if pid is not None and not removed else None,
+        row["polls"],
+        row["failures"],
+        row["skips"],
+        row["rows"],
+        row["batches"],
+        json.loads(row["steps"] or "[]"),
+        streams,
+    )
+
+
+def _stream(layout: Layout, row: sqlite3.Row) -> StreamStatus | None:
+    backlog = _backlog(layout, row["collector"], row["stream"])
+    state, cause = row["state"] or "ok", row["cause"]
+    if row["target"] is None:
+        if not backlog[0] and not backlog[1]:
+            return None  # a stream of old, with nothing left of it
+        state, cause = "removed", _REMOVED
+    return StreamStatus(
+        row["stream"],
+        row["target"],
+        state,
+        cause,
+        row["retry_ns"],
+        row["last_success_ns"],
+        row["rows"],
+        row["batches"],
+        row["quarantined"],
+        *backlog,
+    )
+
+
+def _stream_directories(layout: Layout) -> Iterator[Path]:
+    for root in (layout.queues, layout.root / "upload_failed"):
+        if root.exists():
+            yield from (path for path in root.glob("*/*") if path.is_dir() and path.name != ACCEPTED)
+
+
+def _backlog(layout: Layout, collector: str, stream: str) -> tuple[int, int, int, int | None]:
+    """Waiting, parked, bytes of both, and the oldest one's time."""
+    counts, size, oldest = [0, 0], 0, None
+    for at, folder in enumerate((layout.queue(collector, stream), layout.failed(collector, stream))):
+        for path in folder.glob("*.parquet"):
+            try:
+                size += path.stat().st_size
+            except FileNotFoundError:
+                continue  # delivered just now
+            counts[at] += 1
+            created_ns = int(path.stem) if path.stem.isdigit() else None
+            oldest = created_ns if oldest is None else min(oldest, created_ns or oldest)
+    return counts[0], counts[1], size, oldest

@@ -1,0 +1,168 @@
+"""Streams data into an SQL database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import sqlalchemy
+from sqlalchemy import URL, make_url
+
+from api2db.credentials import load_auth
+from api2db.errors import ConfigError, SinkError
+from api2db.place import DRIVERS
+from api2db.sinks.base import Placement
+from api2db.sinks.sql import IfExists, SqlSink
+from api2db.stream.stream import Stream
+
+_UNSUPPORTED = ("amazon_aurora", "oracle", "microsoft_sql")
+
+
+class Stream2Sql(Stream):
+    """Appends to, or merges into, one table; database and table are created.
+
+    name        the collector's name, and the table's
+    db_name     the database; for dialect="sqlite" a file, against the project's folder
+    dialect     "postgresql" or "sqlite"
+    username, password, host, port   of the server; not needed for sqlite
+    auth_path   a JSON file with username, password and host instead
+    if_exists   "append" adds rows; "fail" refuses a table that was there before this stream
+    chunk_size  rows per statement; 0 leaves it to the loader
+    store       True when a store uses the stream
+    url         an SQLAlchemy URL (text or object) in place of db_name … port
+    table       another name for the table
+    key         column or columns of which a row is unique: rows are merged, the newest ``version`` wins
+    version     the column that says which row of a key is newest; without it the later batch wins
+
+    driver      SQLAlchemy's driver name
+    engine_str  the whole URL, password included, as for ``sqlalchemy.create_engine``
+    log_str     what logs say: no password in it
+    con         the engine once connected
+    connected   True once a connection was established
+
+    Raises ValueError if auth_path is invalid, or username, password or host is missing, and
+    NotImplementedError for dialects that aren't supported.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        db_name: str | None = None,
+        dialect: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        host: str | None = None,
+        auth_path: str | None = None,
+        port: str | int = "",
+        if_exists: str = "append",
+        chunk_size: int = 0,
+        store: bool = False,
+        *,
+        url: str | URL | None = None,
+        table: str | None = None,
+        key: str | Iterable[str] = (),
+        version: str | None = None,
+    ) -> None:
+        if url is not None:
+            self._url = make_url(url)
+            dialect = self._url.get_backend_name()
+        super().__init__(name, chunk_size=chunk_size, stream_type=f"sql.{dialect}", store=store)
+        self.db_name = db_name if url is None else self._url.database
+        self.dialect = dialect
+        self.username = username
+        self.password = password
+        self.host = host
+        self.auth_path = auth_path
+        self.port = str(port)
+        self.if_exists = if_exists
+        self.table = table or name
+        self.key = (key,) if isinstance(key, str) else tuple(key)
+        self.version = version
+        if version is not None and not self.key:
+            raise ConfigError(f"Stream2Sql {name}: version={version!r} needs key=: which rows are the same?")
+        IfExists.parse(if_exists)
+        self.con: sqlalchemy.Engine | None = None
+        self.connected = False
+        if url is None:
+            if auth_path is not None:
+                auth = load_auth(auth_path)
+                self.username, self.host = auth.username, auth.host
+                self.password = None if auth.password is None else auth.password.reveal()
+                self.port = self.port or str(auth.port or "")
+            elif dialect != "sqlite":
+                missing = [word for word in ("username", "password", "host") if getattr(self, word) is None]
+                if missing:
+                    raise ConfigError(f"Stream2Sql {name}: {', '.join(missing)} missing; or give auth_path or url")
+        self.load()
+
+    def load(self) -> None:
+        """Find the driver and make ``engine_str`` and ``log_str``.
+
+        Raises NotImplementedError for a dialect that isn't supported, ConfigError for an unknown one.
+        """
+        if not hasattr(self, "_url"):
+            self._url = self._url_of_parts()
+        self.driver = self._url.drivername
+        self.engine_str = self._url.render_as_string(hide_password=False)
+        self.log_str = f"{self._url.render_as_string(hide_password=True)} table={self.table}"
+
+    def connect(self) -> bool:
+        """Try to reach the database, creating it if need be. True if that worked; the reason is logged if not."""
+        import logging
+
+        sink = SqlSink(stream=f"{self.name}/{self.stream_type}", url=self._at(Path.cwd()), table=self.table)
+        try:
+            sink.connect()
+        except SinkError as error:
+            logging.getLogger(__name__).warning("not connected stream=%s cause=%s", self.log_str, error)
+            self.connected = False
+        else:
+            self.con = sqlalchemy.create_engine(self._at(Path.cwd()))
+            self.connected = True
+        finally:
+            sink.close()
+        return self.connected
+
+    def target(self, project: Path, store: Path) -> str:
+        url = self._at(project)
+        bare = URL.create(url.drivername, host=url.host, port=url.port, database=url.database)
+        return f"{bare.render_as_string()}/{self.table}"
+
+    def sink(self, placement: Placement) -> SqlSink:
+        return SqlSink(
+            stream=placement.stream,
+            url=self._at(placement.project),
+            table=self.table,
+            key=self.key,
+            version=self.version,
+            if_exists=self.if_exists,
+            engines=placement.engines,
+            chunk_size=self.chunk_size,
+        )
+
+    def _at(self, project: Path) -> URL:
+        """The URL, with SQLite's file against the project's folder."""
+        if self._url.get_backend_name() != "sqlite" or not self._url.database:
+            return self._url
+        return self._url.set(database=os.path.abspath(project / self._url.database))
+
+    def _url_of_parts(self) -> URL:
+        if self.dialect in _UNSUPPORTED:
+            raise NotImplementedError(f"Stream2Sql {self.name}: dialect {self.dialect!r} isn't supported")
+        if self.dialect not in DRIVERS:
+            raise ConfigError(
+                f"Stream2Sql {self.name}: dialect={self.dialect!r}; the dialects are {', '.join(DRIVERS)}"
+            )
+        if not self.db_name:
+            raise ConfigError(f"Stream2Sql {self.name}: db_name is missing")
+        if self.dialect == "sqlite":
+            return URL.create("sqlite", database=self.db_name)
+        return URL.create(
+            DRIVERS[self.dialect],
+            username=self.username,
+            password=self.password,
+            host=self.host,
+            port=int(self.port) if self.port else None,
+            database=self.db_name,
+        )
