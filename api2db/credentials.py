@@ -61,9 +61,7 @@ def read_fields(table: Mapping[str, object], where: str) -> Auth:
     for key in table:
         if key not in FIELDS:
             raise ConfigError(f"{where}: there is no key {key!r}{nearest(key, FIELDS)}")
-    text = {
-        key: _text(key, value, where) for key, value in table.items() if key != "port" and value is not None
-    }
+    text = {key: _text(key, value, where) for key, value in table.items() if key != "port" and value is not None}
     secrets = {key: Secret(text.pop(key)) for key in ("password", "url") if text.get(key) is not None}
     if secrets.get("url") == Secret(""):
         del secrets["url"]
@@ -77,9 +75,7 @@ def read_fields(table: Mapping[str, object], where: str) -> Auth:
 
 def override(name: str, auth: Auth, environ: Mapping[str, str]) -> Auth:
     """``auth`` with what the environment sets for ``name``. It alone may be enough."""
-    found = {
-        field: environ[variable] for field in FIELDS if environ.get(variable := variable_of(name, field), "")
-    }
+    found = {field: environ[variable] for field in FIELDS if environ.get(variable := variable_of(name, field), "")}
     if not found:
         return auth
     said = read_fields(found, f"the environment ({variable_of(name, '*')})")

@@ -57,9 +57,7 @@ class Place:
         return f"Place({self.name!r}, {self.kind}, {where}, table={self.table!r}, {self.fmt}, {self.mode})"
 
 
-def read_place(
-    name: str, table: Mapping[str, object], project: Path, environ: Mapping[str, str] = os.environ
-) -> Place:
+def read_place(name: str, table: Mapping[str, object], project: Path, environ: Mapping[str, str] = os.environ) -> Place:
     """The place of one ``[places.<name>]`` table. Relative paths are against ``project``.
 
     Raises ConfigError naming the place and the key, never a password.
@@ -127,9 +125,7 @@ def _database(name: str, auth: Auth, project: Path, where: str, table: str | Non
     dialect = url.get_backend_name()
     if dialect == "sqlite":
         if not url.database or url.database == ":memory:":
-            raise ConfigError(
-                f"{where}: a SQLite database needs a file: what is in memory ends with the daemon"
-            )
+            raise ConfigError(f"{where}: a SQLite database needs a file: what is in memory ends with the daemon")
         if not url.database.startswith("file:"):
             url = url.set(database=str(_absolute(project, url.database)))
     return Place(name=name, kind="sql", url=url, table=table)
@@ -143,15 +139,11 @@ def _url_of_text(auth: Auth, where: str) -> URL:
         url = make_url(re.sub(r"^postgres(?=[:+])", "postgresql", auth.url.reveal()))
     except (ArgumentError, ValueError):
         # Not chained: the parser's message quotes the URL.
-        raise ConfigError(
-            f"{where}: url is not an SQLAlchemy URL (dialect://user:password@host/db)"
-        ) from None
+        raise ConfigError(f"{where}: url is not an SQLAlchemy URL (dialect://user:password@host/db)") from None
     if auth.dialect not in (None, url.get_backend_name()):
         raise ConfigError(f"{where}: url is of dialect {url.get_backend_name()!r}, not {auth.dialect!r}")
     password = auth.password.reveal() if auth.password is not None else None
-    return url.set(
-        username=auth.username, password=password, host=auth.host, port=auth.port, database=auth.db_name
-    )
+    return url.set(username=auth.username, password=password, host=auth.host, port=auth.port, database=auth.db_name)
 
 
 def _url_of_fields(auth: Auth, where: str) -> URL:
@@ -174,9 +166,7 @@ def _url_of_fields(auth: Auth, where: str) -> URL:
 def _over(upper: Auth, lower: Auth) -> Auth:
     """``upper``'s fields where it has them, else ``lower``'s."""
     chosen = {field: getattr(upper, field) for field in FIELDS}
-    return Auth(
-        **{field: getattr(lower, field) if value is None else value for field, value in chosen.items()}
-    )
+    return Auth(**{field: getattr(lower, field) if value is None else value for field, value in chosen.items()})
 
 
 def _absolute(project: Path, path: str) -> Path:

@@ -52,9 +52,7 @@ class Settings:
 
     def place(self, name: str, environ: Mapping[str, str] = os.environ) -> Place:
         """Where ``name`` in ``to=[...]`` leads. Raises ConfigError naming the nearest known place."""
-        return find_place(
-            name, self.places, auth=self.auth, store=self.store, project=self.project, environ=environ
-        )
+        return find_place(name, self.places, auth=self.auth, store=self.store, project=self.project, environ=environ)
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,9 @@ def load(
 ) -> Settings:
     """The settings of a project folder; ``api2db.toml`` in it is optional.
 
-    An override that is None, and a variable that is empty, count as not given. Relative paths are against
-    ``project``, whatever the working directory. Raises ConfigError with the key, where it was set and what
-    it takes.
+    An override is a value as the file would have it, or text as the environment would; one that is None, and
+    a variable that is empty, count as not given. Relative paths are against ``project``, whatever the working
+    directory. Raises ConfigError with the key, where it was set and what it takes.
     """
     project = Path(os.path.abspath(project))
     if not project.is_dir():
@@ -90,7 +88,7 @@ def load(
     for source, values in (
         (FILE_NAME, table),
         ("the environment", _of_environment(environ)),
-        ("the arguments", {key: value for key, value in (overrides or {}).items() if value is not None}),
+        ("the arguments", _of_arguments(overrides or {})),
     ):
         for key, value in values.items():
             if key not in KEYS:
@@ -133,6 +131,14 @@ def _of_environment(environ: Mapping[str, str]) -> dict[str, object]:
             raise ConfigError(f"the environment: {variable} is no setting{hint}")
         values[key] = KEYS[key].of_text(text)
     return values
+
+
+def _of_arguments(overrides: Mapping[str, object]) -> dict[str, object]:
+    return {
+        key: KEYS[key].of_text(value) if isinstance(value, str) and key in KEYS else value
+        for key, value in overrides.items()
+        if value is not None
+    }
 
 
 def _places(table: object, project: Path, environ: Mapping[str, str]) -> Mapping[str, Place]:

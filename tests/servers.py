@@ -223,9 +223,7 @@ def start_postgres() -> Postgres:
     given = os.environ.get("API2DB_TEST_POSTGRES_URL")
     if given:
         url = make_url(given)
-        return Postgres(
-            url.host or "127.0.0.1", url.port or 5432, url.username or "", str(url.password or "")
-        )
+        return Postgres(url.host or "127.0.0.1", url.port or 5432, url.username or "", str(url.password or ""))
     server = OwnPostgres()
     server.start()
     return server

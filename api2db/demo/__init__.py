@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from api2db.demo.replay import Replay
+from api2db.demo.report import report
+from api2db.place import DATABASE_FILE
 from api2db.settings import Settings
 
 URL_VARIABLE = "EARTHQUAKES_URL"
@@ -16,6 +18,7 @@ EVERY = "3s"
 # Tests can't watch for ten minutes. Not a setting: API2DB_TEST_* is never one.
 FACTOR_VARIABLE = "API2DB_TEST_DEMO_FACTOR"
 HISTORY_NAME = "demo.jsonl"
+COLLECTOR = "earthquakes"
 
 
 @contextmanager
@@ -44,3 +47,19 @@ def running(settings: Settings) -> Iterator[Replay | None]:
             else:
                 os.environ[name] = value
         replay.close()
+
+
+def result(replay: Replay, settings: Settings) -> str:
+    """What was served against what is stored, in words. For a daemon that has just stopped, or still runs."""
+    store = settings.store
+    waiting = {path.name for path in (store / "queue" / COLLECTOR).rglob("*.parquet")}
+    waiting |= {path.name for path in (store / "upload_failed" / COLLECTOR).rglob("*.parquet")}
+    return report(
+        replay.served(),
+        database=store / DATABASE_FILE,
+        table=COLLECTOR,
+        files=store / COLLECTOR / "parquet",
+        # One name in several streams' folders is one batch.
+        waiting_batches=len(waiting),
+        base=settings.project,
+    ).text

@@ -74,9 +74,7 @@ def load() -> Recording:
     """Read the recording that is shipped in this package."""
     packed = resources.files(__package__).joinpath(RESOURCE).read_bytes()
     collection = json.loads(gzip.decompress(packed))
-    return Recording(
-        collection["metadata"], tuple(tuple(_versions(feature)) for feature in collection["features"])
-    )
+    return Recording(collection["metadata"], tuple(tuple(_versions(feature)) for feature in collection["features"]))
 
 
 def _versions(final: Feature) -> Iterator[Version]:

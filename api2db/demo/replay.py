@@ -143,16 +143,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         address = urlsplit(self.path)
         if address.path != PATH:
-            self._send(
-                404, "text/plain", f"Error 404: Not Found\n\nTry {self.replay.url}?format=geojson\n".encode()
-            )
+            self._send(404, "text/plain", f"Error 404: Not Found\n\nTry {self.replay.url}?format=geojson\n".encode())
             return
         try:
             body = self.replay.respond(parse_qsl(address.query, keep_blank_values=True))
         except BadRequest as refusal:
-            text = (
-                f"Error 400: Bad Request\n\n{refusal}\n\nRequest:\n{self.path}\n\nService version:\nreplay\n"
-            )
+            text = f"Error 400: Bad Request\n\n{refusal}\n\nRequest:\n{self.path}\n\nService version:\nreplay\n"
             self._send(400, "text/plain", text.encode())
             return
         self._send(200, "application/json; charset=utf-8", body)

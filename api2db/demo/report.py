@@ -141,9 +141,7 @@ def _words(counts: Mapping[str, int], files: str, database: str, waiting_batches
     wrong = counts["events_missing"] or counts["events_outdated"] or counts["events_twice"]
     latest = "" if wrong else ", each in its latest version"
     lines = [f"{versions} stored in {files}; {events} in {database}{latest}."]
-    lines += [
-        f"{_n(counts[name], noun, are=True)} {words}." for name, noun, words in findings if counts[name]
-    ]
+    lines += [f"{_n(counts[name], noun, are=True)} {words}." for name, noun, words in findings if counts[name]]
     if waiting_batches:
         lines.append("What was accepted but not delivered waits in the store: the next run delivers it.")
     elif counts["cut_off"]:

@@ -36,18 +36,14 @@ def test_without_the_setting_nothing_runs(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_address_of_ones_own_wins_over_the_demo(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_of_ones_own_wins_over_the_demo(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EARTHQUAKES_URL", "http://127.0.0.1:9/")
     with demo.running(settings) as replay:
         assert replay is None
         assert os.environ["EARTHQUAKES_URL"] == "http://127.0.0.1:9/"
 
 
-def test_a_period_of_ones_own_wins_over_the_demos(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_period_of_ones_own_wins_over_the_demos(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EARTHQUAKES_EVERY", "10s")
     with demo.running(settings) as replay:
         assert replay is not None
@@ -60,3 +56,20 @@ def test_tests_can_make_the_week_pass_faster(settings: Settings, monkeypatch: py
     with demo.running(settings) as replay:
         assert replay is not None
         assert replay.factor == 5000
+
+
+def test_the_result_reads_as_a_sum_and_knows_what_still_waits(settings: Settings) -> None:
+    with demo.running(settings) as replay:
+        assert replay is not None
+        assert demo.result(replay, settings) == (
+            "0 versions served = 0 versions stored in STORE/earthquakes/parquet; "
+            "0 events served = 0 rows in STORE/database.sqlite, each in its latest version."
+        )
+        first = requests.get(replay.url, params={"format": "geojson"}, timeout=10).json()["features"]
+        newest = max(feature["properties"]["updated"] for feature in first)
+        requests.get(replay.url, params={"format": "geojson", "updatedafter": newest}, timeout=10)
+        assert f"{len(first)} versions are MISSING" in demo.result(replay, settings)
+        waiting = settings.store / "queue" / "earthquakes" / "local.parquet"
+        waiting.mkdir(parents=True)
+        (waiting / "1.parquet").touch()
+        assert f"{len(first)} versions are still on the way" in demo.result(replay, settings)

@@ -55,10 +55,7 @@ def replay(tmp_path: Path) -> Iterator[Replay]:
 def test_the_recording_is_the_published_one_and_packed_reproducibly() -> None:
     packed = resources.files("api2db.demo").joinpath(recording.RESOURCE).read_bytes()
     plain = gzip.decompress(packed)
-    assert (
-        hashlib.sha256(plain).hexdigest()
-        == "a42702a83ffbae679f95d1fa53e2cae0bae13b21e599a68cdd50a44fc52129f7"
-    )
+    assert hashlib.sha256(plain).hexdigest() == "a42702a83ffbae679f95d1fa53e2cae0bae13b21e599a68cdd50a44fc52129f7"
     assert packed[3:8] == b"\0\0\0\0\0", "no name and no time in the header"
 
 
@@ -83,9 +80,7 @@ def _age_ms(event: tuple[recording.Version, ...]) -> int:
 
 
 @given(at_ms=TIMES_MS, after_ms=TIMES_MS)
-def test_an_answer_holds_the_current_versions_newer_than_asked_and_nothing_else(
-    at_ms: int, after_ms: int
-) -> None:
+def test_an_answer_holds_the_current_versions_newer_than_asked_and_nothing_else(at_ms: int, after_ms: int) -> None:
     current: dict[str, int] = {}
     for version in RECORDING.versions:
         if version.updated_ms <= at_ms:
@@ -179,9 +174,7 @@ def test_an_answer_that_was_cut_off_does_not_count_as_taken(replay: Replay) -> N
         ({"format": "geojson", "magnitude": "5"}, 'Unknown parameter "magnitude"'),
     ],
 )
-def test_a_bad_query_is_refused_with_its_reason(
-    replay: Replay, parameters: dict[str, str], reason: str
-) -> None:
+def test_a_bad_query_is_refused_with_its_reason(replay: Replay, parameters: dict[str, str], reason: str) -> None:
     response = requests.get(replay.url, params=parameters, timeout=10)
     assert response.status_code == 400
     assert response.text.startswith("Error 400: Bad Request")
@@ -219,10 +212,7 @@ def test_times_are_understood_as_text_with_and_without_zone_and_as_milliseconds(
         str(moment),
     ):
         assert parse_query([("format", "geojson"), ("updatedafter", text)]).updatedafter_ms == moment
-    assert (
-        parse_query([("format", "geojson"), ("updatedafter", "2018-01-31")]).updatedafter_ms
-        == 1_517_356_800_000
-    )
+    assert parse_query([("format", "geojson"), ("updatedafter", "2018-01-31")]).updatedafter_ms == 1_517_356_800_000
 
 
 def test_pages_put_together_are_the_whole_answer() -> None:
