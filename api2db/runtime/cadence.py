@@ -25,11 +25,11 @@ class SteadyJob(schedule.Job):
     A due time missed (the process was suspended) is run once, late; the next one is back in phase.
     """
 
-    def __init__(self, period_s: float, scheduler: schedule.Scheduler, first_in_s: float = 0.0) -> None:
+    def __init__(self, period_s: float, scheduler: schedule.Scheduler) -> None:
         super().__init__(1, scheduler)
-        self.seconds  # noqa: B018 - sets the unit, as ``every().seconds`` does
+        self.unit = "seconds"
         self._period = datetime.timedelta(seconds=period_s)
-        self.next_run = steady_now() + datetime.timedelta(seconds=first_in_s)
+        self.next_run = steady_now()
 
     @property
     def should_run(self) -> bool:
@@ -61,10 +61,11 @@ class Cadence:
     def __init__(self) -> None:
         self._scheduler = schedule.Scheduler()
 
-    def add(self, period_s: float, run: Callable[[], object], first_in_s: float = 0.0) -> SteadyJob:
-        job = SteadyJob(period_s, self._scheduler, first_in_s)
+    def add(self, period_s: float, run: Callable[[], object]) -> None:
+        """Call ``run`` now, and every ``period_s`` seconds."""
+        job = SteadyJob(period_s, self._scheduler)
         job.do(run)
-        return job
+        job.next_run = steady_now()  # ``do`` has put it off by one period
 
     def run_pending(self) -> None:
         """Run every job that is due, the longest due first."""

@@ -1,0 +1,141 @@
+"""SIGKILL anywhere: after a restart source, tables and files are equal, row by row, and the journal adds up."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+
+import psycopg
+import pytest
+
+from api2db.failpoint import POINTS
+from tests.http_api import HttpApi
+from tests.project_kit import Project, eventually
+
+COLLECTOR = """
+    import os
+    import requests
+    from api2db import Cursor, collector
+
+    @collector(every=0.02, to=["database", "files", "warehouse"])
+    def numbers(since=Cursor("id", start=0)):
+        response = requests.get(os.environ["URL"], params={"since": since, "page": 1, "size": 7}, timeout=10)
+        yield response.json()
+
+    @collector(every=0.02, to=["database", "warehouse"], key="key", version="id")
+    def latest(since=Cursor("id", start=0)):
+        response = requests.get(os.environ["URL"], params={"since": since, "page": 1, "size": 7}, timeout=10)
+        yield response.json()
+"""
+STREAMS = {
+    "numbers": ("sql.sqlite", "local.parquet", "sql.postgresql"),
+    "latest": ("sql.sqlite", "sql.postgresql"),
+}
+
+
+def record(number: int) -> dict[str, object]:
+    """Every 50th has text that PostgreSQL can't hold and SQLite can."""
+    text = f"row {number}\0" if number % 50 == 0 else f"row {number}"
+    return {"id": number, "key": number % 11, "text": text}
+
+
+class Watched:
+    """The project, its API and its databases, and what must be true of them in the end."""
+
+    def __init__(self, folder, api: HttpApi, postgres, database: str) -> None:
+        self.api = api
+        self.postgres = postgres
+        self.database = database
+        url = postgres.url(database)
+        self.project = Project(folder, toml=f'[places.warehouse]\nurl = "{url}"\n', numbers=COLLECTOR)
+        self.env = {"URL": api.url}
+
+    def query(self, sql: str) -> list[tuple[object, ...]]:
+        with psycopg.connect(
+            host=self.postgres.host,
+            port=self.postgres.port,
+            user=self.postgres.user,
+            password=self.postgres.password,
+            dbname=self.database,
+        ) as connection:
+            try:
+                return connection.execute(sql).fetchall()
+            except psycopg.errors.UndefinedTable:
+                return []
+
+    def run_until_delivered(self, count: int) -> None:
+        """Start once more, undisturbed, until everything is in; stop gracefully."""
+        process = self.project.start(env=self.env)
+        self.project.ready(process)
+        for name in STREAMS:
+            rows = f"SELECT sum(rows) FROM batches WHERE collector = '{name}'"
+            eventually(lambda rows=rows: self.project.journal(rows) == [(count,)], what=f"{count} rows accepted of {name}")
+        eventually(lambda: not self.project.waiting(), what="an empty queue")
+        assert self.project.stop(process) == 0
+
+    def check(self, count: int) -> None:
+        everything = list(range(1, count + 1))
+        loadable = [n for n in everything if n % 50]
+        newest = {n % 11: n for n in everything}
+        newest_loadable = {n % 11: n for n in loadable}
+        project = self.project
+        assert [n for (n,) in project.sqlite("SELECT id FROM numbers ORDER BY id")] == everything
+        assert sorted(project.files("numbers", "id")) == everything
+        assert [n for (n,) in self.query("SELECT id FROM numbers ORDER BY id")] == loadable
+        assert dict(project.sqlite("SELECT key, id FROM latest")) == newest
+        assert dict(self.query("SELECT key, id FROM latest")) == newest_loadable
+        # Accepted = loaded + quarantined, for each stream, batch by batch and row by row.
+        for collector, streams in STREAMS.items():
+            for stream in streams:
+                ((accepted, loaded, quarantined, open_),) = project.journal(
+                    "SELECT sum(b.rows), sum(d.rows), sum(d.quarantined),"
+                    " sum(d.outcome NOT IN ('loaded', 'quarantined'))"
+                    " FROM batches b LEFT JOIN deliveries d USING (batch_id)"
+                    f" WHERE b.collector = '{collector}' AND d.stream = '{stream}'"
+                )
+                bad = len(everything) - len(loadable) if stream == "sql.postgresql" else 0
+                assert (accepted, loaded, quarantined, open_) == (count, count - bad, bad, 0), (collector, stream)
+        assert project.waiting() == []
+
+
+@pytest.fixture
+def watched(tmp_path, postgres, database):
+    with HttpApi([record(n) for n in range(1, 201)], since_field="id") as api:
+        watched = Watched(tmp_path, api, postgres, database)
+        yield watched
+        watched.project.close()
+
+
+@pytest.mark.parametrize("passes", [1, 4])
+@pytest.mark.parametrize("point", [point for point in POINTS if point != "spool.parked"])
+def test_killed_at_any_point_of_the_path_every_row_is_in_each_place_once(watched, point, passes):
+    process = watched.project.start(env={**watched.env, "API2DB_FAILPOINT": f"{point}:{passes}"})
+    assert process.wait(60) == -signal.SIGKILL, f"{point} was not reached: {watched.project.console}"
+    watched.run_until_delivered(200)
+    watched.check(200)
+
+
+def test_killed_while_parking_every_row_is_in_each_place_once(watched):
+    watched.postgres.stop()
+    process = watched.project.start(env={**watched.env, "API2DB_FAILPOINT": "spool.parked:1"})
+    assert process.wait(100) == -signal.SIGKILL, watched.project.console
+    watched.postgres.start()
+    watched.run_until_delivered(200)
+    watched.check(200)
+
+
+def test_killed_thirty_times_at_random_every_row_is_in_each_place_once(watched):
+    rng = random.Random(20260101)
+    count = 200
+    for _ in range(30):
+        process = watched.project.start(env=watched.env)
+        watched.project.ready(process)
+        fresh = rng.randrange(20, 120)
+        watched.api.add(*(record(n) for n in range(count + 1, count + fresh + 1)))
+        count += fresh
+        threading.Event().wait(rng.uniform(0.0, 0.5))  # the moment of the kill is what is random here
+        process.kill()
+        assert process.wait(10) == -signal.SIGKILL
+    watched.run_until_delivered(count)
+    watched.check(count)

@@ -1,0 +1,65 @@
+"""Due times keep their phase, whatever runs take and whoever turns the clock."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from api2db.runtime import cadence
+from api2db.runtime.cadence import Cadence
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds since the start, turned by the test."""
+    start, now = datetime.datetime(2026, 1, 1), [0.0]
+    monkeypatch.setattr(cadence, "steady_now", lambda: start + datetime.timedelta(seconds=now[0]))
+    return now
+
+
+def test_a_job_runs_at_once_and_then_in_phase_however_long_its_runs_take(clock):
+    ran = []
+
+    def slow():
+        ran.append(clock[0])
+        clock[0] += 3.3
+
+    jobs = Cadence()
+    jobs.add(10, slow)
+    while clock[0] < 40:
+        clock[0] += jobs.idle_s()
+        jobs.run_pending()
+    assert ran == pytest.approx([0, 10, 20, 30, 40])
+
+
+def test_a_stall_causes_one_late_run_and_no_burst(clock):
+    ran = []
+    jobs = Cadence()
+    jobs.add(1, lambda: ran.append(clock[0]))
+    jobs.run_pending()
+    clock[0] = 3600.5
+    for _ in range(5):
+        jobs.run_pending()
+    assert ran == [0.0, 3600.5]
+    assert jobs.idle_s() == pytest.approx(0.5)
+
+
+def test_a_step_of_the_wall_clock_is_not_noticed(monkeypatch):
+    class Stepped(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.datetime(1999, 1, 1, tzinfo=tz)
+
+    ran = []
+    jobs = Cadence()
+    jobs.add(1000, lambda: ran.append(1))
+    jobs.run_pending()
+    monkeypatch.setattr("schedule.datetime.datetime", Stepped)
+    jobs.run_pending()
+    assert ran == [1]
+    assert 0 < jobs.idle_s() <= 1000
+
+
+def test_without_jobs_there_is_nothing_to_wait_for():
+    assert Cadence().idle_s() is None
