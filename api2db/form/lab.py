@@ -1,0 +1,101 @@
+"""The lab: a form tried on a real answer, phase by phase, as far as it's written."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pandas as pd
+
+CACHE_FILE: Final = "lab_cache.pickle"
+_SHOWN_ROWS: Final = 3
+
+
+class TriedForm(Protocol):
+    """What the lab needs of a form."""
+
+    pre_process: list[Any]
+    data_features: list[Any]
+    post_process: list[Any]
+
+    def frame(self, data: object) -> pd.DataFrame | None: ...
+
+
+class Lab:
+    """Runs a form on the first response, leaving files in the working directory and saying what it finds.
+
+    ``given`` are the phases as they were given: None is one that isn't written yet, where the lab stops and
+    shows what there is to write it for.
+    """
+
+    def __init__(self, form: TriedForm, given: tuple[Any, Any, Any]) -> None:
+        self._form = form
+        self._given = given
+
+    def run(self, import_target: Callable[[], Any], cache: bool) -> bool:
+        """True when every phase is there and gives a frame. ``cache`` calls the API once and keeps its answer."""
+        pre_process, data_features, post_process = self._given
+        responses = _imported(import_target, cache)
+        if not isinstance(responses, list) or not responses or not isinstance(responses[0], dict):
+            return _stop("import_target must return a list of dicts", import_target=responses)
+        data: Any = responses[0]
+        _write("data_without_preprocess.json", data)
+        if not isinstance(pre_process, list):
+            return _stop("pre_process must return a list of pre-processors", data=data, keys=list(data))
+        rows = self._pre_processed(data)
+        _write("data_after_preprocess.json", rows)
+        if not isinstance(rows, list):
+            return _stop("data should be a list of dicts after pre-processing", data=rows)
+        if not isinstance(data_features, list) or not data_features:
+            return _stop("data_features must return a list of features", **_first(rows))
+        kept, self._form.post_process = self._form.post_process, []
+        try:
+            frame = self._form.frame(data)
+        finally:
+            self._form.post_process = kept
+        assert frame is not None
+        frame.to_json("data_after_feature_extraction.json", orient="records", indent=4, date_format="iso")
+        if not isinstance(post_process, list):
+            return _stop("post_process must return a list of post-processors", data=frame, dtypes=frame.dtypes)
+        _say(**_first(rows), finished=(done := self._form.frame(data)), dtypes=None if done is None else done.dtypes)
+        return True
+
+    def _pre_processed(self, data: Any) -> Any:
+        for step in self._form.pre_process:
+            result = step(data)
+            if step.ctype != "global_extract":
+                data = result
+        return data
+
+
+def _imported(import_target: Callable[[], Any], cache: bool) -> Any:
+    file = Path(CACHE_FILE)
+    if cache and file.is_file():
+        return pickle.loads(file.read_bytes())
+    responses = import_target()
+    if cache and responses:
+        file.write_bytes(pickle.dumps(responses))
+    return responses
+
+
+def _first(rows: list[Any]) -> dict[str, Any]:
+    return {f"row {number}": row for number, row in enumerate(rows[:_SHOWN_ROWS], 1)}
+
+
+def _write(name: str, data: Any) -> None:
+    Path(name).write_text(json.dumps(data, indent=4, default=str), encoding="utf-8")
+
+
+def _say(**shown: Any) -> None:
+    for name, value in shown.items():
+        sys.stdout.write(f"{name}:\n{value}\n\n")
+
+
+def _stop(hint: str, **shown: Any) -> bool:
+    _say(**shown)
+    sys.stdout.write(f"next: {hint}\n")
+    return False

@@ -1,0 +1,47 @@
+"""What shaping a payload gives: a table, and an account of every row and value on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class StepCount:
+    """One step of a form: rows in and out, and the values it changed.
+
+    step       the step as people name it: ``ListExtract``, ``features``, ``DropNa(mag)``
+    rows_in    rows it was given; a response that is one object counts as one
+    rows_out   rows it handed on; a step may drop rows and may make more of them
+    nulled     values present in the payload that didn't fit and became null, or the feature's ``nan_*``
+    replaced   values changed by a documented rule (a lone surrogate, a fraction cut off, a number kept as text)
+    by_column  ``nulled + replaced`` of each column that has any
+    """
+
+    step: str
+    rows_in: int
+    rows_out: int
+    nulled: int = 0
+    replaced: int = 0
+    by_column: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """A table of canonical types (``docs/forms.md`` lists them), perhaps without rows, and how it came about.
+
+    Each step's ``rows_in`` is the ``rows_out`` of the one before; the last ``rows_out`` is the table's length.
+    """
+
+    table: pa.Table
+    steps: tuple[StepCount, ...]
+
+
+class Form(Protocol):
+    """Turns what a source returned into a table."""
+
+    def shape(self, responses: Sequence[object]) -> Shaped:
+        """Shape all responses of one poll together, or raise ShapeError. Safe to call from any thread."""
