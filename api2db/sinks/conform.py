@@ -90,7 +90,7 @@ def reason(value: pa.Scalar, field: Field, slot: Slot, why: str) -> str:
 def _shown(value: pa.Scalar, kind: Kind) -> str:
     # Arrow's own text: a value far out of Python's range must not fail here.
     raw = value.as_py() if kind in (Kind.TEXT, Kind.JSON, Kind.BINARY) else value
-    text = str(raw)[: _SHOWN_CHARS + 1].replace("\0", "\\0")
+    text = str(raw)[: _SHOWN_CHARS + 1]
     if len(text) > _SHOWN_CHARS:
         text = text[:_SHOWN_CHARS] + "…"
     return json.dumps(text, ensure_ascii=False) if kind is Kind.TEXT else text
@@ -209,9 +209,7 @@ def _to_bool(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:
     if kind is Kind.BOOL:
         return Conformed(values)
     if kind is Kind.INTEGER:
-        return _checked(
-            values, pc.or_(pc.equal(values, 0), pc.equal(values, 1)), slot, "it is neither 0 nor 1"
-        )
+        return _checked(values, pc.or_(pc.equal(values, 0), pc.equal(values, 1)), slot, "it is neither 0 nor 1")
     return _refuse(values, slot, "it is neither true nor false")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 from sqlalchemy import URL, Connection, Engine
@@ -58,6 +59,11 @@ class MergeRule:
 
     key: tuple[str, ...]
     version: str | None = None
+
+
+def cursor(connection: Connection) -> AbstractContextManager[Any]:
+    """The driver's own cursor: no parameters beside a statement, so a colon or a percent sign in a name is itself."""
+    return closing(connection.connection.cursor())
 
 
 class Dialect(Protocol):

@@ -30,9 +30,7 @@ class Group:
     starts: list[int]
     refused: dict[int, str] = field(default_factory=dict)
 
-    def chunks(
-        self, slots: Sequence[Slot | None], start: int, stop: int, max_rows: int
-    ) -> Iterator[pa.RecordBatch]:
+    def chunks(self, slots: Sequence[Slot | None], start: int, stop: int, max_rows: int) -> Iterator[pa.RecordBatch]:
         """Rows ``start`` to ``stop`` in the slots' types, without refused ones or fields without a slot."""
         per_row = max(1, self.table.nbytes // max(1, self.table.num_rows))
         step = max(1, min(max_rows, _CHUNK_BYTES // per_row))

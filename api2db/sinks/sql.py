@@ -209,7 +209,7 @@ class SqlSink:
         engine = (self._shared_engines or self._own_engines).get(self._url, self._dialect)
         try:
             return engine.connect()
-        except (SQLAlchemyError, *self._dialect.errors) as error:
+        except self._dialect.errors as error:
             if not self._dialect.is_missing_database(error, self._url):
                 raise
         self._dialect.create_database(self._url)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import decimal
 import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError
 from api2db.schema import Field, Kind
 from api2db.sinks.conform import Slot, as_text
-from api2db.sinks.dialect import Cause, Column, MergeRule
+from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
 from api2db.sinks.names import NameRules
 
 BUSY_TIMEOUT_S = 10
@@ -98,9 +97,7 @@ class SQLite:
 
     def engine(self, url: URL, pool_size: int) -> Engine:
         if url.database in (None, "", ":memory:"):
-            raise ConfigError(
-                "a database in memory forgets what it was given: name a file, sqlite:///folder/file.db"
-            )
+            raise ConfigError("a database in memory forgets what it was given: name a file, sqlite:///folder/file.db")
         engine = create_engine(
             url.set(drivername="sqlite"),
             poolclass=QueuePool,
@@ -162,8 +159,8 @@ class SQLite:
         return Slot(column.name, kind, arrow, column.declared, column.required, number_as_text=number_as_text)
 
     def columns(self, connection: Connection, table: str) -> tuple[Column, ...] | None:
-        with closing(connection.connection.cursor()) as cursor:
-            rows = cursor.execute(f"PRAGMA table_xinfo({_QUOTE(table)})").fetchall()
+        with cursor(connection) as run:
+            rows = run.execute(f"PRAGMA table_xinfo({_QUOTE(table)})").fetchall()
         # hidden: 2 and 3 are generated columns, which take no value.
         found = tuple(_column(*row[1:6]) for row in rows if row[6] == 0)
         return found or None
@@ -179,14 +176,12 @@ class SQLite:
         """BEGIN IMMEDIATE has locked it."""
 
     def has_unique(self, connection: Connection, table: str, key: Sequence[str]) -> bool:
-        with closing(connection.connection.cursor()) as cursor:
-            info = cursor.execute(f"PRAGMA table_info({_QUOTE(table)})").fetchall()
+        with cursor(connection) as run:
+            info = run.execute(f"PRAGMA table_info({_QUOTE(table)})").fetchall()
             if {row[1] for row in info if row[5]} == set(key):
                 return True
-            for _, index, unique, _, partial in cursor.execute(
-                f"PRAGMA index_list({_QUOTE(table)})"
-            ).fetchall():
-                columns = cursor.execute(f"PRAGMA index_info({_QUOTE(index)})").fetchall()
+            for _, index, unique, _, partial in run.execute(f"PRAGMA index_list({_QUOTE(table)})").fetchall():
+                columns = run.execute(f"PRAGMA index_info({_QUOTE(index)})").fetchall()
                 if unique and not partial and {row[2] for row in columns} == set(key):
                     return True
         return False
@@ -280,19 +275,17 @@ def _insert(
     width = len(slots)
     many = max(1, min(_ROWS_PER_STATEMENT, _PARAMETERS // width))
     row = f"({', '.join('?' * width)})"
-    with closing(connection.connection.cursor()) as cursor:
+    with cursor(connection) as run:
         for chunk in chunks:
             columns = [_values(chunk.column(index), slot) for index, slot in enumerate(slots)]
             cut = chunk.num_rows - chunk.num_rows % many
             if cut:
                 flat = chain.from_iterable(zip(*(column[:cut] for column in columns), strict=True))
                 # One iterator many times over: zip deals it out, a statement's parameters at a time.
-                cursor.executemany(
-                    head + ", ".join([row] * many) + tail, zip(*[flat] * (many * width), strict=True)
-                )
+                run.executemany(head + ", ".join([row] * many) + tail, zip(*[flat] * (many * width), strict=True))
             if cut < chunk.num_rows:
                 rest = zip(*(column[cut:] for column in columns), strict=True)
-                cursor.executemany(head + row + tail, rest)
+                run.executemany(head + row + tail, rest)
 
 
 def _values(array: pa.Array, slot: Slot) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +12,7 @@ from api2db.batch import Batch, Receipt
 from api2db.errors import BadDataError, FatalError, RetryableError
 from api2db.schema import Field, Kind
 from api2db.sinks.conform import Slot
-from api2db.sinks.dialect import Column, Dialect, MergeRule
+from api2db.sinks.dialect import Column, Dialect, MergeRule, cursor
 from api2db.sinks.group import Group
 from api2db.sinks.names import place
 
@@ -110,9 +109,8 @@ class TableWork:
             self._run(f"ALTER TABLE {quote(self._goal.table)} ADD COLUMN {quote(name)} {declared}")
 
     def _run(self, sql: str) -> None:
-        # The driver's cursor: a colon or a percent sign in a name is a character there, not a parameter.
-        with closing(self._connection.connection.cursor()) as cursor:
-            cursor.execute(sql)
+        with cursor(self._connection) as run:
+            run.execute(sql)
 
     def load(self, one: Group) -> None:
         """Load a group at once; rows that don't fit their columns are in ``one.refused`` afterwards."""

@@ -1,0 +1,300 @@
+"""PostgreSQL: COPY, binary where every column's type is known exactly, else CSV; merges through a staging table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.exc import DBAPIError
+
+from api2db.errors import ConfigError, FatalError
+from api2db.schema import Field, Kind
+from api2db.sinks import pg_binary, pg_csv, pg_errors
+from api2db.sinks.conform import Slot
+from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
+from api2db.sinks.names import NameRules
+
+# A server that is gone without a word is noticed in about half a minute, at rest as under way.
+_CONNECTION = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+    "client_encoding": "utf8",
+    "application_name": "api2db",
+}
+_QUOTE: Callable[[str], str] = PGDialect_psycopg(paramstyle="named").identifier_preparer.quote_identifier  # type: ignore[no-untyped-call]
+_ORDINAL = "_api2db_ordinal"
+
+# By type oid (pg_type.dat): what the column holds and the exact Arrow type of its binary form.
+_TYPES: dict[int, tuple[Kind, pa.DataType]] = {
+    16: (Kind.BOOL, pa.bool_()),
+    17: (Kind.BINARY, pa.binary()),
+    20: (Kind.INTEGER, pa.int64()),
+    21: (Kind.INTEGER, pa.int16()),
+    23: (Kind.INTEGER, pa.int32()),
+    25: (Kind.TEXT, pa.string()),
+    114: (Kind.JSON, pa.string()),
+    700: (Kind.FLOAT, pa.float32()),
+    701: (Kind.FLOAT, pa.float64()),
+    1042: (Kind.TEXT, pa.string()),
+    1043: (Kind.TEXT, pa.string()),
+    1082: (Kind.DATE, pa.date32()),
+    1083: (Kind.TIME, pa.time64("us")),
+    1114: (Kind.TIMESTAMP, pa.timestamp("us")),
+    1184: (Kind.INSTANT, pa.timestamp("us", "UTC")),
+    1186: (Kind.DURATION, pa.duration("us")),
+    1700: (Kind.DECIMAL, pa.string()),
+    3802: (Kind.JSON, pa.string()),
+}
+_LIMITED = (1042, 1043)
+# The modifier of char(n) and varchar(n) counts its own four bytes.
+_MODIFIER_BYTES = 4
+_DECLARED = {
+    Kind.BOOL: "boolean",
+    Kind.INTEGER: "bigint",
+    Kind.FLOAT: "double precision",
+    Kind.DECIMAL: "numeric",
+    Kind.TEXT: "text",
+    Kind.JSON: "jsonb",
+    Kind.BINARY: "bytea",
+    Kind.DATE: "date",
+    Kind.TIME: "time",
+    Kind.TIMESTAMP: "timestamp",
+    Kind.INSTANT: "timestamp with time zone",
+    Kind.DURATION: "interval",
+}
+_COLUMNS = """
+SELECT a.attname, a.atttypid, a.atttypmod, pg_catalog.format_type(a.atttypid, a.atttypmod),
+       a.attnotnull, a.atthasdef OR a.attidentity <> '', c.relhastriggers
+FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+WHERE a.attrelid = pg_catalog.to_regclass({table}) AND a.attnum > 0 AND NOT a.attisdropped
+  AND a.attgenerated = '' ORDER BY a.attnum"""
+_UNIQUE = """
+SELECT 1 FROM pg_catalog.pg_index i
+WHERE i.indrelid = pg_catalog.to_regclass({table}) AND i.indisunique AND i.indisvalid AND i.indimmediate
+  AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND {key} = ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
+    ORDER BY a.attname::text COLLATE "C")"""
+
+
+class PostgreSQL:
+    """A server, any number of writers at a time."""
+
+    name = "postgresql"
+    names = NameRules(max_bytes=63, reserved={"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid"})
+    max_threads: int | None = None
+    chunk_rows = 16_384
+
+    @cached_property
+    def errors(self) -> tuple[type[Exception], ...]:
+        return (DBAPIError, _psycopg().Error)
+
+    def engine(self, url: URL, pool_size: int) -> Engine:
+        _psycopg()
+        options = {name: value for name, value in _CONNECTION.items() if name not in url.query}
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=pool_size,
+            max_overflow=0,
+            # A connection that died of a restart overnight isn't a failed load.
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",
+            use_native_hstore=False,
+            connect_args=options,
+        )
+        event.listen(engine, "connect", _set_up)
+        return engine
+
+    def quote(self, name: str) -> str:
+        return _QUOTE(name)
+
+    def target(self, url: URL) -> str:
+        host = url.host or url.query.get("host") or "localhost"
+        port = url.port or url.query.get("port") or 5432
+        return f"postgresql://{host}:{port}/{url.database or url.username or ''}"
+
+    def cause(self, error: BaseException) -> Cause:
+        return pg_errors.cause(_original(error))
+
+    def is_missing_database(self, error: BaseException, url: URL) -> bool:
+        return bool(url.database) and pg_errors.state(_original(error)) == "3D000"
+
+    def create_database(self, url: URL) -> None:
+        psycopg = _psycopg()
+        engine = self.engine(url.set(database="postgres"), 1)
+        statement = f"CREATE DATABASE {_QUOTE(str(url.database))}"
+        try:
+            with engine.connect() as connection:
+                driver = connection.connection.driver_connection
+                assert driver is not None
+                driver.autocommit = True
+                driver.execute(statement.encode())
+        except (DBAPIError, psycopg.Error) as error:
+            # Two daemons that start at once: 23505 is the same race one step later.
+            if pg_errors.state(_original(error)) in ("42P04", "23505"):
+                return
+            cause = self.cause(error)
+            if cause.error is FatalError:
+                raise FatalError(f"{cause.text}; as someone who may, run: {statement}") from error
+            raise
+        finally:
+            engine.dispose()
+
+    def declare(self, field: Field) -> str:
+        return "numeric" if field.arrow == pa.uint64() else _DECLARED[field.kind]
+
+    def slot(self, column: Column, field: Field) -> Slot:
+        arrow = column.arrow or pa.string()
+        return Slot(
+            column.name, column.kind, arrow, column.declared, column.required, max_chars=column.max_chars, nul_free=True
+        )
+
+    def columns(self, connection: Connection, table: str) -> tuple[Column, ...] | None:
+        with cursor(connection) as run:
+            run.execute(_COLUMNS.format(table=_literal(_QUOTE(table))).encode(), prepare=False)
+            return tuple(_column(*row) for row in run.fetchall()) or None
+
+    def lock_columns(self, connection: Connection, table: str) -> tuple[Column, ...]:
+        # One round trip: the lock, which ALTER TABLE waits for, then what it protects.
+        lock = f"LOCK TABLE {_QUOTE(table)} IN ROW EXCLUSIVE MODE; "
+        with cursor(connection) as run:
+            run.execute((lock + _COLUMNS.format(table=_literal(_QUOTE(table)))).encode(), prepare=False)
+            run.nextset()
+            return tuple(_column(*row) for row in run.fetchall())
+
+    def lock_schema(self, connection: Connection, table: str) -> None:
+        key = int.from_bytes(hashlib.sha1(f"api2db {table}".encode()).digest()[:8], signed=True)
+        connection.exec_driver_sql(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
+
+    def has_unique(self, connection: Connection, table: str, key: Sequence[str]) -> bool:
+        names = "ARRAY[" + ", ".join(_literal(name) for name in sorted(key)) + "]::text[]"
+        with cursor(connection) as run:
+            run.execute(_UNIQUE.format(table=_literal(_QUOTE(table)), key=names).encode(), prepare=False)
+            return run.fetchone() is not None
+
+    def begin_careful(self, connection: Connection) -> None:
+        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def append(
+        self, connection: Connection, table: str, slots: Sequence[Slot], chunks: Iterable[pa.RecordBatch]
+    ) -> None:
+        _copy(connection, _QUOTE(table), slots, chunks)
+
+    def merge(
+        self,
+        connection: Connection,
+        table: str,
+        slots: Sequence[Slot],
+        chunks: Iterable[pa.RecordBatch],
+        rule: MergeRule,
+    ) -> None:
+        columns = ", ".join(f"{_QUOTE(slot.column)} {slot.declared}" for slot in slots)
+        name = hashlib.sha1(f"{table} {columns}".encode()).hexdigest()[:16]
+        stage = f'pg_temp."_api2db_stage_{name}"'
+        with cursor(connection) as run:
+            run.execute(
+                f"CREATE TEMP TABLE IF NOT EXISTS {stage.removeprefix('pg_temp.')} "
+                f"({columns}, {_ORDINAL} bigint) ON COMMIT DELETE ROWS".encode()
+            )
+            ordinal = Slot(_ORDINAL, Kind.INTEGER, pa.int64(), "bigint")
+            _copy(connection, stage, [*slots, ordinal], _numbered(chunks))
+            run.execute(_upsert(table, stage, slots, rule).encode())
+            # Halving comes back to the same stage within one transaction.
+            run.execute(f"TRUNCATE {stage}".encode())
+
+
+def _psycopg() -> Any:
+    """The driver, when first needed."""
+    try:
+        import psycopg
+    except ImportError as error:
+        raise ConfigError('PostgreSQL needs a driver: pip install "api2db-daemon[postgresql]"') from error
+    return psycopg
+
+
+def _original(error: BaseException) -> BaseException:
+    return error.orig or error if isinstance(error, DBAPIError) else error
+
+
+def _set_up(connection: Any, _record: object) -> None:
+    """A COMMIT's answer is a receipt: it must mean that the rows survive the server's crash."""
+    connection.autocommit = True
+    if connection.execute("SHOW synchronous_commit").fetchone() == ("off",):
+        connection.execute("SET synchronous_commit = on")
+    connection.autocommit = False
+
+
+def _literal(text: str) -> str:
+    quoted = text.replace("\\", "\\\\").replace("'", "''")
+    return f"E'{quoted}'"
+
+
+def _column(
+    name: str, oid: int, modifier: int, declared: str, not_null: bool, default: bool, has_triggers: bool
+) -> Column:
+    kind, arrow = _TYPES.get(oid, (Kind.OTHER, pa.string()))
+    return Column(
+        name,
+        kind,
+        arrow,
+        declared,
+        # A trigger may fill in what is missing: then only the server can tell.
+        required=not_null and not has_triggers,
+        optional=not not_null or default or has_triggers,
+        max_chars=modifier - _MODIFIER_BYTES if oid in _LIMITED and modifier > _MODIFIER_BYTES else None,
+    )
+
+
+def _copy(connection: Connection, quoted: str, slots: Sequence[Slot], chunks: Iterable[pa.RecordBatch]) -> None:
+    names = ", ".join(_QUOTE(slot.column) for slot in slots)
+    binary = all(slot.kind in pg_binary.KINDS for slot in slots)
+    encode = pg_binary.encode if binary else pg_csv.encode
+    form = "BINARY" if binary else "CSV"
+    statement = f"COPY {quoted} ({names}) FROM STDIN (FORMAT {form})"
+    with cursor(connection) as run, run.copy(statement.encode()) as copy:
+        if binary:
+            copy.write(pg_binary.HEADER)
+        for chunk in chunks:
+            copy.write(encode(chunk, slots))
+        if binary:
+            copy.write(pg_binary.TRAILER)
+
+
+def _numbered(chunks: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The chunks with the place of each row, by which the later of two rows is known."""
+    start = 0
+    for chunk in chunks:
+        ordinals = pa.array(range(start, start + chunk.num_rows), pa.int64())
+        yield pa.RecordBatch.from_arrays([*chunk.columns, ordinals], names=[*chunk.schema.names, _ORDINAL])
+        start += chunk.num_rows
+
+
+def _upsert(table: str, stage: str, slots: Sequence[Slot], rule: MergeRule) -> str:
+    """The newest row of each key in the stage into the table. In the key's order: daemons don't deadlock."""
+    key = ", ".join(map(_QUOTE, rule.key))
+    names = ", ".join(_QUOTE(slot.column) for slot in slots)
+    staged = next((slot for slot in slots if slot.column == rule.version), None)
+    # By code point, wherever the server was set up.
+    collate = ' COLLATE "C"' if staged is not None and staged.kind is Kind.TEXT else ""
+    newest = f"{_QUOTE(staged.column)}{collate} DESC NULLS LAST, " if staged is not None else ""
+    sql = (
+        f"INSERT INTO {_QUOTE(table)} AS stored ({names}) SELECT DISTINCT ON ({key}) {names} FROM {stage} "
+        f"ORDER BY {key}, {newest}{_ORDINAL} DESC ON CONFLICT ({key}) DO "
+    )
+    columns = [_QUOTE(slot.column) for slot in slots if slot.column not in rule.key]
+    if not columns:
+        return sql + "NOTHING"
+    sql += "UPDATE SET " + ", ".join(f"{column} = EXCLUDED.{column}" for column in columns)
+    if rule.version is None:
+        return sql
+    version = _QUOTE(rule.version)
+    return f"{sql} WHERE stored.{version} IS NULL OR EXCLUDED.{version} >= stored.{version}{collate}"
