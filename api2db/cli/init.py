@@ -1,0 +1,75 @@
+"""``api2db init <folder>``: a user's own project, with an example that runs at once."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata, resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import api2db
+from api2db._version import __version__
+from api2db.errors import ConfigError
+
+DISTRIBUTION = "api2db-daemon"
+# Names in the package say what they are; Python files among them aren't modules of ours.
+_SUFFIX = ".template"
+_HIDDEN = {"gitignore": ".gitignore"}
+_PRIVATE = "AUTH"
+
+
+def create_project(folder: Path) -> list[Path]:
+    """Make a project in ``folder``, which must be empty or not there yet; the files made, in order.
+
+    Nothing that exists is overwritten. Raises ConfigError.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is not an empty folder; give one that is empty or not there yet")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made = _copy(resources.files("api2db.cli").joinpath("project"), folder)
+        made.append(_write(folder / "requirements.txt", _requirements().encode(), 0o644))
+        (folder / "STORE").mkdir()
+    except OSError as error:
+        raise ConfigError(f"{folder}: the project can't be made: {error}") from error
+    return sorted(made)
+
+
+def _copy(source: Traversable, target: Path) -> list[Path]:
+    made = []
+    for entry in source.iterdir():
+        name = entry.name.removesuffix(_SUFFIX)
+        path = target / _HIDDEN.get(name, name)
+        private = _PRIVATE in (path.name, target.name)
+        if entry.is_dir():
+            if name == "__pycache__":
+                continue
+            path.mkdir(mode=0o700 if private else 0o777)
+            made += _copy(entry, path)
+        else:
+            # A copy of a template keeps its mode: credentials are nobody else's from the start.
+            mode = 0o600 if private else 0o755 if path.suffix == ".sh" else 0o644
+            made.append(_write(path, entry.read_bytes(), mode))
+    return made
+
+
+def _write(path: Path, content: bytes, mode: int) -> Path:
+    with path.open("xb") as file:
+        file.write(content)
+    path.chmod(mode)
+    return path
+
+
+def _requirements() -> str:
+    """What ``run.sh`` installs: the api2db that made the project, from where it came."""
+    head = "# Installed into .venv by run.sh. A database's driver: write e.g. psycopg[binary] on a line of its own.\n"
+    checkout = Path(api2db.__file__).resolve().parent.parent
+    if (checkout / "pyproject.toml").is_file():
+        return f"{head}--editable {json.dumps(str(checkout)) if ' ' in str(checkout) else checkout}\n"
+    try:
+        origin = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
+    except metadata.PackageNotFoundError:
+        origin = {}
+    if url := origin.get("url"):
+        return f"{head}{DISTRIBUTION} @ {url}\n"
+    return f"{head}{DISTRIBUTION}=={__version__}\n"
