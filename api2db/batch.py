@@ -33,7 +33,7 @@ class Receipt:
 
     rows         rows now in the sink because of this batch; a merge counts rows offered, whichever version won
     quarantined  rows the sink can't take, now in quarantine with the reason of each
-    duplicate    the sink had this batch already; nothing was loaded now
+    duplicate    the sink had this batch already: nothing was loaded now, the counts are those of the first time
     """
 
     batch_id: str

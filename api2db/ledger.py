@@ -74,14 +74,16 @@ def set_rows(connection: Connection, stream: str, batch_id: str, rows: int) -> N
     connection.execute(update(_TABLE).where(mine).values(rows=rows))
 
 
-def loaded(connection: Connection, stream: str, batch_ids: Iterable[str]) -> set[str]:
-    """Which of the batches the database has."""
+def loaded(connection: Connection, stream: str, batch_ids: Iterable[str]) -> dict[str, int]:
+    """Which of the batches the database has, with the rows that were loaded of each."""
     ids = list(batch_ids)
-    found: set[str] = set()
+    found: dict[str, int] = {}
     for start in range(0, len(ids), _IDS_PER_QUERY):
         part = ids[start : start + _IDS_PER_QUERY]
-        query = select(_TABLE.c.batch_id).where(_TABLE.c.stream == stream, _TABLE.c.batch_id.in_(part))
-        found.update(connection.execute(query).scalars())
+        query = select(_TABLE.c.batch_id, _TABLE.c.rows).where(
+            _TABLE.c.stream == stream, _TABLE.c.batch_id.in_(part)
+        )
+        found.update((batch_id, rows) for batch_id, rows in connection.execute(query))
     return found
 
 

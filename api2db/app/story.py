@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,22 +14,25 @@ from api2db.sinks.base import Sink
 
 def tell_start(settings: Settings, running: Sequence[Running]) -> None:
     """What runs, where its data goes, how to look at it, how to stop it."""
-    say = _say
-    say(f"api2db is running as process {os.getpid()}, with {_count(len(running), 'collector')}:")
+    _say(f"api2db is running as process {os.getpid()}, with {_count(len(running), 'collector')}:")
     for each in running:
-        say(f"  {each.collector.name}: polled every {_span(each.collector.seconds)}, delivered to")
+        _say(f"  {each.collector.name}: polled every {_span(each.collector.seconds)}, delivered to")
         for delivery in each.deliveries:
-            say(f"    {delivery.stream:<16} {_where(delivery.sink, settings.project)}")
+            _say(f"    {delivery.stream:<16} {_where(delivery.sink, settings.project)}")
     look = [_look(d.sink, settings.project) for each in running for d in each.deliveries]
     if any(look):
-        say("Look at the data, now or at any time:")
+        _say("Look at the data, now or at any time:")
         for line in dict.fromkeys(filter(None, look)):
-            say(f"  {line}")
-    say(f"What is on its way is kept in {_short(settings.store, settings.project)}/; logs are in"
-        f" {_short(settings.logs, settings.project)}/. Ask how it is: python main.py --status")  # fmt: skip
-    say(f"Stop it with Ctrl-C. Or pull the plug, kill -9 {os.getpid()}, and run it again:"
-        " nothing is lost, nothing comes twice.")  # fmt: skip
-    say("")
+            _say(f"  {_python(settings.project)} -c {line}")
+    _say(
+        f"What is on its way is kept in {_short(settings.store, settings.project)}/, logs in"
+        f" {_short(settings.logs, settings.project)}/. Ask how it is: {_python(settings.project)} main.py --status"
+    )
+    _say(
+        f"Stop it with Ctrl-C. Or pull the plug, kill -9 {os.getpid()}, and run it again:"
+        " nothing is lost, nothing comes twice."
+    )
+    _say("Below, a poll with news is one line: what was accepted is safe on disk; then one for each place it is in.\n")
 
 
 def tell_end(running: Sequence[Running]) -> None:
@@ -54,16 +57,22 @@ def _where(sink: Sink, project: Path) -> str:
 
 
 def _look(sink: Sink, project: Path) -> str | None:
-    """A command that shows the newest rows, with nothing but what is installed anyway."""
+    """Code that shows the rows, for ``python -c``, with nothing but what is installed anyway."""
     if sink.target.startswith("sqlite:///"):
         file, _, table = sink.target.removeprefix("sqlite:///").rpartition("/")
         path = _short(Path("/" + file.lstrip("/")), project)
-        query = f'SELECT * FROM "{table}" LIMIT 5'
-        return f"python -m sqlite3 {shlex.quote(path)} {shlex.quote(query)}"
+        query = f"SELECT * FROM [{table}]"
+        return f"\"import pandas, sqlite3; print(pandas.read_sql('{query}', sqlite3.connect('{path}')))\""
     if sink.target.startswith("/"):
         path = _short(Path(sink.target), project)
-        return f"python -c {shlex.quote(f'import pandas; print(pandas.read_parquet({path!r}))')}"
+        return f"\"import pandas; print(pandas.read_parquet('{path}'))\""
     return None
+
+
+def _python(project: Path) -> str:
+    """This interpreter, as one would type it in the project's folder."""
+    path = Path(sys.executable)
+    return str(path.relative_to(project)) if path.is_relative_to(project) else "python"
 
 
 def _short(path: Path, project: Path) -> str:

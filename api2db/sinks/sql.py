@@ -141,8 +141,8 @@ class SqlSink:
     def close(self) -> None:
         self._own_engines.close()
 
-    def loaded(self, batch_ids: Sequence[str]) -> set[str]:
-        """Which of the batches the ledger has."""
+    def loaded(self, batch_ids: Sequence[str]) -> dict[str, int]:
+        """Which of the batches the ledger has, with the rows that were loaded of each."""
         with self._connected() as connection, connection.begin():
             return ledger.loaded(connection, self.stream, batch_ids)
 
@@ -171,7 +171,8 @@ class SqlSink:
                     load(work, one)
                     self._keep_refused(connection, one, quarantine)
             reach("sink.loaded")
-            return receipts(batches, new, groups)
+            known = [batch.batch_id for batch in batches if batch.batch_id not in new]
+            return receipts(batches, ledger.loaded(connection, self.stream, known), groups)
 
     def _keep_refused(self, connection: Connection, one: Group, quarantine: Quarantine) -> None:
         for batch, rows, reasons in one.refused_by_batch():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -215,16 +215,19 @@ def forget(connection: Connection) -> None:
     connection.info.pop(_LEARNED, None)
 
 
-def receipts(batches: Sequence[Batch], new: set[str], groups: Sequence[Group]) -> list[Receipt]:
-    """One receipt a batch, in order. A batch given twice is new once."""
+def receipts(batches: Sequence[Batch], had: Mapping[str, int], groups: Sequence[Group]) -> list[Receipt]:
+    """One receipt a batch, in order. A batch given twice is new once.
+
+    ``had`` are the batches that were there before, with the rows loaded of each: what isn't among them went to
+    quarantine then, and the answer that was lost is given again.
+    """
     quarantined = {batch.batch_id: len(rows) for one in groups for batch, rows, _ in one.refused_by_batch()}
     seen: set[str] = set()
     answers = []
     for batch in batches:
-        if batch.batch_id not in new or batch.batch_id in seen:
-            answers.append(Receipt(batch.batch_id, 0, duplicate=True))
-        else:
-            bad = quarantined.get(batch.batch_id, 0)
-            answers.append(Receipt(batch.batch_id, batch.table.num_rows - bad, bad))
+        rows = batch.table.num_rows
+        loaded = had.get(batch.batch_id, rows - quarantined.get(batch.batch_id, 0))
+        duplicate = batch.batch_id in had or batch.batch_id in seen
+        answers.append(Receipt(batch.batch_id, loaded, rows - loaded, duplicate))
         seen.add(batch.batch_id)
     return answers
