@@ -31,6 +31,7 @@ class _Part:
     """Rows that become one frame: of one response, or of several where nothing tells them apart."""
 
     rows: Sequence[object]
+    position: int = 0
     globals: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -130,11 +131,11 @@ class ApiForm:
             return Shaped(table, ledger.steps())
         frames: list[pd.DataFrame] = []
         schema = pa.schema([])
-        for position, part in enumerate(parts):
+        for part in parts:
             table = self._table([part], ledger)
             schema = table.schema
             if table.num_rows:
-                frames.append(self._post(frame_of(table), f"response {position}", ledger))
+                frames.append(self._post(frame_of(table), f"response {part.position}", ledger))
         if not frames:
             return Shaped(schema.empty_table() if parts else self._table([], ledger), ledger.steps())
         shaped = table_of_frame(_together(frames), schema)
@@ -182,7 +183,7 @@ class ApiForm:
                 else:
                     data = result
             ledger.add(number, StepCount(step.label, before, row_count(data)))
-        return None if data is None else _Part(rows_of_response(data, position), found)
+        return None if data is None else _Part(rows_of_response(data, position), position, found)
 
     def _table(self, parts: Sequence[_Part], ledger: _Ledger) -> pa.Table:
         """Features and global values of the rows of these parts, one below the other."""
@@ -210,6 +211,8 @@ class ApiForm:
             before = len(frame)
             try:
                 frame, nulled = step.counted(frame) if isinstance(step, Post) else (step(frame), 0)
+            except ShapeError:
+                raise
             except Exception as error:
                 raise failed(step.label, error, where) from error
             if not isinstance(frame, pd.DataFrame):

@@ -110,35 +110,36 @@ def _micros(array: pa.Array, tally: Tally, first: int, last: int) -> pa.Array:
     unit = array.type.unit
     counts = array.cast(pa.int64())
     if unit == "ns":
-        micros = _floor_thousandth(counts)
-        tally.replaced += pc.sum(pc.not_equal(pc.multiply(micros, 1000), counts)).as_py() or 0
-        first, last, factor = first, last, 1
-        counts = micros
-    else:
-        factor = _UNITS[unit]
+        counts = _cut_to_micros(counts, tally)
+    factor = _UNITS.get(unit, 1)
     fits = pc.and_(
         pc.greater_equal(counts, pa.scalar(-(-first // factor), pa.int64())),
         pc.less_equal(counts, pa.scalar(last // factor, pa.int64())),
     )
-    if not pc.all(fits).as_py():
-        tally.nulled += pc.sum(pc.invert(fits)).as_py()
+    misfits = _count(pc.invert(fits))
+    if misfits:
+        tally.nulled += misfits
         counts = pc.if_else(fits, counts, pa.scalar(None, pa.int64()))
     return pc.multiply(counts, factor)
 
 
-def _floor_thousandth(counts: pa.Array) -> pa.Array:
-    """Whole thousandths, rounded down, of negative counts too: a moment belongs to the microsecond it's in."""
-    towards_zero = pc.divide(counts, 1000)
-    behind = pc.greater(pc.multiply(towards_zero, 1000), counts)
-    return pc.subtract(towards_zero, behind.cast(pa.int64()))
+def _cut_to_micros(nanos: pa.Array, tally: Tally) -> pa.Array:
+    """Whole microseconds, rounded down, before 1970 too: a moment belongs to the microsecond it's in."""
+    towards_zero = pc.divide(nanos, 1000)
+    behind = pc.greater(pc.multiply(towards_zero, 1000), nanos)
+    micros = pc.subtract(towards_zero, behind.cast(pa.int64()))
+    tally.replaced += _count(pc.not_equal(pc.multiply(towards_zero, 1000), nanos))
+    return micros
+
+
+def _count(mask: pa.Array) -> int:
+    return pc.sum(mask).as_py() or 0
 
 
 def _time(array: pa.Array, tally: Tally) -> pa.Array:
     if array.type.unit != "ns":
         return array.cast(pa.time64("us"))
-    micros = _floor_thousandth(array.cast(pa.int64()))
-    tally.replaced += pc.sum(pc.not_equal(pc.multiply(micros, 1000), array.cast(pa.int64()))).as_py() or 0
-    return micros.cast(pa.time64("us"))
+    return _cut_to_micros(array.cast(pa.int64()), tally).cast(pa.time64("us"))
 
 
 def _interval(array: pa.Array, _tally: Tally) -> pa.Array:

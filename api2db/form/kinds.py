@@ -75,8 +75,10 @@ class _UserKind(Kind):
     """A type of the user's own, whose constructor may raise whatever it likes."""
 
     def convert(self, value: object, tally: Tally) -> Any:
+        if is_absent(value) and value is not None:
+            return None
         try:
-            return super().convert(value, tally)
+            return self.one(value, tally)
         except Exception:  # noqa: BLE001
             tally.nulled += value is not None
             return None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from api2db.errors import ShapeError
 from api2db.form.frames import cast_values, with_column
 from api2db.form.plain import is_absent
 from api2db.form.step import Labelled, Step, names_of
@@ -50,7 +51,7 @@ class ColumnAdd(Counting):
         made = self.lam()
         each = self.dtype not in (list, dict) and pd.api.types.is_list_like(made)
         if each and len(made) != len(frame):
-            raise ValueError
+            raise ShapeError(f"step {self.label} gave {len(made)} values for {len(frame)} rows")
         series, nulled = cast_values(list(made) if each else [made] * len(frame), self.dtype)
         return with_column(frame, self.key, series), nulled
 
@@ -100,7 +101,7 @@ class ColumnsCalculate(Counting):
             if made.index.is_unique and made.index.isin(frame.index).all():
                 made = made.reindex(frame.index)
             elif len(made) != len(frame):
-                raise ValueError
+                raise ShapeError(f"step {self.label} gave {len(made)} rows for {len(frame)}")
         total = 0
         for key, dtype in zip(self.keys, self.dtypes, strict=True):
             series, nulled = cast_values(list(made[key]), dtype)

@@ -41,6 +41,8 @@ def _decode_tolerantly(body: bytes | str) -> object:
     except UnicodeDecodeError as error:
         raise SourceError(f"the answer isn't UTF-8 ({error.reason} at byte {error.start}): {_seen(body)}") from None
     except json.JSONDecodeError as error:
+        if not body.strip():
+            raise SourceError(f"the answer is empty: {_seen(body)}") from None
         raise SourceError(f"{_what(body)} ({error.msg} at character {error.pos}): {_seen(body)}") from None
 
 
@@ -49,8 +51,6 @@ def _integer(digits: str) -> int | str:
 
 
 def _what(body: bytes | str) -> str:
-    if not body.strip():
-        return "the answer is empty"
     start = body[:200] if isinstance(body, str) else body[:200].decode("utf-8", "replace")
     is_markup = start.lstrip().startswith("<")
     return "the answer is HTML or XML, not JSON" if is_markup else "the answer isn't JSON"
