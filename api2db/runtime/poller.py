@@ -232,11 +232,12 @@ class Poller:
     def __init__(self, *, threads: int, stop: threading.Event) -> None:
         self._threads = threads
         self._stop = stop
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._busy: dict[str, Job] = {}  # waiting for a thread or running
         self._working = 0  # threads that aren't stuck
-        self._idle = 0
+        self._queued = 0  # polls no thread has taken yet
+        self._idle = 0  # threads about to take one
         self._stuck: dict[str, Job] = {}
 
     @property
@@ -251,13 +252,17 @@ class Poller:
             if job.name in self._busy or job.name in self._stuck:
                 return False
             self._busy[job.name] = job
-            grow = self._idle < len(self._busy) and self._working < self._threads
-            if grow:
-                self._working += 1
-        self._queue.put(job)
-        if grow:
-            threading.Thread(target=self._work, name="poll", daemon=True).start()
+            self._queued += 1
+            self._queue.put(job)
+            self._grow()
         return True
+
+    def _grow(self) -> None:
+        """Start a thread if more polls are queued than threads are free. With the lock held."""
+        if self._queued > self._idle and self._working < self._threads:
+            self._working += 1
+            self._idle += 1  # from its start on it is about to take a poll
+            threading.Thread(target=self._work, name="poll", daemon=True).start()
 
     def watch(self) -> None:
         """Abandon polls whose item is past its deadline; another thread takes the place of the stuck one."""
@@ -289,16 +294,14 @@ class Poller:
                 if self._busy.pop(job.name, None):
                     self._stuck[job.name] = job
                     self._working -= 1
+                    self._grow()
 
     def _work(self) -> None:
         while True:
-            with self._lock:
-                self._idle += 1
             job = self._queue.get()
             with self._lock:
                 self._idle -= 1
-            if job is None:
-                return
+                self._queued -= 1
             if not self._stop.is_set():
                 now = time.monotonic()
                 job.run = Run(time.time_ns(), now, now)
@@ -308,6 +311,7 @@ class Poller:
                 self._busy.pop(job.name, None)
                 if self._stuck.pop(job.name, None):
                     return  # another thread has this one's place
+                self._idle += 1
 
 
 def _dependencies_satisfied(form: Form) -> bool:

@@ -52,13 +52,7 @@ class Watched:
         self.env = {"URL": api.url}
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
-        with psycopg.connect(
-            host=self.postgres.host,
-            port=self.postgres.port,
-            user=self.postgres.user,
-            password=self.postgres.password,
-            dbname=self.database,
-        ) as connection:
+        with self.postgres.connect(self.database) as connection:
             try:
                 return connection.execute(sql).fetchall()
             except psycopg.errors.UndefinedTable:
@@ -70,7 +64,9 @@ class Watched:
         self.project.ready(process)
         for name in STREAMS:
             rows = f"SELECT sum(rows) FROM batches WHERE collector = '{name}'"
-            eventually(lambda rows=rows: self.project.journal(rows) == [(count,)], what=f"{count} rows accepted of {name}")
+            eventually(
+                lambda rows=rows: self.project.journal(rows) == [(count,)], what=f"{count} rows accepted of {name}"
+            )
         eventually(lambda: not self.project.waiting(), what="an empty queue")
         assert self.project.stop(process) == 0
 

@@ -1,0 +1,61 @@
+"""Imports go one way: what is kept knows nothing of who runs, what runs nothing of commands."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "api2db"
+
+# Each layer may import from itself and from those above it in this list.
+LAYERS = (
+    ("_version", "errors", "failpoint", "nearest"),
+    ("durations", "sizes", "files", "retry", "secret", "batch"),
+    ("credentials", "place", "settings", "shard", "layout", "state", "schema"),
+    ("spool", "journal", "quarantine", "ledger"),
+    ("form", "sources", "sinks", "collector"),
+    ("discovery", "ingest"),
+    ("runtime",),
+    ("stream",),
+    ("app",),
+    ("demo", "cli"),
+)
+LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+
+
+def imports_of(path: Path) -> list[str]:
+    """The parts of our package a module imports, also inside functions."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("api2db"):
+            parts = node.module.split(".")
+            found += [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("api2db.")]
+    return found
+
+
+def modules() -> list[Path]:
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_its_layer_and_those_before_it(path):
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert part in LEVEL, f"{part} has no place in LAYERS"
+    wrong = [name for name in imports_of(path) if LEVEL.get(name, -1) > LEVEL[part]]
+    assert not wrong
+
+
+def test_heavy_packages_are_imported_when_first_needed():
+    code = """
+import sys
+import api2db, api2db.cli.main, api2db.runtime.status
+print(sorted({"pandas", "google.cloud.bigquery", "psycopg", "requests"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
