@@ -79,20 +79,24 @@ def conform(values: pa.Array, field: Field, slot: Slot) -> Conformed:
     return conformed
 
 
-def reason(value: pa.Scalar, field: Field, slot: Slot, why: str) -> str:
-    """One sentence for people: which column, what came, why it can't be taken. Long values are cut."""
-    if not value.is_valid:
+def reason(value: pa.Array, field: Field, slot: Slot, why: str) -> str:
+    """One sentence for people: which column, which value (an array of one) came, why it can't be taken.
+
+    Long values are cut.
+    """
+    if value.null_count:
         return f'column "{slot.column}" ({slot.declared}) cannot take NULL: it must have a value'
     shown = _shown(value, field.kind)
     return f'column "{slot.column}" ({slot.declared}) cannot take {field.kind.value} ({shown}): {why}'
 
 
-def _shown(value: pa.Scalar, kind: Kind) -> str:
-    # Arrow's own text: a value far out of Python's range must not fail here.
-    raw = value.as_py() if kind in (Kind.TEXT, Kind.JSON, Kind.BINARY) else value
-    text = str(raw)[: _SHOWN_CHARS + 1]
-    if len(text) > _SHOWN_CHARS:
-        text = text[:_SHOWN_CHARS] + "…"
+def _shown(values: pa.Array, kind: Kind) -> str:
+    if kind in (Kind.TEXT, Kind.JSON, Kind.BINARY):
+        text = str(values[0].as_py())
+    else:
+        # Arrow's own text: Python has no dates for years that no database takes either.
+        text = str(as_text(values, kind)[0].as_py())
+    text = text[:_SHOWN_CHARS] + "…" if len(text) > _SHOWN_CHARS else text
     return json.dumps(text, ensure_ascii=False) if kind is Kind.TEXT else text
 
 

@@ -62,7 +62,7 @@ class Group:
     def _refuse(self, at: int, array: pa.Array, field: Field, slot: Slot, conformed: Conformed) -> None:
         assert conformed.refused is not None
         for row in np.flatnonzero(conformed.refused):
-            text = reason(array[row], field, slot, conformed.why)
+            text = reason(array.slice(row, 1), field, slot, conformed.why)
             known = self.refused.get(at + int(row), "")
             if text not in known:
                 self.refused[at + int(row)] = f"{known}; {text}" if known else text

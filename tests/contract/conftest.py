@@ -1,0 +1,51 @@
+"""``place``: an empty database of each dialect in turn; ``sinks``: sinks into it, closed afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from api2db.sinks.sql import SqlSink
+from tests.contract.places import Place, PostgresPlace, SQLitePlace, table_name
+from tests.servers import Postgres
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "sqlite":
+        return SQLitePlace(tmp_path / "db.sqlite")
+    server, database = request.getfixturevalue("postgres"), request.getfixturevalue("contract_database")
+    return PostgresPlace.new_schema(server.url(database))
+
+
+@pytest.fixture(scope="package")
+def contract_database(postgres_server: Postgres) -> Iterator[str]:
+    """One database for all these tests: making one costs more than most of them."""
+    postgres_server.start()
+    name = postgres_server.create_database()
+    yield name
+    postgres_server.start()
+    postgres_server.drop_database(name)
+
+
+class MakeSink(Protocol):
+    """Makes sinks into ``place``; without a table, into one of their own."""
+
+    def __call__(self, **options: Any) -> SqlSink: ...
+
+
+@pytest.fixture
+def make_sink(place: Place) -> Iterator[MakeSink]:
+    made: list[SqlSink] = []
+
+    def make(**options: Any) -> SqlSink:
+        options = {"stream": "weather/sql", "url": place.url, "table": table_name(), **options}
+        made.append(SqlSink(**options))
+        return made[-1]
+
+    yield make
+    for sink in made:
+        sink.close()
