@@ -1,0 +1,144 @@
+"""The documented streams: parameters, attributes, errors, and the places names lead to."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import sqlalchemy
+
+from api2db import Collector, settings
+from api2db.errors import ConfigError
+from api2db.sinks.base import Placement
+from api2db.stream import Stream, Stream2Local, Stream2Sql
+from api2db.stream.places import targets_of
+
+PASSWORD = "p@ss:/?#[]!$&'()*+,;=% \"\\ä"
+
+
+def sql(**options):
+    given = {"db_name": "db", "dialect": "postgresql", "username": "u", "password": PASSWORD, "host": "h"} | options
+    return Stream2Sql("weather", **given)
+
+
+def test_a_password_of_any_characters_reaches_the_driver_and_no_log():
+    stream = sql()
+    assert sqlalchemy.make_url(stream.engine_str).password == PASSWORD
+    assert PASSWORD not in stream.log_str
+    assert "***" in stream.log_str
+    assert stream.driver == "postgresql+psycopg"
+    assert stream.stream_type == "sql.postgresql"
+    assert (stream.con, stream.connected) == (None, False)
+
+
+@pytest.mark.parametrize("missing", ["username", "password", "host"])
+def test_a_missing_credential_is_a_value_error_that_names_it(missing):
+    with pytest.raises(ValueError, match=missing):
+        sql(**{missing: None})
+
+
+def test_credentials_come_from_a_file(tmp_path):
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps({"username": "me", "password": "secret", "host": "there"}))
+    path.chmod(0o600)
+    stream = Stream2Sql("weather", "db", "postgresql", auth_path=str(path), port="5433")
+    url = sqlalchemy.make_url(stream.engine_str)
+    assert (url.username, url.password, url.host, url.port) == ("me", "secret", "there", 5433)
+
+
+@pytest.mark.parametrize("text", ["", "no json", "{}", '{"username": "u"}'])
+def test_an_invalid_auth_file_is_a_value_error_that_names_the_file(tmp_path, text):
+    path = tmp_path / "auth.json"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(ValueError, match=r"auth\.json"):
+        Stream2Sql("weather", "db", "postgresql", auth_path=str(path))
+
+
+@pytest.mark.parametrize("dialect", ["amazon_aurora", "oracle", "microsoft_sql"])
+def test_a_dialect_that_is_not_supported_says_so(dialect):
+    with pytest.raises(NotImplementedError, match=dialect):
+        sql(dialect=dialect)
+
+
+@pytest.mark.parametrize(
+    "options", [{"dialect": "dbase"}, {"if_exists": "perhaps"}, {"db_name": None}, {"version": "v"}]
+)
+def test_a_mistaken_option_is_refused_at_once(options):
+    with pytest.raises(ConfigError):
+        sql(**options)
+
+
+def test_a_stream_connects_by_itself_and_makes_its_database(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stream = Stream2Sql("weather", "data/new.sqlite", "sqlite")
+    assert stream.connect()
+    assert stream.connected
+    with stream.con.connect() as connection:
+        assert connection.execute(sqlalchemy.text("SELECT 1")).scalar() == 1
+    stream.con.dispose()
+    assert (tmp_path / "data" / "new.sqlite").exists()
+
+
+def test_a_stream_that_cannot_connect_says_false_and_why(caplog):
+    stream = sql(host="127.0.0.1", port=1)
+    assert not stream.connect()
+    assert "not connected" in caplog.text
+    assert PASSWORD not in caplog.text
+
+
+def test_a_url_stands_for_all_parts():
+    stream = Stream2Sql("weather", url="postgresql+psycopg://u:p@h:5433/db", table="readings", key="id", version="at")
+    assert stream.stream_type == "sql.postgresql"
+    assert (stream.db_name, stream.table, stream.key, stream.version) == ("db", "readings", ("id",), "at")
+
+
+def test_two_targets_differ_by_host_database_and_table_and_tell_no_credentials(tmp_path):
+    streams = [sql(), sql(host="other"), sql(db_name="other"), sql(table="other"), sql(username="other")]
+    targets = [stream.target(tmp_path, tmp_path) for stream in streams]
+    assert len(set(targets)) == 4
+    assert not any(PASSWORD in target or "u@" in target for target in targets)
+
+
+def test_constructing_a_stream_starts_nothing_and_reaches_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Stream2Sql("weather", "x.sqlite", "sqlite")
+    Stream2Local("weather")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_local_stream_goes_where_it_is_documented_to(tmp_path):
+    placement = Placement("weather/local.parquet", tmp_path / "STORE", tmp_path / "q", tmp_path)
+    assert Stream2Local("weather").sink(placement).directory == tmp_path / "STORE" / "weather" / "parquet"
+    assert Stream2Local("weather", path="out").sink(placement).directory == tmp_path / "out"
+    assert Stream2Local("weather").stream_type == "local.parquet"
+
+
+def test_an_unknown_format_is_refused_with_the_choices():
+    with pytest.raises(ConfigError, match="parquet, json, pickle, csv"):
+        Stream2Local("weather", fmt="xls")
+
+
+def test_a_plain_stream_can_not_stream():
+    stream = Stream("weather")
+    assert stream.stream_type == "stream"
+    assert not stream.is_store_instance
+    with pytest.raises(AttributeError, match="Stream2Sql"):
+        stream.stream(None)
+
+
+def test_names_of_to_lead_to_places_and_carry_key_and_version(tmp_path):
+    (tmp_path / "api2db.toml").write_text(
+        '[places.here]\ndialect = "sqlite"\ndb_name = "x.sqlite"\ntable = "t"\n[places.there]\ntype = "local"\npath = "out"\n'
+    )
+    made = settings.load(tmp_path, environ={})
+    declared = Collector("c", 1, lambda: None, None, None, to=["database", "here", "there"], key="id", version="v")
+    database, here, there = targets_of(declared, made)
+    assert (database.table, database.key, database.version) == ("c", ("id",), "v")
+    assert database.target(made.project, made.store).endswith("STORE/database.sqlite/c")
+    assert (here.table, here.key) == ("t", ("id",))
+    assert there.target(made.project, made.store) == str(tmp_path / "out")
+    with pytest.raises(ConfigError, match="neither a stream nor the name of a place"):
+        targets_of(Collector("c", 1, lambda: None, None, lambda: [3]), made)
+    with pytest.raises(ConfigError, match="database"):
+        targets_of(Collector("c", 1, lambda: None, None, None, to="databse"), made)
