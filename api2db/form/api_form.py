@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +11,12 @@ import pandas as pd
 import pyarrow as pa
 
 from api2db.errors import ShapeError
-from api2db.form.column import Column, step_count, table_of
+from api2db.form.column import Column, is_json, step_count, table_of
 from api2db.form.feature import Feature
 from api2db.form.frames import frame_of, table_of_frame
 from api2db.form.infer import infer_columns
 from api2db.form.kinds import column_kind
-from api2db.form.lab import Lab
+from api2db.form.lab import LAB, Lab
 from api2db.form.merge_static import MergeStatic
 from api2db.form.path import Records
 from api2db.form.post import Post
@@ -50,6 +51,7 @@ class _Ledger:
                 before.rows_out + count.rows_out,
                 before.nulled + count.nulled,
                 before.replaced + count.replaced,
+                _summed(before.by_column, count.by_column),
             )
         self.counts[position] = count
 
@@ -76,7 +78,8 @@ class ApiForm:
         self.pre_process: list[Any] = [] if pre_process is None else pre_process
         self.data_features: list[Any] = [] if data_features is None else data_features
         self.post_process: list[Any] = [] if post_process is None else post_process
-        self._given = (pre_process, data_features, post_process)
+        # Only the lab tells a phase that isn't written yet from one without steps.
+        self._unwritten = [phase is None and name == LAB for phase in (pre_process, data_features, post_process)]
 
     @classmethod
     def from_shape(cls, name: str, shape: Mapping[str, Any] | None, rows: str | None = None) -> ApiForm:
@@ -120,7 +123,7 @@ class ApiForm:
 
     def experiment(self, CACHE: bool, import_target: Callable[[], Any]) -> bool:
         """Try the form on a real answer, step by step, with files to look at (see ``Lab``). True when it's complete."""
-        return Lab(self, self._given).run(import_target, CACHE)
+        return Lab(self, *self._unwritten).run(import_target, CACHE)
 
     def shape(self, responses: Sequence[object]) -> Shaped:
         """Shape all responses of one poll into one table. Raises ShapeError, naming the step."""
@@ -130,15 +133,16 @@ class ApiForm:
             table = self._table(parts, ledger)
             return Shaped(table, ledger.steps())
         frames: list[pd.DataFrame] = []
-        schema = pa.schema([])
+        known: dict[str, pa.Field] = {}
         for part in parts:
             table = self._table([part], ledger)
-            schema = table.schema
+            _learn(known, table.schema)
             if table.num_rows:
                 frames.append(self._post(frame_of(table), f"response {part.position}", ledger))
         if not frames:
-            return Shaped(schema.empty_table() if parts else self._table([], ledger), ledger.steps())
-        shaped = table_of_frame(_together(frames), schema)
+            empty = pa.schema(known.values()).empty_table() if parts else self._table([], ledger)
+            return Shaped(empty, ledger.steps())
+        shaped = table_of_frame(_together(frames), known)
         changed = tuple(count for count in shaped.steps if count.nulled or count.replaced)
         return Shaped(shaped.table, ledger.steps() + changed)
 
@@ -219,6 +223,22 @@ class ApiForm:
                 raise ShapeError(f"step {step.label} returned {type(frame).__name__}, not a frame, on {where}")
             ledger.add(number, StepCount(step.label, before, len(frame), nulled))
         return frame
+
+
+def _summed(one: Iterable[tuple[str, int]], other: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    total = Counter(dict(one))
+    total.update(dict(other))
+    return tuple(total.items())
+
+
+def _learn(known: dict[str, pa.Field], schema: pa.Schema) -> None:
+    """Add what the fields of one more part are to what is known of them: JSON only while all are."""
+    for new in schema:
+        old = known.get(new.name)
+        if old is None or old.type == pa.null():
+            known[new.name] = new
+        elif is_json(old) and not is_json(new) and new.type != pa.null():
+            known[new.name] = old.remove_metadata()
 
 
 def _together(frames: list[pd.DataFrame]) -> pd.DataFrame:

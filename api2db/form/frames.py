@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -45,12 +45,12 @@ def with_column(frame: pd.DataFrame, key: Hashable, series: pd.Series[Any]) -> p
     return changed
 
 
-def table_of_frame(frame: pd.DataFrame, before: pa.Schema) -> Shaped:
+def table_of_frame(frame: pd.DataFrame, known_fields: Mapping[str, pa.Field]) -> Shaped:
     """The frame post-processors left, as a table; columns they kept keep what a frame can't say about them."""
     shaped = from_frame(frame)
     table = shaped.table
     for position, field in enumerate(table.schema):
-        known = before.field(field.name) if before.get_field_index(field.name) >= 0 else None
+        known = known_fields.get(field.name)
         if known is None:
             continue
         values = table.column(position)

@@ -11,6 +11,9 @@ from typing import Any, Final, Protocol
 
 import pandas as pd
 
+LAB: Final = "lab"
+"""The name of a form that is being written."""
+
 CACHE_FILE: Final = "lab_cache.pickle"
 _SHOWN_ROWS: Final = 3
 
@@ -28,29 +31,29 @@ class TriedForm(Protocol):
 class Lab:
     """Runs a form on the first response, leaving files in the working directory and saying what it finds.
 
-    ``given`` are the phases as they were given: None is one that isn't written yet, where the lab stops and
-    shows what there is to write it for.
+    A phase that isn't written yet is where the lab stops and shows what there is to write it for.
     """
 
-    def __init__(self, form: TriedForm, given: tuple[Any, Any, Any]) -> None:
+    def __init__(self, form: TriedForm, no_pre: bool, no_features: bool, no_post: bool) -> None:
         self._form = form
-        self._given = given
+        self._no_pre = no_pre
+        self._no_features = no_features
+        self._no_post = no_post
 
     def run(self, import_target: Callable[[], Any], cache: bool) -> bool:
         """True when every phase is there and gives a frame. ``cache`` calls the API once and keeps its answer."""
-        pre_process, data_features, post_process = self._given
         responses = _imported(import_target, cache)
         if not isinstance(responses, list) or not responses or not isinstance(responses[0], dict):
             return _stop("import_target must return a list of dicts", import_target=responses)
         data: Any = responses[0]
         _write("data_without_preprocess.json", data)
-        if not isinstance(pre_process, list):
+        if self._no_pre and not self._form.pre_process:
             return _stop("pre_process must return a list of pre-processors", data=data, keys=list(data))
         rows = self._pre_processed(data)
         _write("data_after_preprocess.json", rows)
         if not isinstance(rows, list):
             return _stop("data should be a list of dicts after pre-processing", data=rows)
-        if not isinstance(data_features, list) or not data_features:
+        if self._no_features and not self._form.data_features:
             return _stop("data_features must return a list of features", **_first(rows))
         kept, self._form.post_process = self._form.post_process, []
         try:
@@ -59,7 +62,7 @@ class Lab:
             self._form.post_process = kept
         assert frame is not None
         frame.to_json("data_after_feature_extraction.json", orient="records", indent=4, date_format="iso")
-        if not isinstance(post_process, list):
+        if self._no_post and not self._form.post_process:
             return _stop("post_process must return a list of post-processors", data=frame, dtypes=frame.dtypes)
         _say(**_first(rows), finished=(done := self._form.frame(data)), dtypes=None if done is None else done.dtypes)
         return True

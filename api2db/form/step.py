@@ -33,12 +33,15 @@ class Step:
 class Labelled(Step):
     """A step of ours, named with the columns it works on."""
 
+    _label = ""
+
     def __init__(self, *names: object) -> None:
         self._label = f"{type(self).__name__}({', '.join(map(str, names))})"
 
     @property
     def label(self) -> str:
-        return self._label
+        # A user's subclass may not have called __init__.
+        return self._label or super().label
 
 
 def failed(step: str, error: Exception, where: str) -> ShapeError:
