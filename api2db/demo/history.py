@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from api2db.demo.query import Query
-from api2db.files import make_dir
+from api2db.files import make_dir, write_atomic
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,15 @@ class History:
         """Go on with the history in ``path``; where there is none, it begins with ``start``."""
         self._lock = threading.Lock()
         make_dir(path.parent, flush=False)
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        self.start = Start(**json.loads(lines[0])) if lines else start
-        self._queries = [Query(**json.loads(line)) for line in lines[1:]]
-        # Written anew, so that a torn last line doesn't swallow the next one.
-        temporary = path.with_name(f".{path.name}.tmp")
-        kept = [asdict(self.start), *map(asdict, self._queries)]
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        temporary.replace(path)
+        if not path.exists():
+            write_atomic(path, json.dumps(asdict(start)).encode() + b"\n", flush=False)
+        # Only ever appended to: a second daemon, soon to be refused, may open it while the first one writes.
+        first, *lines = path.read_bytes().split(b"\n")
+        self.start = Start(**json.loads(first))
+        self._queries = [Query(**query) for line in lines if (query := _parse(line)) is not None]
         self._file = path.open("a", encoding="utf-8")
+        # So that a torn last line doesn't swallow the next one.
+        self._separator = "\n" if lines[-1] else ""
         # One look at the wall clock; a step of it while we run doesn't touch replay time.
         self._behind_s = max(0.0, wall_s() - self.start.wall_s)
         self._opened_s = time.monotonic()
@@ -62,8 +63,18 @@ class History:
             if self._queries and self._queries[-1] == query:
                 return
             self._queries.append(query)
-            self._file.write(json.dumps(asdict(query)) + "\n")
+            self._file.write(f"{self._separator}{json.dumps(asdict(query))}\n")
             self._file.flush()
+            self._separator = ""
 
     def close(self) -> None:
         self._file.close()
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """A line's query; None for the end of the file and for a line a kill has torn."""
+    try:
+        query: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return query

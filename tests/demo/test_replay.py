@@ -133,12 +133,28 @@ def test_what_was_served_survives_a_kill_even_in_the_middle_of_a_line(tmp_path: 
     torn = tmp_path / "torn.jsonl"
     torn.write_bytes(path.read_bytes() + b'{"at_ms": 15')
     second = Replay(torn)
+    second.start()
     assert second.served() == served
+    Client(second).poll()
+    served = second.served()
     second.close()
     third = Replay(torn)
     assert third.served() == served
     third.close()
     first.close()
+
+
+def test_a_second_daemon_that_is_refused_does_not_disturb_the_first(replay: Replay, tmp_path: Path) -> None:
+    client = Client(replay)
+    client.poll()
+    second = Replay(tmp_path / "demo.jsonl")
+    client.poll()
+    second.close()
+    served = replay.served()
+    assert served.taken
+    third = Replay(tmp_path / "demo.jsonl")
+    assert third.served() == served
+    third.close()
 
 
 def test_an_answer_counts_as_taken_once_the_client_goes_on_from_it(replay: Replay) -> None:
