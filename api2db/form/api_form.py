@@ -174,10 +174,13 @@ class ApiForm:
         """One response through the pre-processors; None once one of them gives None."""
         found: dict[str, dict[str, Any]] = {}
         for number, step in enumerate(self.pre_process):
-            before = row_count(data)
+            before, nulled = row_count(data), 0
             if data is not None:
                 try:
-                    result = step(data)
+                    if type(step) is GlobalExtract:
+                        result, nulled = step.counted(data)
+                    else:
+                        result = step(data)
                 except ShapeError:
                     raise
                 except Exception as error:
@@ -186,7 +189,7 @@ class ApiForm:
                     found[step.key] = result
                 else:
                     data = result
-            ledger.add(number, StepCount(step.label, before, row_count(data)))
+            ledger.add(number, StepCount(step.label, before, row_count(data), nulled))
         return None if data is None else _Part(rows_of_response(data, position), position, found)
 
     def _table(self, parts: Sequence[_Part], ledger: _Ledger) -> pa.Table:

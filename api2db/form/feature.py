@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from api2db.form.kinds import BOOL, FLAG, FLOAT, INFER, INT, SUFFIX_TYPES, SUFFI
 from api2db.form.path import Path, Records, parse_path
 from api2db.form.step import Step
 from api2db.form.tally import MISSING, Tally
+from api2db.form.times import NAIVE, UTC
 
 
 class Feature(Step):
@@ -51,7 +53,11 @@ class Feature(Step):
 
     def lam_wrap(self, lam_arg: Any) -> Any:
         """The value of one record, as Python has it."""
-        return self._column([self._find(lam_arg, Tally())]).array[0].as_py()
+        found = self._column([self._find(lam_arg, Tally())]).array
+        if found.type != UTC or found.null_count:
+            return found[0].as_py()
+        # Arrow would look the zone up in a database that a bare machine lacks.
+        return found[0].cast(NAIVE).as_py().replace(tzinfo=dt.UTC)
 
     def column(self, records: Records, rows: Sequence[object]) -> Column:
         """The values of all records. ``records`` reads the same rows by path."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from api2db.form.column import Column, is_json, table_of
 from api2db.form.kinds import column_kind
 from api2db.form.shaped import Shaped
 from api2db.form.tables import from_frame
+from api2db.form.times import NAIVE, UTC
 
 _PANDAS: Final = {
     pa.int64(): pd.Int64Dtype(),
@@ -24,10 +26,14 @@ _PANDAS: Final = {
 
 def frame_of(table: pa.Table) -> pd.DataFrame:
     """The table as a frame: Int64, Float64, bool (boolean where it has nulls), string; times in microseconds."""
-    frame = table.to_pandas(types_mapper=_PANDAS.get)
+    # As naive ones, and told their zone by pandas: Arrow would want a zone database, which a bare machine lacks.
+    naive = [column.cast(NAIVE) if column.type == UTC else column for column in table.columns]
+    frame = pa.table(naive, names=table.column_names).to_pandas(types_mapper=_PANDAS.get)
     for name, column in zip(table.column_names, table.columns, strict=True):
         if column.type == pa.bool_() and not column.null_count:
             frame[name] = frame[name].astype("bool")
+        elif column.type == UTC:
+            frame[name] = frame[name].dt.tz_localize(dt.UTC)
     return frame
 
 

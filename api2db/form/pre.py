@@ -50,12 +50,21 @@ class GlobalExtract(Labelled, Pre):
 
     def lam_wrap(self, lam_arg: Any) -> dict[str, Any]:
         """``{"value": dtype(lam(data)) or None, "dtype": dtype}``."""
+        return self.counted(lam_arg)[0]
+
+    def counted(self, data: Any) -> tuple[dict[str, Any], int]:
+        """What ``lam_wrap`` gives, and 1 if a value was there that didn't fit."""
+        misfit = 0
+        value = None
         try:
-            found = self.lam(lam_arg)
-            value = None if is_absent(found) else found if keeps_values(self.dtype) else self.dtype(found)
+            found = self.lam(data)
+            if not is_absent(found):
+                value = found if keeps_values(self.dtype) else self.dtype(found)
+        except LookupError:
+            pass
         except Exception:  # noqa: BLE001
-            value = None
-        return {"value": value, "dtype": self.dtype}
+            misfit = 1
+        return {"value": value, "dtype": self.dtype}, misfit
 
 
 class FeatureFlatten(Labelled, Pre):

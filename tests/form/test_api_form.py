@@ -1,7 +1,10 @@
 """ApiForm: responses through every phase, the account of rows, and what it says when it can't."""
 
 import datetime as dt
+import os
 import pickle
+import subprocess
+import sys
 from itertools import pairwise
 
 import pandas as pd
@@ -71,6 +74,13 @@ def test_a_response_goes_through_every_phase():
         ("DateCast(day)", 3, 3, 1),
         ("DropNa(name)", 3, 2, 0),
     ]
+
+
+def test_a_global_value_that_does_not_fit_is_null_and_counted():
+    form = ApiForm("f", [GlobalExtract("g", lambda x: x["g"], int)], [Feature("a", "a")])
+    shaped = form.shape([{"a": 1, "g": "x"}, {"a": 2, "g": "7"}, {"a": 3}, {"a": 4, "g": 2**70}])
+    assert shaped.table.column("g").to_pylist() == [None, 7, None, None]
+    assert [step.nulled for step in shaped.steps] == [1, 1]
 
 
 def test_responses_are_shaped_one_by_one_and_end_in_one_table():
@@ -268,3 +278,25 @@ def test_the_lab_shows_how_far_a_form_is_written(tmp_path, monkeypatch, capsys, 
         "data_after_feature_extraction.json",
     }
     assert not ApiForm("lab", pre, features, []).experiment(False, lambda: None)
+
+
+WITHOUT_ZONES = """
+from api2db.form import Api2Pandas, Feature, form_from_shape
+form = form_from_shape("f", {"at": "at:iso"})
+form.add_post(__import__("api2db.form.post", fromlist=["DropNa"]).DropNa(["at"]))
+print(form.shape([{"at": "2026-01-02T03:04:05Z"}]).table.schema.field("at").type)
+print(Api2Pandas(lambda: form).extract({"at": "2026-01-02T03:04:05Z"}).dtypes["at"])
+print(Feature("at", "at:iso")({"at": "2026-01-02T03:04:05Z"}))
+"""
+
+
+def test_instants_need_no_zone_database():
+    environment = {**os.environ, "PYTHONTZPATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ZONES], capture_output=True, text=True, env=environment, timeout=60, check=True
+    )
+    assert done.stdout.split("\n")[:3] == [
+        "timestamp[us, tz=UTC]",
+        "datetime64[us, UTC]",
+        "2026-01-02 03:04:05+00:00",
+    ]
