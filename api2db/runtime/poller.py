@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -44,13 +45,19 @@ class Run:
         """Add an item's counts to the run's, step by step."""
         for step in steps:
             old = self.steps.get(step.step)
-            self.steps[step.step] = step if old is None else StepCount(
-                step.step,
-                old.rows_in + step.rows_in,
-                old.rows_out + step.rows_out,
-                old.nulled + step.nulled,
-                old.replaced + step.replaced,
-            )  # fmt: skip
+            self.steps[step.step] = step if old is None else _sum(old, step)
+
+
+def _sum(one: StepCount, other: StepCount) -> StepCount:
+    columns = Counter(dict(one.by_column)) + Counter(dict(other.by_column))
+    return StepCount(
+        one.step,
+        one.rows_in + other.rows_in,
+        one.rows_out + other.rows_out,
+        one.nulled + other.nulled,
+        one.replaced + other.replaced,
+        tuple(columns.items()),
+    )
 
 
 class Job:
