@@ -226,11 +226,12 @@ class SqlSink:
                     self._dialect.lock_schema(connection, ledger.NAME)
                     ledger.create(connection)
                 except self._dialect.errors as error:
-                    if self._dialect.cause(error).error is not FatalError:
+                    cause = self._dialect.cause(error)
+                    if cause.error is not FatalError:
                         raise
                     raise FatalError(
-                        f"the ledger can't be created ({self._dialect.cause(error).text}); "
-                        f"as someone who may, run: {ledger.ddl(connection.dialect)}"
+                        f"the ledger can't be created: {cause.text}; {cause.advice}, "
+                        f"or as someone who may, run: {ledger.ddl(connection.dialect)}"
                     ) from error
         connection.info[_LEDGER_READY] = True
 

@@ -98,13 +98,14 @@ class SQLite:
     def engine(self, url: URL, pool_size: int) -> Engine:
         if url.database in (None, "", ":memory:"):
             raise ConfigError("a database in memory forgets what it was given: name a file, sqlite:///folder/file.db")
+        options: dict[str, Any] = {"isolation_level": None, "timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
         engine = create_engine(
             url.set(drivername="sqlite"),
             poolclass=QueuePool,
             pool_size=pool_size,
             max_overflow=0,
             # Transactions are ours to begin; a pooled connection goes from thread to thread.
-            connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+            connect_args={name: value for name, value in options.items() if name not in url.query},
         )
         event.listen(engine, "connect", _set_up)
         # The lock is taken before the first read: a reader that wants to write later may find it can't.

@@ -24,7 +24,10 @@ class Place(Protocol):
     """One empty database of one dialect."""
 
     name: str
-    url: URL
+
+    @property
+    def url(self) -> URL:
+        """Where the sinks are told to go."""
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run one statement on a connection of its own, committed; its rows, if it has any."""
@@ -56,10 +59,13 @@ class PostgresPlace:
         cls(make_url(url)).query(f"CREATE SCHEMA {schema}")
         return cls(make_url(url).update_query_dict({"options": f"-csearch_path={schema}"}))
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
+    def connect(self, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
         options: dict[str, Any] = self.url.translate_connect_args(username="user", database="dbname")
         options |= self.url.query
-        with closing(psycopg.connect(**options, autocommit=True)) as connection:
+        return psycopg.connect(**options, autocommit=autocommit)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with closing(self.connect(autocommit=True)) as connection:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
 

@@ -66,9 +66,9 @@ def test_a_type_of_our_own_table_keeps_its_values(
 def test_json_is_json(place: Place, make_sink: MakeSink) -> None:
     values = ['{"a": [1, null, "\\u00e9"]}', "[]", None]
     field = pa.field("x", pa.string(), metadata=JSON_METADATA)
-    load(make_sink(table="t"), batch(pa.table([values], schema=pa.schema([field]))))
-    found = [x for (x,) in place.query("SELECT x FROM t")]
-    assert found == (values if place.name == "sqlite" else [{"a": [1, None, "é"]}, [], None])
+    load(make_sink(table="t"), batch(pa.Table.from_arrays([pa.array(values)], schema=pa.schema([field]))))
+    expected: list[Any] = values if place.name == "sqlite" else [{"a": [1, None, "é"]}, [], None]
+    assert [x for (x,) in place.query("SELECT x FROM t")] == expected
 
 
 def test_nan(place: Place, make_sink: MakeSink) -> None:
