@@ -52,8 +52,9 @@ def running(settings: Settings) -> Iterator[Replay | None]:
 def result(replay: Replay, settings: Settings) -> str:
     """What was served against what is stored, in words. For a daemon that has just stopped, or still runs."""
     store = settings.store
-    waiting = {path.name for path in (store / "queue" / COLLECTOR).rglob("*.parquet")}
-    waiting |= {path.name for path in (store / "upload_failed" / COLLECTOR).rglob("*.parquet")}
+    # <stream>/<shard>.parquet; a stream's own folder is called something.parquet too.
+    waiting = {path.name for path in (store / "queue" / COLLECTOR).glob("*/*.parquet")}
+    waiting |= {path.name for path in (store / "upload_failed" / COLLECTOR).glob("*/*.parquet")}
     return report(
         replay.served(),
         database=store / DATABASE_FILE,

@@ -110,7 +110,9 @@ def _in_files(folder: Path) -> list[Key]:
 def _in_database(path: Path, table: str) -> list[Key]:
     if not path.exists():
         return []
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
+    # Not mode=ro: that would leave the files of the write-ahead log behind, which the daemon has tidied away.
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=10)) as connection:
+        connection.execute("PRAGMA query_only = ON")
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
             return []
         quoted = table.replace('"', '""')

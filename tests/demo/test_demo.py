@@ -65,11 +65,11 @@ def test_the_result_reads_as_a_sum_and_knows_what_still_waits(settings: Settings
             "0 versions served = 0 versions stored in STORE/earthquakes/parquet; "
             "0 events served = 0 rows in STORE/database.sqlite, each in its latest version."
         )
+        waiting = settings.store / "queue" / "earthquakes" / "local.parquet"
+        waiting.mkdir(parents=True)
         first = requests.get(replay.url, params={"format": "geojson"}, timeout=10).json()["features"]
         newest = max(feature["properties"]["updated"] for feature in first)
         requests.get(replay.url, params={"format": "geojson", "updatedafter": newest}, timeout=10)
         assert f"{len(first)} versions are MISSING" in demo.result(replay, settings)
-        waiting = settings.store / "queue" / "earthquakes" / "local.parquet"
-        waiting.mkdir(parents=True)
         (waiting / "1.parquet").touch()
         assert f"{len(first)} versions are still on the way" in demo.result(replay, settings)

@@ -118,6 +118,15 @@ def test_what_is_waiting_is_not_called_missing(folder: _Store) -> None:
     assert "1 event is not yet in the latest version" in result.text
 
 
+def test_looking_leaves_nothing_behind(folder: _Store) -> None:
+    folder.keep(VERSIONS, LATEST)
+    with closing(sqlite3.connect(folder.database)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    before = sorted(folder.base.rglob("*"))
+    assert folder.report(VERSIONS).equal
+    assert sorted(folder.base.rglob("*")) == before
+
+
 def test_nothing_stored_yet_is_a_report_too(folder: _Store) -> None:
     assert folder.report(()).equal
     result = folder.report(VERSIONS)
