@@ -14,7 +14,6 @@ import logging
 import os
 import shutil
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -26,76 +25,11 @@ from api2db.errors import StoreError, StoreFullError, TornShardError
 from api2db.failpoint import reach
 from api2db.files import IncreasingNanoseconds, fsync_dir, make_dir, write_durable
 from api2db.layout import Layout
+from api2db.recent import Recent
 from api2db.state import CollectorState, read_state, with_cursor, write_state
+from api2db.usage import Usage
 
 log = logging.getLogger(__name__)
-
-# Tables just accepted are kept for the streams about to load them; a backlog is read back from its shards.
-RECENT_BYTES = 32 * 2**20
-
-
-class Usage:
-    """Bytes of shards on disk and the limits on them. Safe to use from any thread."""
-
-    def __init__(self, root: Path, *, max_collector_bytes: int, max_store_bytes: int, min_free_bytes: int) -> None:
-        self._root = root
-        self._max_collector = max_collector_bytes
-        self._max_store = max_store_bytes
-        self._min_free = min_free_bytes
-        self._lock = threading.Lock()
-        self._bytes: dict[str, int] = {}
-
-    def add(self, collector: str, size: int) -> None:
-        with self._lock:
-            self._bytes[collector] = max(0, self._bytes.get(collector, 0) + size)
-
-    def of(self, collector: str) -> int:
-        with self._lock:
-            return self._bytes.get(collector, 0)
-
-    def refusal(self, collector: str, size: int = 0) -> str | None:
-        """Why ``size`` more bytes of this collector can't be taken now; None if they can."""
-        with self._lock:
-            mine, total = self._bytes.get(collector, 0), sum(self._bytes.values())
-        if mine + size > self._max_collector:
-            return f"its backlog of {mine:,} bytes is at the limit (max_collector_bytes = {self._max_collector:,})"
-        if total + size > self._max_store:
-            return f"all collectors' backlog of {total:,} bytes is at the limit (max_store_bytes = {self._max_store:,})"
-        disk = os.statvfs(self._root)
-        free = disk.f_bavail * disk.f_frsize
-        if free - size < self._min_free:
-            return f"only {free:,} bytes are free on the disk of {self._root} (min_free_bytes = {self._min_free:,})"
-        return None
-
-
-class Recent:
-    """Tables accepted a moment ago, within a number of bytes; the oldest go first. Any thread."""
-
-    def __init__(self, max_bytes: int = RECENT_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._lock = threading.Lock()
-        self._bytes = 0
-        self._batches: OrderedDict[int, Batch] = OrderedDict()
-
-    def put(self, batch: Batch) -> None:
-        size = batch.table.nbytes
-        if size > self._max_bytes:
-            return
-        with self._lock:
-            self._batches[batch.created_ns] = batch
-            self._bytes += size
-            while self._bytes > self._max_bytes:
-                self._bytes -= self._batches.popitem(last=False)[1].table.nbytes
-
-    def get(self, created_ns: int) -> Batch | None:
-        with self._lock:
-            return self._batches.get(created_ns)
-
-    def drop(self, created_ns: int) -> None:
-        with self._lock:
-            batch = self._batches.pop(created_ns, None)
-            if batch is not None:
-                self._bytes -= batch.table.nbytes
 
 
 class Spool:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from api2db.layout import Layout
-from api2db.spool import Spool, Usage
+from api2db.spool import Spool
+from api2db.usage import Usage
 
 PLENTY = 2**40
 

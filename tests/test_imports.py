@@ -16,6 +16,7 @@ LAYERS = (
     ("_version", "errors", "failpoint", "nearest"),
     ("durations", "sizes", "files", "retry", "secret", "batch"),
     ("credentials", "place", "settings", "shard", "layout", "state", "schema"),
+    ("usage", "recent"),
     ("spool", "journal", "quarantine", "ledger"),
     ("form", "sources", "sinks", "collector"),
     ("discovery", "ingest"),

@@ -20,14 +20,16 @@ from api2db.layout import Layout, StoreLock
 from api2db.quarantine import RowQuarantine
 from api2db.runtime.cadence import Cadence
 from api2db.runtime.delivery import Delivery
-from api2db.runtime.poller import Job, Poller
+from api2db.runtime.job import Job
+from api2db.runtime.poller import Poller
 from api2db.runtime.pool import DeliveryPool
 from api2db.settings import Settings
 from api2db.shard import decode_header
 from api2db.sinks.base import Placement, Target
 from api2db.sinks.engines import Engines
-from api2db.spool import CollectorSpool, Spool, Usage
+from api2db.spool import CollectorSpool, Spool
 from api2db.state import assign_directories
+from api2db.usage import Usage
 
 log = logging.getLogger(__name__)
 

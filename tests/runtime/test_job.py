@@ -12,7 +12,7 @@ import pytest
 from api2db import ApiForm, Collector, Cursor, Feature, Page, collector
 from api2db.errors import ConfigError
 from api2db.journal import Journal
-from api2db.runtime.poller import Job, Run
+from api2db.runtime.job import Job, Run
 from api2db.spool import CollectorSpool
 from tests.spool_kit import make_spool
 
@@ -125,7 +125,7 @@ def test_a_failed_item_leaves_what_was_accepted_and_the_cursor_behind_it(polls):
     outcome, cause = made.poll()
     assert outcome == "failed"
     assert "OSError: connection reset" in cause
-    assert "test_poller.py" in cause
+    assert "test_job.py" in cause
     assert made.rows == [[{"n": 1}]]
     assert made.shards.cursor == "1"
 

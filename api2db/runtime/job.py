@@ -1,0 +1,250 @@
+"""One collector as the daemon runs it: a poll calls its source, shapes what comes, and accepts it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+from api2db.collector import Collector
+from api2db.errors import Api2dbError, ShapeError, SourceError, StoreFullError
+from api2db.form.shaped import Form, Shaped, StepCount
+from api2db.journal import Journal
+from api2db.layout import Layout
+from api2db.quarantine import keep_payload
+from api2db.shard import Header
+from api2db.sources import payload
+from api2db.spool import CollectorSpool, Spool
+
+log = logging.getLogger(__name__)
+
+
+class Abandoned(Exception):
+    """This poll was given up while it ran; whatever it still brings is dropped."""
+
+
+@dataclass
+class Run:
+    """One poll under way. The lock makes accepting an item and abandoning the run exclude each other."""
+
+    started_ns: int
+    started_s: float
+    item_since_s: float
+    batches: int = 0
+    rows: int = 0
+    abandoned: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    steps: dict[str, StepCount] = field(default_factory=dict)
+
+    def count(self, steps: Sequence[StepCount]) -> None:
+        """Add an item's counts to the run's, step by step."""
+        for step in steps:
+            old = self.steps.get(step.step)
+            self.steps[step.step] = step if old is None else _sum(old, step)
+
+
+def _sum(one: StepCount, other: StepCount) -> StepCount:
+    columns = Counter(dict(one.by_column)) + Counter(dict(other.by_column))
+    return StepCount(
+        one.step,
+        one.rows_in + other.rows_in,
+        one.rows_out + other.rows_out,
+        one.nulled + other.nulled,
+        one.replaced + other.replaced,
+        tuple(columns.items()),
+    )
+
+
+class Job:
+    """One collector as the daemon runs it: ``poll`` is one execution of its source.
+
+    accepted  called after each batch with its created_ns, so that its streams hear of it
+    """
+
+    def __init__(
+        self,
+        collector: Collector,
+        *,
+        spool: Spool,
+        shards: CollectorSpool,
+        streams: Sequence[str],
+        journal: Journal,
+        accepted: Callable[[int], None],
+        timeout_s: float,
+    ) -> None:
+        self.collector = collector
+        self.timeout_s = collector.timeout_s or timeout_s
+        self.next_run_ns: int | None = None
+        self.run: Run | None = None  # set while a poll runs, also an abandoned one
+        self.failures = 0
+        self._spool = spool
+        self._shards = shards
+        self._streams = tuple(streams)
+        self._journal = journal
+        self._accepted = accepted
+        self._form: Form | None = None
+        self._log = logging.LoggerAdapter(log, {"collector": collector.name})
+
+    @property
+    def name(self) -> str:
+        return self.collector.name
+
+    @property
+    def _layout(self) -> Layout:
+        return self._spool.layout
+
+    def poll(self, stop: threading.Event) -> None:
+        """Call the source once and accept what it brings, item by item. Raises nothing."""
+        run = self.run
+        assert run is not None
+        outcome, cause = "ok", None
+        try:
+            refusal = self._spool.usage.refusal(self.name)
+            if refusal:
+                raise StoreFullError(f"collector {self.name}: {refusal}")
+            self._poll(run, stop)
+            outcome = "stopped" if stop.is_set() else "ok"
+        except Abandoned:
+            return
+        except StoreFullError as error:
+            outcome, cause = "paused", str(error)
+        except Api2dbError as error:
+            outcome, cause = "failed", str(error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything
+            outcome, cause = "failed", _told(error)
+        with run.lock:
+            if run.abandoned:
+                return
+            self._close(run, outcome, cause)
+
+    def abandon(self) -> bool:
+        """Give up the poll under way. False if it just ended, or was given up already."""
+        run = self.run
+        if run is None:
+            return False
+        with run.lock:
+            if run.abandoned or self.run is not run:
+                return False
+            run.abandoned = True
+            cause = f"no item for {self.timeout_s:g} s; its thread is left behind, and not polled again until that ends"
+            self._close(run, "abandoned", cause)
+            return True
+
+    def _poll(self, run: Run, stop: threading.Event) -> None:
+        form = self._form_of()
+        if not _dependencies_satisfied(form):
+            self._log.info("poll waits for a file its form merges collector=%s", self.name)
+            return
+        iterator = payload.items(self._call())
+        while True:
+            run.item_since_s = time.monotonic()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            self._take(run, form, item)
+            if stop.is_set():
+                getattr(iterator, "close", lambda: None)()
+                return
+
+    def _call(self) -> object:
+        collector, reached = self.collector, self._shards.cursor
+        if not collector.takes_cursor:
+            return collector.import_target()
+        if collector.cursor is not None:
+            return collector.import_target(collector.cursor.since(reached))
+        return collector.import_target(_json(reached))
+
+    def _take(self, run: Run, form: Form, item: object) -> None:
+        """Shape one item and accept it. What can't be shaped is kept as it arrived, and the poll fails."""
+        records, cursor = payload.take_cursor(item)
+        try:
+            shaped = payload.shape(records, form)
+        except (ShapeError, SourceError) as error:
+            path = keep_payload(
+                self._layout,
+                self.name,
+                self._spool.clock.next(),
+                records,
+                str(error),
+                durable=self._spool.durable,
+            )
+            raise type(error)(f"{error}; the payload is kept in {path}") from error
+        with run.lock:
+            if run.abandoned:
+                raise Abandoned
+            self._accept(run, shaped, cursor)
+
+    def _accept(self, run: Run, shaped: Shaped | None, cursor: str | None) -> None:
+        rows = 0
+        if shaped is not None:
+            run.count(shaped.steps)
+            rows = shaped.table.num_rows
+        if shaped is None or not rows or not self._streams:
+            if shaped is not None and rows and self.collector.cursor is not None:
+                cursor = self.collector.cursor.after(shaped.table, self._shards.cursor)
+            if cursor is not None:
+                self._shards.move_cursor(cursor)
+            return
+        if cursor is None and self.collector.cursor is not None:
+            cursor = self.collector.cursor.after(shaped.table, self._shards.cursor)
+        batch = self._shards.accept(shaped.table, cursor)
+        run.batches += 1
+        run.rows += rows
+        self._journal.accepted(Header(batch.batch_id, self.name, batch.created_ns, rows, cursor, self._streams))
+        self._accepted(batch.created_ns)
+
+    def _form_of(self) -> Form:
+        if self._form is None:
+            from api2db.form import InferredForm
+
+            self._form = self.collector.api_form() or InferredForm()
+        return self._form
+
+    def _close(self, run: Run, outcome: str, cause: str | None) -> None:
+        """Write down how the run ended. With the run's lock held."""
+        if outcome in ("failed", "abandoned"):
+            self.failures += 1
+            # The first failure, then ever more rarely: 2, 4, 8, …
+            if self.failures & (self.failures - 1) == 0:
+                self._log.warning("poll %s collector=%s failures=%d cause=%s", outcome, self.name, self.failures, cause)
+        elif outcome == "paused":
+            self._log.warning("collecting paused cause=%s", cause)
+        elif self.failures:
+            self._log.info("poll recovered collector=%s after_failures=%d", self.name, self.failures)
+            self.failures = 0
+        if run.rows:
+            self._log.info("accepted collector=%s rows=%d batches=%d", self.name, run.rows, run.batches)
+        self._journal.run(
+            self.name,
+            started_ns=run.started_ns,
+            duration_s=round(time.monotonic() - run.started_s, 6),
+            outcome=outcome,
+            batches=run.batches,
+            rows=run.rows,
+            cause=cause,
+            steps=[asdict(step) for step in run.steps.values()],
+            next_run_ns=self.next_run_ns,
+        )
+
+
+def _dependencies_satisfied(form: Form) -> bool:
+    check = getattr(form, "dependencies_satisfied", None)
+    return check is None or bool(check())
+
+
+def _json(reached: str | None) -> object:
+    return None if reached is None else json.loads(reached)
+
+
+def _told(error: BaseException) -> str:
+    """The cause in one line: the exception, and the line of the user's code it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next((f for f in reversed(frames) if "site-packages" not in f.filename), frames[-1] if frames else None)
+    where = f" ({frame.filename}:{frame.lineno})" if frame else ""
+    return f"{type(error).__name__}: {error}"[:2000] + where
