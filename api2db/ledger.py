@@ -80,9 +80,7 @@ def loaded(connection: Connection, stream: str, batch_ids: Iterable[str]) -> dic
     found: dict[str, int] = {}
     for start in range(0, len(ids), _IDS_PER_QUERY):
         part = ids[start : start + _IDS_PER_QUERY]
-        query = select(_TABLE.c.batch_id, _TABLE.c.rows).where(
-            _TABLE.c.stream == stream, _TABLE.c.batch_id.in_(part)
-        )
+        query = select(_TABLE.c.batch_id, _TABLE.c.rows).where(_TABLE.c.stream == stream, _TABLE.c.batch_id.in_(part))
         found.update((batch_id, rows) for batch_id, rows in connection.execute(query))
     return found
 

@@ -8,7 +8,8 @@ import pyarrow as pa
 from pyarrow import csv
 
 from api2db.schema import Kind
-from api2db.sinks.conform import Slot, as_text
+from api2db.sinks.conform import Slot
+from api2db.sinks.texts import as_text
 
 # Nothing follows an unquoted comma or line end but NULL; text is always quoted, also when it is empty.
 _OPTIONS = csv.WriteOptions(include_header=False, quoting_style="needed")

@@ -32,6 +32,8 @@ _CONNECTION = {
 }
 _QUOTE: Callable[[str], str] = PGDialect_psycopg(paramstyle="named").identifier_preparer.quote_identifier  # type: ignore[no-untyped-call]
 _ORDINAL = "_api2db_ordinal"
+# In connection.info: the last transaction that merged, and its staging tables.
+_STAGED = "api2db.staged"
 
 # By type oid (pg_type.dat): what the column holds and the exact Arrow type of its binary form.
 _TYPES: dict[int, tuple[Kind, pa.DataType]] = {
@@ -198,18 +200,27 @@ class PostgreSQL:
         rule: MergeRule,
     ) -> None:
         columns = ", ".join(f"{_QUOTE(slot.column)} {slot.declared}" for slot in slots)
-        name = hashlib.sha1(f"{table} {columns}".encode()).hexdigest()[:16]
-        stage = f'pg_temp."_api2db_stage_{name}"'
+        stage = f"_api2db_stage_{hashlib.sha1(f'{table} {columns}'.encode()).hexdigest()[:16]}"
+        ordinal = Slot(_ORDINAL, Kind.INTEGER, pa.int64(), "bigint")
         with cursor(connection) as run:
             run.execute(
-                f"CREATE TEMP TABLE IF NOT EXISTS {stage.removeprefix('pg_temp.')} "
-                f"({columns}, {_ORDINAL} bigint) ON COMMIT DELETE ROWS".encode()
+                f"CREATE TEMP TABLE IF NOT EXISTS {stage} ({columns}, {_ORDINAL} bigint) ON COMMIT DELETE ROWS".encode()
             )
-            ordinal = Slot(_ORDINAL, Kind.INTEGER, pa.int64(), "bigint")
-            _copy(connection, stage, [*slots, ordinal], _numbered(chunks))
-            run.execute(_upsert(table, stage, slots, rule).encode())
-            # Halving comes back to the same stage within one transaction.
-            run.execute(f"TRUNCATE {stage}".encode())
+            if _used_before(connection, stage):
+                run.execute(f"TRUNCATE pg_temp.{stage}".encode())
+            _copy(connection, f"pg_temp.{stage}", [*slots, ordinal], _numbered(chunks))
+            run.execute(_upsert(table, f"pg_temp.{stage}", slots, rule).encode())
+
+
+def _used_before(connection: Connection, stage: str) -> bool:
+    """Whether this transaction has filled the stage already, which COMMIT would empty: halving comes back to it."""
+    transaction = connection.get_transaction()
+    last, stages = connection.info.get(_STAGED, (None, set()))
+    if last is not transaction:
+        stages = set()
+    used = stage in stages
+    connection.info[_STAGED] = transaction, {*stages, stage}
+    return used
 
 
 def _psycopg() -> Any:

@@ -16,9 +16,10 @@ from sqlalchemy.exc import DBAPIError
 
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError
 from api2db.schema import Field, Kind
-from api2db.sinks.conform import Slot, as_text
+from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
 from api2db.sinks.names import NameRules
+from api2db.sinks.texts import as_text
 
 BUSY_TIMEOUT_S = 10
 # Measured: 50 rows a statement insert 1.6 times as fast as one; SQLite's limit is 32,766 parameters.

@@ -141,7 +141,7 @@ def test_values_come_back_as_they_went_in(
         chunks = [whole.slice(at, chunk_rows) for at in range(0, whole.num_rows, chunk_rows)]
         write(connection, pg_binary.encode, "BINARY", chunks, slots, "t")
         with cursor(connection) as run:
-            rows = run.execute(b"SELECT * FROM t").fetchall()
+            rows = run.execute(b"SELECT * FROM t", binary=True).fetchall()
         transaction.rollback()
     expected = [tuple(row.values()) for row in table.to_pylist()]
     assert [tuple(map(comparable, row)) for row in rows] == [tuple(map(comparable, row)) for row in expected]
