@@ -117,24 +117,39 @@ class TableWork:
         self._load(one, 0, one.table.num_rows)
 
     def load_carefully(self, one: Group) -> None:
-        """Load a group although the database refuses some of its rows: halve until each of those is alone."""
-        self._dialect.begin_careful(self._connection)
-        self._halve(one, 0, one.table.num_rows)
+        """Load a group although the database refuses some of its rows, in order, until each of those is alone.
 
-    def _halve(self, one: Group, start: int, stop: int) -> None:
+        Steps halve at a refusal and double at a success: a few bad rows cost a few statements each, and a group of
+        nothing but bad rows one for each.
+        """
+        self._dialect.begin_careful(self._connection)
+        self._run("SAVEPOINT api2db")
+        at, step = 0, one.table.num_rows
+        while at < one.table.num_rows:
+            stop = min(at + step, one.table.num_rows)
+            refusal = self._try(one, at, stop)
+            if refusal is None:
+                at, step = stop, 2 * step
+            elif stop - at > 1:
+                step = (stop - at) // 2
+            else:
+                one.refused[at] = refusal
+                at = stop
+        self._run("RELEASE SAVEPOINT api2db")
+
+    def _try(self, one: Group, start: int, stop: int) -> str | None:
+        """Load some rows, or none of them and say why the database refuses one."""
         try:
-            with self._connection.begin_nested():
-                self._load(one, start, stop)
+            self._load(one, start, stop)
         except self._dialect.errors as error:
             cause = self._dialect.cause(error)
             if cause.error is not BadDataError:
                 raise
-            if stop - start <= 1:
-                one.refused[start] = cause.text
-                return
-            middle = (start + stop) // 2
-            self._halve(one, start, middle)
-            self._halve(one, middle, stop)
+            self._run("ROLLBACK TO SAVEPOINT api2db")
+            return cause.text
+        self._run("RELEASE SAVEPOINT api2db")
+        self._run("SAVEPOINT api2db")
+        return None
 
     def _load(self, one: Group, start: int, stop: int) -> None:
         if start == stop:

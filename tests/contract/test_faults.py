@@ -258,7 +258,27 @@ def test_a_durable_commit_is_asked_for_where_the_server_does_not(postgres: Postg
     assert place.query("SELECT setting FROM t") == [("on",)]
 
 
-def test_a_statement_timeout_is_retryable(postgres: Postgres, contract_database: str) -> None:
+def test_a_constraint_that_waits_for_commit_still_finds_its_row(postgres: Postgres, contract_database: str) -> None:
+    place = PostgresPlace.new_schema(postgres.url(contract_database))
+    place.query("CREATE TABLE t (id integer UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    sink, bad = SqlSink(stream="s", url=place.url, table="t"), batch({"id": [1, 2, 1, 3]})
+    quarantine = Quarantine()
+    assert sink.load([bad], quarantine) == [Receipt(bad.batch_id, 3, quarantined=1)]
+    sink.close()
+    assert quarantine.rows == [{"id": 1}]
+    assert place.query("SELECT id FROM t ORDER BY id") == [(1,), (2,), (3,)]
+
+
+def test_a_view_is_no_place_and_says_so(postgres: Postgres, contract_database: str) -> None:
+    place = PostgresPlace.new_schema(postgres.url(contract_database))
+    place.query("CREATE VIEW t AS SELECT 1 AS id")
+    sink = SqlSink(stream="s", url=place.url, table="t")
+    with pytest.raises(FatalError, match="42809"):
+        load(sink, batch({"id": [1]}))
+    sink.close()
+
+
+def test_a_lock_that_is_not_given_is_retryable(postgres: Postgres, contract_database: str) -> None:
     place = PostgresPlace.new_schema(postgres.url(contract_database))
     url = place.url.update_query_dict({"options": f"{place.url.query['options']} -clock_timeout=50"})
     place.query("CREATE TABLE t (id integer)")
