@@ -67,9 +67,17 @@ def _requirements() -> str:
     if (checkout / "pyproject.toml").is_file():
         return f"{head}--editable {json.dumps(str(checkout)) if ' ' in str(checkout) else checkout}\n"
     try:
-        origin = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
+        origin = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
     except metadata.PackageNotFoundError:
-        origin = {}
-    if url := origin.get("url"):
-        return f"{head}{DISTRIBUTION} @ {url}\n"
-    return f"{head}{DISTRIBUTION}=={__version__}\n"
+        origin = None
+    return f"{head}{requirement(origin)}\n"
+
+
+def requirement(direct_url: str | None) -> str:
+    """The line for pip that installs this api2db again; ``direct_url`` is what pip noted (PEP 610), if anything."""
+    if direct_url is None:
+        return f"{DISTRIBUTION}=={__version__}"
+    origin = json.loads(direct_url)
+    if "vcs_info" in origin:
+        return f"{DISTRIBUTION} @ {origin['vcs_info']['vcs']}+{origin['url']}@{origin['vcs_info']['commit_id']}"
+    return f"{DISTRIBUTION} @ {origin['url']}"

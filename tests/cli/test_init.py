@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from api2db.cli.init import create_project
+from api2db._version import __version__
+from api2db.cli.init import create_project, requirement
 from api2db.errors import ConfigError
 from api2db.settings import load
 
@@ -84,6 +85,21 @@ def test_it_can_be_started_without_make(project: Path) -> None:
     subprocess.run(["sh", "-n", project / "run.sh"], check=True)
     requirement = (project / "requirements.txt").read_text().splitlines()[-1]
     assert requirement == f"--editable {REPOSITORY}"
+
+
+@pytest.mark.parametrize(
+    ("direct_url", "line"),
+    [
+        (None, f"api2db-daemon=={__version__}"),
+        ('{"url": "file:///x/api2db.whl", "archive_info": {}}', "api2db-daemon @ file:///x/api2db.whl"),
+        (
+            '{"url": "https://example.org/a.git", "vcs_info": {"vcs": "git", "commit_id": "12ab"}}',
+            "api2db-daemon @ git+https://example.org/a.git@12ab",
+        ),
+    ],
+)
+def test_it_installs_the_api2db_that_made_it(direct_url: str | None, line: str) -> None:
+    assert requirement(direct_url) == line
 
 
 @pytest.mark.parametrize("there", ["file.txt", "folder/"])
