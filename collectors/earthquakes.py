@@ -4,14 +4,17 @@ This file is all there is to a collector: what to poll, how often, its shape, an
 """
 
 import os
+from datetime import date, timedelta
 
 import requests
 
 from api2db import Cursor, collector
 
-# With ``demo = true`` in api2db.toml these two are set: a recorded week, replayed on this machine.
+# With ``demo = true`` in api2db.toml these are set: a recorded week, replayed on this machine.
 URL = os.environ.get("EARTHQUAKES_URL", "https://earthquake.usgs.gov/fdsnws/event/1/query")
 EVERY = os.environ.get("EARTHQUAKES_EVERY", "1m")
+# The first poll begins a day back: the live service answers at most 20,000 events at once.
+START = os.environ.get("EARTHQUAKES_START") or (date.today() - timedelta(days=1)).isoformat()
 
 
 @collector(
@@ -35,7 +38,7 @@ EVERY = os.environ.get("EARTHQUAKES_EVERY", "1m")
         "url": "properties.url",
     },
 )
-def earthquakes(since=Cursor("updated", start="2018-01-31")):  # type: ignore[no-untyped-def]
+def earthquakes(since=Cursor("updated", start=START)):  # type: ignore[no-untyped-def]
     """Ask only for what changed since the newest row accepted. What is yielded is on disk before we go on."""
     query = {"format": "geojson", "updatedafter": since, "orderby": "time"}
     response = requests.get(URL, params=query, timeout=30)

@@ -100,4 +100,4 @@ def init(folder: Path) -> None:
         create_project(folder)
     except Api2dbError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{folder} is ready. Start it:\n  cd {folder}\n  python main.py\nThen edit collectors/ to your liking.")
+    click.echo(f"{folder} is ready. Start it:\n  cd {folder}\n  ./run.sh\nThen edit collectors/ to your liking.")

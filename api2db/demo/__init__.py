@@ -13,8 +13,11 @@ from api2db.settings import Settings
 
 URL_VARIABLE = "EARTHQUAKES_URL"
 EVERY_VARIABLE = "EARTHQUAKES_EVERY"
+START_VARIABLE = "EARTHQUAKES_START"
 # Some fifty minutes of replay time pass between two polls: a few new events and revisions each.
 EVERY = "3s"
+# The day the recording begins.
+START = "2018-01-31"
 # Tests can't watch for ten minutes. Not a setting: API2DB_TEST_* is never one.
 FACTOR_VARIABLE = "API2DB_TEST_DEMO_FACTOR"
 HISTORY_NAME = "demo.jsonl"
@@ -34,11 +37,12 @@ def running(settings: Settings) -> Iterator[Replay | None]:
         return
     factor = os.environ.get(FACTOR_VARIABLE)
     replay = Replay(settings.store / HISTORY_NAME, factor=float(factor) if factor else None)
-    before = {name: os.environ.get(name) for name in (URL_VARIABLE, EVERY_VARIABLE)}
+    before = {name: os.environ.get(name) for name in (URL_VARIABLE, EVERY_VARIABLE, START_VARIABLE)}
     try:
         replay.start()
         os.environ[URL_VARIABLE] = replay.url
         os.environ[EVERY_VARIABLE] = before[EVERY_VARIABLE] or EVERY
+        os.environ[START_VARIABLE] = START
         yield replay
     finally:
         for name, value in before.items():

@@ -87,7 +87,9 @@ def read_status(layout: Layout) -> Status:
     if not layout.journal.exists():
         return Status(pid, 0, [])
     # Not closing the transaction between queries: one moment for all of them.
-    with closing(sqlite3.connect(f"file:{layout.journal}?mode=ro", uri=True, timeout=10)) as db:
+    # Not mode=ro: the last reader of a WAL database must be able to tidy its side files away.
+    with closing(sqlite3.connect(f"file:{layout.journal}?mode=rw", uri=True, timeout=10)) as db:
+        db.execute("PRAGMA query_only = ON")
         db.row_factory = sqlite3.Row
         db.execute("BEGIN")
         collectors = db.execute("SELECT * FROM collectors ORDER BY collector").fetchall()

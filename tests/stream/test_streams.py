@@ -129,7 +129,8 @@ def test_a_plain_stream_can_not_stream():
 
 def test_names_of_to_lead_to_places_and_carry_key_and_version(tmp_path):
     (tmp_path / "api2db.toml").write_text(
-        '[places.here]\ndialect = "sqlite"\ndb_name = "x.sqlite"\ntable = "t"\n[places.there]\ntype = "local"\npath = "out"\n'
+        '[places.here]\ndialect = "sqlite"\ndb_name = "x.sqlite"\ntable = "t"\n'
+        '[places.there]\ntype = "local"\npath = "out"\n'
     )
     made = settings.load(tmp_path, environ={})
     declared = Collector("c", 1, lambda: None, None, None, to=["database", "here", "there"], key="id", version="v")
