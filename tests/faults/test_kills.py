@@ -121,10 +121,10 @@ def test_killed_while_parking_every_row_is_in_each_place_once(watched):
     watched.check(200)
 
 
-def test_killed_thirty_times_at_random_every_row_is_in_each_place_once(watched):
-    rng = random.Random(20260101)
+def kill_at_random(watched: Watched, kills: int, rng: random.Random) -> int:
+    """Start, let new rows appear, kill at a random moment; ``kills`` times. The number of rows there are then."""
     count = 200
-    for _ in range(30):
+    for _ in range(kills):
         process = watched.project.start(env=watched.env)
         watched.project.ready(process)
         fresh = rng.randrange(20, 120)
@@ -133,5 +133,10 @@ def test_killed_thirty_times_at_random_every_row_is_in_each_place_once(watched):
         threading.Event().wait(rng.uniform(0.0, 0.5))  # the moment of the kill is what is random here
         process.kill()
         assert process.wait(10) == -signal.SIGKILL
+    return count
+
+
+def test_killed_thirty_times_at_random_every_row_is_in_each_place_once(watched):
+    count = kill_at_random(watched, 30, random.Random(20260101))
     watched.run_until_delivered(count)
     watched.check(count)
