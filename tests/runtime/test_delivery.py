@@ -31,9 +31,15 @@ class Bench:
         self.now = 0.0
         self.root = root
         self.sink = sink or MemorySink()
+        self.journal = None
         self.restart()
 
+    def close(self):
+        if self.journal is not None:
+            self.journal.close()
+
     def restart(self):
+        self.close()
         spool = make_spool(self.root)
         self.shards = CollectorSpool(spool, "c", (STREAM,))
         self.journal = Journal(spool.layout.journal)
@@ -66,8 +72,21 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path):
-    return Bench(tmp_path)
+def make(tmp_path):
+    made = []
+
+    def make(sink=None):
+        made.append(Bench(tmp_path / str(len(made)), sink))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+@pytest.fixture
+def bench(make):
+    return make()
 
 
 def test_batches_are_loaded_oldest_first_in_shared_transactions_and_dropped(bench):
@@ -118,8 +137,8 @@ def test_after_five_retries_the_oldest_shard_is_parked_and_the_later_ones_wait(b
     assert bench.delivery.backlog == (0, 0)
 
 
-def test_when_the_place_is_back_what_failed_goes_first_one_shard_at_a_time(tmp_path):
-    bench = Bench(tmp_path, MemorySink(ordered=True))
+def test_when_the_place_is_back_what_failed_goes_first_one_shard_at_a_time(make):
+    bench = make(MemorySink(ordered=True))
     bench.sink.failures = [DOWN] * 7
     bench.accept(1, 2, 3)
     bench.run()
@@ -127,8 +146,8 @@ def test_when_the_place_is_back_what_failed_goes_first_one_shard_at_a_time(tmp_p
     assert bench.sink.transactions == [1, 2]
 
 
-def test_where_order_matters_nothing_passes_a_parked_batch(tmp_path):
-    bench = Bench(tmp_path, MemorySink(ordered=True))
+def test_where_order_matters_nothing_passes_a_parked_batch(make):
+    bench = make(MemorySink(ordered=True))
     bench.accept(1, 2)
     bench.sink.refuse = {bench.shards.waiting(STREAM)[0]: DOWN}
     bench.run(steps=60)
@@ -265,17 +284,18 @@ def test_a_pool_delivers_many_streams_with_few_threads_and_never_one_stream_twic
             pool.wake(delivery)
     assert done.wait(30)
     assert pool.stop(deadline=10**9)
+    journal.close()
     for delivery in deliveries:
         assert delivery.sink.numbers == list(range(10))
     assert threading.active_count() < 20
 
 
-def test_a_bug_in_one_stream_does_not_stop_the_others(tmp_path):
+def test_a_bug_in_one_stream_does_not_stop_the_others(make):
     class Broken(MemorySink):
         def load(self, batches, quarantine):
             raise ZeroDivisionError("a bug")
 
-    good_bench, bad_bench = Bench(tmp_path / "a"), Bench(tmp_path / "b", Broken())
+    good_bench, bad_bench = make(), make(Broken())
     loaded = threading.Event()
     good_bench.sink.publish = lambda batches: loaded.set()
     pool = DeliveryPool(threads=1, target_threads=2)

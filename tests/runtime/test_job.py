@@ -54,10 +54,15 @@ class Polls:
 
 @pytest.fixture
 def polls(tmp_path):
-    def make(source, **options):
-        return Polls(tmp_path, Collector("c", 1, source, options.pop("form", None), None, **options))
+    made = []
 
-    return make
+    def make(source, **options):
+        made.append(Polls(tmp_path, Collector("c", 1, source, options.pop("form", None), None, **options)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.journal.close()
 
 
 RECORDS = [{"n": 1}, {"n": 2}]
