@@ -1,0 +1,56 @@
+"""Memory to database through ``SqlSink``, in a process of its own: ``python -m bench.load URL ROWS``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import click
+import pyarrow as pa
+from sqlalchemy import make_url
+
+from api2db.batch import Batch, new_batch_id
+from api2db.runtime.delivery import GROUP_BYTES, GROUP_ROWS
+from api2db.sinks.sql import SqlSink
+from bench import measure, rows
+
+BATCH_ROWS = 50_000
+TABLE = "measured"
+
+
+def main(url: str, count: int) -> None:
+    batches = [Batch(table, new_batch_id(), i) for i, table in enumerate(rows.tables(count, BATCH_ROWS))]
+    sink = SqlSink(stream="bench/sql", url=make_url(url), table=TABLE)
+    measure.give_back()
+    before_mb = measure.rss_mb()
+    measure.reset_peak()
+    start = time.perf_counter()
+    for group in grouped(batches):
+        sink.load(group, refuse)
+    seconds = time.perf_counter() - start
+    growth_mb = measure.peak_mb() - before_mb
+    sink.close()
+    click.echo(json.dumps({"seconds": seconds, "growth_mb": growth_mb}))
+
+
+def grouped(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
+    """As many batches as a delivery puts into one transaction."""
+    group: list[Batch] = []
+    for batch in batches:
+        together = [*group, batch]
+        too_many = sum(one.table.num_rows for one in together) > GROUP_ROWS
+        if group and (too_many or sum(one.table.nbytes for one in together) > GROUP_BYTES):
+            yield group
+            together = [batch]
+        group = together
+    yield group
+
+
+def refuse(batch: Batch, refused: pa.Table, reasons: Sequence[str]) -> None:
+    raise AssertionError(f"{refused.num_rows} rows refused: {reasons[0]}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,1 @@
+"""One module per workload. Each has ``run(context) -> list[Line]``."""
