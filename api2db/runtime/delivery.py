@@ -123,6 +123,8 @@ class Delivery:
     def step(self) -> None:
         """Deliver the oldest shards in one transaction, or note why not."""
         lane, shards = self._choose()
+        if not shards and not (self._unconnected and lane.due <= self.clock()):
+            return  # woken before its time
         try:
             shards, batches = self._read(lane, shards)
             self.sink.connect()

@@ -97,8 +97,9 @@ class DeliveryPool:
                 now = time.monotonic()
                 while self._later and self._later[0][0] <= now:
                     at, _, delivery = heapq.heappop(self._later)
-                    if self._timed.get(id(delivery)) == at:
-                        del self._timed[id(delivery)]
+                    if self._timed.get(id(delivery)) != at:
+                        continue  # it has been looked at since, and stands elsewhere in the heap
+                    del self._timed[id(delivery)]
                     if id(delivery) not in self._queued:
                         self._queued.add(id(delivery))
                         self._ready.append(delivery)

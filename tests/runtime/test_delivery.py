@@ -176,6 +176,20 @@ def test_a_place_that_stays_down_is_not_probed_hot(bench):
     assert all(later - earlier >= MIN_DELAY_S - 1e-9 for earlier, later in pairwise(moments[:6]))
 
 
+def test_being_woken_early_does_not_shorten_a_back_off(bench):
+    bench.sink.failures = [DOWN]
+    bench.accept(1)
+    bench.delivery.step()
+    due = bench.delivery.due_in_s()
+    assert due > 0
+    bench.accept(2)
+    bench.delivery.step()
+    assert bench.delivery.due_in_s() == due
+    assert bench.delivery.state is State.RETRYING
+    bench.run()
+    assert bench.sink.numbers == [1, 2]
+
+
 def test_a_refused_password_stops_the_stream_and_it_heals_by_a_slow_probe(bench):
     bench.sink.failures = [FatalError("password refused")]
     bench.accept(1)
