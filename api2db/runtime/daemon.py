@@ -183,6 +183,7 @@ class Daemon:
                 stream=f"{collector.name}/{directory}",
                 store=layout.root,
                 staging=layout.queue(collector.name, directory),
+                parked=layout.failed(collector.name, directory),
                 project=settings.project,
                 engines=engines,
                 durable=spool.durable,

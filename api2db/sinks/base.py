@@ -67,6 +67,7 @@ class Placement:
     stream   the stream's identity in ledgers, ``<collector>/<stream directory>``
     store    STORE's folder
     staging  the stream's queue directory
+    parked   the directory of its shards that failed to upload
     project  the folder relative paths are against
     engines  database connections, shared by all streams of the process; None: the sink has its own
     durable  flush what is written
@@ -75,6 +76,7 @@ class Placement:
     stream: str
     store: Path
     staging: Path
+    parked: Path
     project: Path
     engines: Engines | None = None
     durable: bool = True

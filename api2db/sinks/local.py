@@ -32,6 +32,7 @@ class LocalSink:
     stream                ``<collector>/<stream directory>``
     directory             where files appear; created
     staging               the stream's queue directory, where ready files wait
+    parked                the directory of its shards that failed to upload
     drop_duplicate_keys   columns that make two rows duplicates (the first is kept); None: all columns
     durable               flush files and directories
     """
@@ -45,12 +46,14 @@ class LocalSink:
         stream: str,
         directory: Path,
         staging: Path,
+        parked: Path,
         drop_duplicate_keys: Sequence[str] | None = None,
         durable: bool = True,
     ) -> None:
         self.stream = stream
         self.directory = directory
         self._staging = staging
+        self._parked = parked
         self._keys = None if drop_duplicate_keys is None else list(drop_duplicate_keys)
         self._durable = durable
         self._recovered = False
@@ -119,15 +122,11 @@ class LocalSink:
 
     def _publish_leftovers(self) -> None:
         for ready in sorted(self._staging.glob(f"*{READY}")):
-            if ready.with_suffix(".parquet").exists() or self._parked(ready).exists():
+            shard = f"{ready.stem}.parquet"
+            if (self._staging / shard).exists() or (self._parked / shard).exists():
                 ready.unlink()
             else:
                 self._put(ready)
-
-    def _parked(self, ready: Path) -> Path:
-        # STORE/queue/<collector>/<stream>/x.ready -> STORE/upload_failed/<collector>/<stream>/x.parquet
-        collector, stream = self._staging.parent.name, self._staging.name
-        return self._staging.parents[2] / "upload_failed" / collector / stream / f"{ready.stem}.parquet"
 
 
 def _without_duplicates(table: pa.Table, keys: list[str] | None) -> pa.Table:

@@ -50,6 +50,7 @@ class Stream2Local(Stream):
             stream=placement.stream,
             directory=self._directory(placement.project, placement.store),
             staging=placement.staging,
+            parked=placement.parked,
             drop_duplicate_keys=self.drop_duplicate_keys,
             durable=placement.durable,
         )

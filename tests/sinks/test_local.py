@@ -30,7 +30,12 @@ def staging(tmp_path):
 
 @pytest.fixture
 def sink(tmp_path, staging):
-    return LocalSink(stream="c/local.parquet", directory=tmp_path / "out", staging=staging)
+    return LocalSink(
+        stream="c/local.parquet",
+        directory=tmp_path / "out",
+        staging=staging,
+        parked=staging.parents[2] / "upload_failed" / "c" / "local.parquet",
+    )
 
 
 def batch(created_ns, *values):
@@ -55,7 +60,12 @@ def test_a_file_prepared_but_not_published_is_published_at_the_next_start_if_its
     sink.connect()
     (staging / "2.parquet").write_bytes(b"the shard")
     sink.load([batch(1, 1), batch(2, 2)], refuse)
-    again = LocalSink(stream="c/local.parquet", directory=sink.directory, staging=staging)
+    again = LocalSink(
+        stream="c/local.parquet",
+        directory=sink.directory,
+        staging=staging,
+        parked=staging.parents[2] / "upload_failed" / "c" / "local.parquet",
+    )
     again.connect()
     # The second one's shard is still there: it will be written again, and published once.
     assert published(sink) == {1: [1]}
@@ -70,7 +80,12 @@ def test_a_file_prepared_from_a_parked_shard_is_not_published_before_it(tmp_path
     (parked / "1.parquet").write_bytes(b"the shard")
     sink.connect()
     sink.load([batch(1, 1)], refuse)
-    again = LocalSink(stream="c/local.parquet", directory=sink.directory, staging=staging)
+    again = LocalSink(
+        stream="c/local.parquet",
+        directory=sink.directory,
+        staging=staging,
+        parked=staging.parents[2] / "upload_failed" / "c" / "local.parquet",
+    )
     again.connect()
     assert published(sink) == {}
 
@@ -81,13 +96,24 @@ def test_a_file_taken_away_by_its_reader_is_not_published_again(sink, staging):
     sink.load([one], refuse)
     sink.publish([one])
     (sink.directory / "1.parquet").unlink()
-    LocalSink(stream="c/local.parquet", directory=sink.directory, staging=staging).connect()
+    LocalSink(
+        stream="c/local.parquet",
+        directory=sink.directory,
+        staging=staging,
+        parked=staging.parents[2] / "upload_failed" / "c" / "local.parquet",
+    ).connect()
     assert published(sink) == {}
 
 
 def test_duplicates_inside_a_batch_are_dropped_and_the_first_is_kept(sink, tmp_path, staging):
     table = pa.table({"k": [1, 1, 2], "v": ["a", "b", "c"]})
-    by_key = LocalSink(stream="s", directory=tmp_path / "k", staging=staging, drop_duplicate_keys=["k"])
+    by_key = LocalSink(
+        stream="s",
+        directory=tmp_path / "k",
+        staging=staging,
+        parked=staging.parents[2] / "upload_failed" / "c" / "local.parquet",
+        drop_duplicate_keys=["k"],
+    )
     by_key.connect()
     one = Batch(table, new_batch_id(), 1)
     (receipt,) = by_key.load([one], refuse)
@@ -122,7 +148,12 @@ def test_every_type_can_be_compared_for_duplicates():
 
 def test_a_folder_that_can_not_be_written_stops_the_stream_and_says_what_to_do(tmp_path, staging):
     (tmp_path / "file").write_text("")
-    sink = LocalSink(stream="c/local.parquet", directory=tmp_path / "file" / "sub", staging=staging)
+    sink = LocalSink(
+        stream="c/local.parquet",
+        directory=tmp_path / "file" / "sub",
+        staging=staging,
+        parked=staging.parents[2] / "upload_failed" / "c" / "local.parquet",
+    )
     with pytest.raises(FatalError, match="check the folder"):
         sink.connect()
 

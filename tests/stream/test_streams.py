@@ -108,7 +108,7 @@ def test_constructing_a_stream_starts_nothing_and_reaches_nothing(tmp_path, monk
 
 
 def test_a_local_stream_goes_where_it_is_documented_to(tmp_path):
-    placement = Placement("weather/local.parquet", tmp_path / "STORE", tmp_path / "q", tmp_path)
+    placement = Placement("weather/local.parquet", tmp_path / "STORE", tmp_path / "q", tmp_path / "f", tmp_path)
     assert Stream2Local("weather").sink(placement).directory == tmp_path / "STORE" / "weather" / "parquet"
     assert Stream2Local("weather", path="out").sink(placement).directory == tmp_path / "out"
     assert Stream2Local("weather").stream_type == "local.parquet"
