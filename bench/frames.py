@@ -1,10 +1,12 @@
-"""Memory to SQLite through ``DataFrame.to_sql``: ``python -m bench.frames FILE ROWS``."""
+"""Memory to SQLite through ``DataFrame.to_sql``: ``python -m bench.frames sqlite3|sqlalchemy FILE ROWS``."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 import time
+from typing import Any
 
 import click
 from sqlalchemy import create_engine
@@ -12,14 +14,14 @@ from sqlalchemy import create_engine
 from bench import load, rows
 
 
-def main(file: str, count: int) -> None:
+def main(over: str, file: str, count: int) -> None:
     frames = [table.to_pandas() for table in rows.tables(count, load.BATCH_ROWS)]
-    engine = create_engine(f"sqlite:///{file}")
+    connection: Any = sqlite3.connect(file) if over == "sqlite3" else create_engine(f"sqlite:///{file}")
     start = time.perf_counter()
     for frame in frames:
-        frame.to_sql(load.TABLE, engine, if_exists="append", index=False)
+        frame.to_sql(load.TABLE, connection, if_exists="append", index=False)
     click.echo(json.dumps({"seconds": time.perf_counter() - start}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

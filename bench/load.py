@@ -17,7 +17,7 @@ from api2db.sinks.sql import SqlSink
 from bench import measure, rows
 
 BATCH_ROWS = 50_000
-TABLE = "measured"
+TABLE = "events"
 
 
 def main(url: str, count: int) -> None:
