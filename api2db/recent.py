@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from api2db.batch import Batch
 
-RECENT_BYTES = 32 * 2**20
+RECENT_BYTES = 16 * 2**20
 
 
 class Recent:

@@ -148,6 +148,7 @@ class Job:
             except StopIteration:
                 return
             self._take(run, form, item)
+            del item  # not held while the next one is fetched: a page of dicts is many times its bytes
             if stop.is_set():
                 getattr(iterator, "close", lambda: None)()
                 return
