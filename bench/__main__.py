@@ -29,6 +29,7 @@ def main(workloads: tuple[str, ...], runs: int, rows: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="api2db-bench-"))
     context = Context(runs, rows, folder, peer_python)
     lines: list[Line] = []
+    others = os.getloadavg()[1]
     try:
         for name in workloads or WORKLOADS:
             say(f"{name} ...")
@@ -38,17 +39,17 @@ def main(workloads: tuple[str, ...], runs: int, rows: int) -> None:
         context.close()
         shutil.rmtree(folder, ignore_errors=True)
     click.echo(render(lines))
-    click.echo(f"\n{facts(runs, rows, server)}")
+    click.echo(f"\n{facts(runs, rows, server, others)}")
 
 
-def facts(runs: int, rows: int, server: str) -> str:
+def facts(runs: int, rows: int, server: str, others: float) -> str:
     """The machine and what ran on it."""
     ours = ", ".join(f"{name} {version(name)}" for name in _OURS)
     peers = ", ".join(f"{name} {number}" for name, number in versions().items())
     return (
         f"Median of {runs} rounds (lowest–highest), {rows:,} rows; {os.cpu_count()} cores, {platform.machine()},"
         f" Linux {platform.release().partition('-')[0]}, Python {platform.python_version()},"
-        f" PostgreSQL {server}.\nOurs: {ours}.\nPeers: {peers}."
+        f" PostgreSQL {server}. Load average before the start: {others:.1f}.\nOurs: {ours}.\nPeers: {peers}."
     )
 
 

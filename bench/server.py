@@ -60,7 +60,7 @@ class Api(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *arguments: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Nothing: a request shall not cost a line of text."""
 
 
@@ -84,6 +84,11 @@ class Server:
         self._process.communicate()
 
 
+class _Listener(ThreadingHTTPServer):
+    # A thousand collectors may come at once; one whose call is dropped calls again only after a second.
+    request_queue_size = 1024
+
+
 @contextmanager
 def serving(page_rows: int) -> Iterator[Server]:
     server = Server(page_rows)
@@ -97,7 +102,7 @@ def main(page_rows: int) -> None:
     Api.pages = Pages(page_rows)
     # Small answers leave at once: no waiting for the acknowledgement of their headers.
     Api.wbufsize = -1
-    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
+    with _Listener(("127.0.0.1", 0), Api) as server:
         click.echo(server.server_port)
         server.serve_forever()
 

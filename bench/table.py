@@ -39,7 +39,7 @@ class Line:
         verdict = {None: "", True: "pass", False: "MISS"}[self.passed]
         required = ""
         if self.limit is not None:
-            required = f"≥ {self.limit:g} ×" if self.at_least else f"≤ {self.limit:g} {self.unit}"
+            required = f"≥ {self.limit:g} ×" if self.at_least else f"≤ {self.limit:g} {self.unit}".rstrip()
         peer = f"{self.peer_name}: {spread(self.peer, self.unit)}" if self.peer else ""
         return self.what, spread(self.ours, self.unit), peer, spread(self.ratios, "×"), required, verdict
 
@@ -48,12 +48,14 @@ def spread(values: Sequence[float], unit: str) -> str:
     """Median and, of more than one, the lowest and the highest."""
     if not values:
         return ""
-    text = f"{number(median(values))} {unit}"
+    text = f"{number(median(values))} {unit}".rstrip()
     return text if len(values) == 1 else f"{text} ({number(min(values))}–{number(max(values))})"
 
 
 def number(value: float) -> str:
     """Three figures are what a shared machine can give."""
+    if isinstance(value, int):
+        return f"{value:,}"
     if abs(value) >= 100:
         return f"{float(f'{value:.3g}'):,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

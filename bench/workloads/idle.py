@@ -20,6 +20,7 @@ from api2db import collector
 from api2db.sources.decode import decode
 
 session = requests.Session()
+session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=16))  # a connection for each polling thread
 
 
 def declare(number):
