@@ -18,6 +18,7 @@ from pathlib import Path
 
 from api2db.batch import Receipt
 from api2db.failpoint import reach
+from api2db.secret import redact
 from api2db.shard import Header
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,9 @@ CREATE TABLE IF NOT EXISTS daemon (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 # Runs are kept for people: the newest of each collector; the sums beside them are never pruned.
 RUNS_KEPT = 1000
 
+# While the journal can't be written. What is dropped beyond that is found again from shards and ledgers.
+UNWRITTEN_KEPT = 10_000
+
 Write = Callable[[sqlite3.Connection], object]
 
 
@@ -63,7 +67,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._unwritten: deque[Write] = deque()
+        self._unwritten: deque[Write] = deque(maxlen=UNWRITTEN_KEPT)
+        self._failures = 0
         # isolation_level=None: transactions are begun and ended here, in _write, and nowhere else.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         self._connection.execute("PRAGMA journal_mode=WAL")
@@ -129,6 +134,7 @@ class Journal:
         self, collector: str, stream: str, state: str, cause: str | None = None, retry_s: float | None = None
     ) -> None:
         """How a stream is now: ok, retrying, down, stopped; with the cause and when it tries again."""
+        cause = _writable(cause)
         retry_ns = None if retry_s is None else time.time_ns() + int(retry_s * 1e9)
 
         def write(db: sqlite3.Connection) -> None:
@@ -158,7 +164,7 @@ class Journal:
         ``next_run_ns`` is when it is due next, as wall-clock nanoseconds.
         """
         failed = int(outcome in ("failed", "abandoned"))
-        text = json.dumps(steps)
+        text, cause = json.dumps(steps), _writable(cause)
 
         def write(db: sqlite3.Connection) -> None:
             db.execute(
@@ -205,8 +211,9 @@ class Journal:
 
         self._write(write)
 
-    def collector_state(self, collector: str, state: str, cause: str) -> None:
-        """A collector that can't be run at all, and why."""
+    def collector_state(self, collector: str, state: str, cause: str | None) -> None:
+        """A collector that isn't run, broken or disabled, and why."""
+        cause = _writable(cause)
 
         def write(db: sqlite3.Connection) -> None:
             _collector(db, collector)
@@ -249,14 +256,34 @@ class Journal:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 for each in self._unwritten:
-                    each(self._connection)
+                    self._line(each)
                 self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
+            except sqlite3.OperationalError as error:  # locked, or no space: it heals
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-                log.warning("journal can't be written, repeating later cause=%s", error)
+                self._failures += 1
+                if self._failures & (self._failures - 1) == 0:
+                    log.warning("journal can't be written, repeating later failures=%d cause=%s", self._failures, error)
             else:
                 self._unwritten.clear()
+                self._failures = 0
+
+    def _line(self, write: Write) -> None:
+        """One line; one that can never be written is left out, and must not keep back those of everyone else."""
+        self._connection.execute("SAVEPOINT line")
+        try:
+            write(self._connection)
+        except sqlite3.OperationalError:
+            raise
+        except Exception:
+            self._connection.execute("ROLLBACK TO line")
+            log.exception("a line of the journal can't be written, left out")
+        self._connection.execute("RELEASE line")
+
+
+def _writable(text: str | None) -> str | None:
+    """A cause as it may be kept: without secrets, and without lone surrogates, which SQLite doesn't take."""
+    return None if text is None else redact(text).encode("utf-8", "backslashreplace").decode()
 
 
 def _collector(db: sqlite3.Connection, name: str, **add: int) -> None:

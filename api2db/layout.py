@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,11 @@ from api2db.files import make_dir, write_atomic
 
 FORMAT = 1  # this layout's version, kept in STORE/format
 ACCEPTED = "accepted"  # the directory in which a shard's first name is its acceptance
-RESERVED = frozenset({"queue", "upload_failed", "quarantine", "log", "state", "format", "database"})
+RESERVED = frozenset(
+    {"queue", "upload_failed", "quarantine", "log", "state", "format", "database", "api2db"}
+    | {"journal.sqlite", "database.sqlite", "demo.jsonl"}
+)
+LOCK_WAIT_S = 1.0
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
 
 
@@ -75,10 +81,11 @@ class Layout:
                 raise StoreError(f"can't create {path}: {error.strerror}") from error
         marker = self.root / "format"
         try:
+            if not marker.exists():
+                write_atomic(marker, f"{FORMAT}\n".encode())
             found = int(marker.read_text())
-        except FileNotFoundError:
-            write_atomic(marker, f"{FORMAT}\n".encode())
-            return
+        except OSError as error:
+            raise StoreError(f"can't write to {self.root}: {error.strerror}; run as its owner") from error
         except ValueError as error:
             raise StoreError(f"{marker} isn't ours: it should hold a number") from error
         if found > FORMAT:
@@ -90,18 +97,30 @@ class StoreLock:
 
     def __init__(self, layout: Layout) -> None:
         self._path = layout.root / ".lock"
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            owner = self._path.read_text().strip()
-            os.close(self._fd)
-            raise StoreLockedError(
-                f"{layout.root} is in use by process {owner or '?'}: one daemon per STORE; "
-                "stop that one, or give this one a STORE of its own"
-            ) from error
+            raise StoreError(f"can't open {self._path}: {error.strerror}; run as the owner of {layout.root}") from error
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while not self._locked():
+            # Someone who asks for the status holds the lock for a moment.
+            if time.monotonic() > deadline:
+                owner = self._path.read_text().strip()
+                os.close(self._fd)
+                raise StoreLockedError(
+                    f"{layout.root} is in use by process {owner or '?'}: one daemon per STORE; "
+                    "stop that one, or give this one a STORE of its own"
+                )
+            threading.Event().wait(0.02)
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _locked(self) -> bool:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         os.ftruncate(self._fd, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,20 +15,29 @@ from api2db.batch import Batch
 from api2db.failpoint import reach
 from api2db.files import make_dir, write_atomic
 from api2db.layout import Layout
+from api2db.secret import redact
+from api2db.usage import Usage
 
 REASON = "_quarantine_reason"  # the column added to the rows
 SOURCE = "source"  # the directory of payloads that couldn't be shaped
+PAYLOADS_KEPT = 100  # of each collector: enough to see what is wrong, whatever a broken source sends
 
 
 class RowQuarantine:
     """Keeps the rows one stream's place refuses: STORE/quarantine/<collector>/<stream>/<batch id>.parquet.
 
+    usage  where the files' bytes are counted, towards the collector's limit
+
     The file has the batch's columns and ``_quarantine_reason`` (text). It is on disk when the call returns;
     a batch that is loaded again writes the same file again.
     """
 
-    def __init__(self, layout: Layout, collector: str, stream: str, *, durable: bool = True) -> None:
+    def __init__(
+        self, layout: Layout, collector: str, stream: str, *, usage: Usage | None = None, durable: bool = True
+    ) -> None:
         self.directory = layout.quarantine(collector, stream)
+        self._collector = collector
+        self._usage = usage
         self._durable = durable
 
     def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str]) -> None:
@@ -38,14 +48,20 @@ class RowQuarantine:
         )
         out = pa.BufferOutputStream()
         pq.write_table(table, out)
-        write_atomic(self.directory / f"{batch.batch_id}.parquet", out.getvalue(), flush=self._durable)
+        path, data = self.directory / f"{batch.batch_id}.parquet", out.getvalue()
+        fresh = not path.exists()
+        write_atomic(path, data, flush=self._durable)
+        if fresh and self._usage is not None:
+            self._usage.add(self._collector, data.size)  # it is kept until a person has looked: it counts
         reach("quarantine.written")
 
 
 def keep_payload(
     layout: Layout, collector: str, received_ns: int, payload: object, reason: str, *, durable: bool = True
-) -> Path:
+) -> Path | None:
     """Keep a payload that couldn't be shaped, as it arrived, with the reason. Returns the file.
+
+    None where ``PAYLOADS_KEPT`` are kept already: the cursor stands before it, so the source has it still.
 
     One JSON object with ``reason``, ``received_ns`` and ``payload``; what JSON can't hold is written as its
     ``repr``. The same payload with the same reason is kept once, however often a source repeats it.
@@ -54,8 +70,10 @@ def keep_payload(
         text = json.dumps(payload, default=repr)
     except (ValueError, TypeError, RecursionError):
         text = json.dumps(_shown(payload))
-    about = json.dumps(reason)
+    about = json.dumps(redact(reason))
     directory = layout.quarantine(collector, SOURCE)
+    if directory.is_dir() and len(os.listdir(directory)) >= PAYLOADS_KEPT:
+        return None
     path = directory / f"{hashlib.sha256((about + text).encode()).hexdigest()[:32]}.json"
     if not path.exists():
         make_dir(directory, flush=durable)

@@ -12,8 +12,9 @@ from sqlalchemy import URL
 HIDDEN = "***"
 
 _IN_URL = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):[^\s]*@")
-# Query parameters that carry a credential, in libpq, PyMySQL and ODBC spelling.
-_IN_QUERY = re.compile(r"([?&][^\s=&]*(?:pass|pwd|secret|token|key)[^\s=&]*=)[^\s&]*", re.IGNORECASE)
+# Query parameters that carry a credential, as databases' drivers and APIs spell them; requests quotes addresses.
+_IN_QUERY = re.compile(r"([?&][^\s=&]*(?:pass|pwd|secret|token|key|auth|sig)[^\s=&]*=)[^\s&'\")]*", re.IGNORECASE)
+_IN_HEADER = re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}", re.IGNORECASE)
 
 
 class Secret:
@@ -56,6 +57,7 @@ def redact(text: str, secrets: Iterable[Secret | str] = ()) -> str:
     # Longest first, so that a secret that is part of another leaves nothing of it behind.
     for form in sorted(forms - {""}, key=lambda form: (-len(form), form)):
         text = text.replace(form, HIDDEN)
+    text = _IN_HEADER.sub(rf"\1{HIDDEN}", text)
     return _IN_QUERY.sub(rf"\1{HIDDEN}", _IN_URL.sub(rf"\1:{HIDDEN}@", text))
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import shutil
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -51,22 +50,29 @@ class Spool:
         """
         recovered = []
         for name in sorted(entry.name for entry in os.scandir(self.layout.queues) if entry.is_dir()):
-            recovered += CollectorSpool(self, name).recover()
+            try:
+                recovered += CollectorSpool(self, name).recover()
+            except (StoreError, OSError) as error:
+                # That collector can't run until a person has looked; the others can.
+                log.error("collector's part of STORE can't be recovered collector=%s cause=%s", name, error)
         for path in self.layout.states.glob("*.json"):
-            self.clock.raise_to(read_state(path).last_ns)
-        for names in (self.layout.queues, self.layout.root / "upload_failed"):
-            self._count(names)
+            try:
+                self.clock.raise_to(read_state(path).last_ns)
+            except StoreError as error:
+                log.error("state can't be read cause=%s", error)
+        self._count()
         return recovered
 
-    def _count(self, directory: Path) -> None:
-        """Add up each collector's shards, a shard with several names once."""
+    def _count(self) -> None:
+        """Add up each collector's shards, a shard with several names once, and what it has in quarantine."""
         seen: set[int] = set()
-        for path in directory.glob("*/*/*.parquet"):
-            entry = path.stat()
-            self.clock.raise_to(_created_ns(path.name) or 0)
-            if entry.st_ino not in seen:
-                seen.add(entry.st_ino)
-                self.usage.add(path.parent.parent.name, entry.st_size)
+        for root in (self.layout.queues, self.layout.root / "upload_failed", self.layout.root / "quarantine"):
+            for path in root.glob("*/*/*"):
+                entry = path.stat()
+                self.clock.raise_to(_created_ns(path.name) or 0)
+                if entry.st_ino not in seen:
+                    seen.add(entry.st_ino)
+                    self.usage.add(path.parent.parent.name, entry.st_size)
 
 
 class CollectorSpool:
@@ -82,6 +88,7 @@ class CollectorSpool:
         self._state = read_state(self._state_path)
         self._unsettled: list[int] = []
         self._lock = threading.Lock()  # guards _unsettled and _state
+        self._dropping = threading.Lock()  # makes "was that the last name?" and the unlink one step
         self._settling = threading.Lock()  # held while names are flushed and dropped
         for path in (self._accepted, *(spool.layout.queue(collector, stream) for stream in streams)):
             _make_dir(path, spool.durable)
@@ -211,6 +218,11 @@ class CollectorSpool:
         """``created_ns`` of the shards a stream failed to upload, oldest first."""
         return _shards_in(self._layout.failed(self.collector, stream))
 
+    def holds_anything(self, stream: str) -> bool:
+        """Does anything wait in a stream's directories: a shard, or a file prepared and not published?"""
+        places = (self._layout.queue(self.collector, stream), self._layout.failed(self.collector, stream))
+        return any(any(place.iterdir()) for place in places if place.is_dir())
+
     def path(self, stream: str, created_ns: int, *, parked: bool) -> Path:
         place = self._layout.failed if parked else self._layout.queue
         return place(self.collector, stream) / f"{created_ns}.parquet"
@@ -221,6 +233,8 @@ class CollectorSpool:
         if recent is not None:
             return recent
         path = self.path(stream, created_ns, parked=parked)
+        if not path.exists():
+            self.settle()  # accepted, but its link failed then: it is made now, or StoreError says why not
         try:
             return shard.decode(path.read_bytes())[1]
         except FileNotFoundError as error:
@@ -236,8 +250,9 @@ class CollectorSpool:
             path = self.path(stream, created_ns, parked=parked)
             directory = path.parent
             try:
-                entry = path.stat()
-                path.unlink()
+                with self._dropping:
+                    entry = path.stat()
+                    path.unlink()
             except FileNotFoundError:
                 continue  # removed by a person: the receipt stands all the same
             self._forget(created_ns, entry)
@@ -263,7 +278,7 @@ class CollectorSpool:
         _make_dir(target.parent, self._spool.durable)
         if source.exists():
             # A copy: the other streams' names of the same file stay what they are.
-            shutil.copyfile(source, target)
+            write_durable(target, source.read_bytes(), flush=self._spool.durable)
             self._flush(target.parent)
             self.drop(stream, [created_ns], parked=parked)
         return target

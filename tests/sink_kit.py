@@ -15,7 +15,7 @@ class MemorySink:
 
     def __init__(self, *, ordered: bool = False, stream: str = "c/memory", target: str = "memory") -> None:
         self.stream = stream
-        self.target = target
+        self.target = self.server = target
         self.ordered = ordered
         self.loaded: list[Batch] = []
         self.transactions: list[int] = []

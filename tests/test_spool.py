@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from api2db.errors import StoreFullError, StoreLockedError, TornShardError
+from api2db.errors import StoreError, StoreFullError, StoreLockedError, TornShardError
 from api2db.layout import StoreLock, check_name, lock_owner
 from api2db.spool import CollectorSpool
 from api2db.state import assign_directories
@@ -115,9 +116,62 @@ def test_too_little_free_space_refuses_a_batch(tmp_path):
 def test_a_shard_that_someone_removed_is_said_to_be_gone(shards):
     batch = shards.accept(rows(1), None)
     shards._spool.recent.drop(batch.created_ns)
+    shards.settle()
     shards.path(STREAMS[0], batch.created_ns, parked=False).unlink()
     with pytest.raises(TornShardError, match="gone"):
         shards.read(STREAMS[0], batch.created_ns, parked=False)
+
+
+def test_a_batch_whose_link_failed_is_linked_when_it_is_read(shards, monkeypatch):
+    real, failures = os.link, [OSError(errno.ENOSPC, "No space left on device")]
+
+    def link(source, target):
+        if failures:
+            raise failures.pop()
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    batch = shards.accept(rows(1), None)
+    shards._spool.recent.drop(batch.created_ns)
+    for stream in STREAMS:
+        assert shards.read(stream, batch.created_ns, parked=False).table.equals(rows(1))
+
+
+def test_streams_that_drop_a_batch_at_the_same_time_leave_nothing_counted(tmp_path):
+    shards = CollectorSpool(make_spool(tmp_path), "weather", STREAMS)
+    together = threading.Barrier(len(STREAMS))
+    batches = [shards.accept(rows(n), None).created_ns for n in range(200)]
+
+    def drop_all(stream):
+        for created_ns in batches:
+            together.wait()
+            shards.drop(stream, [created_ns], parked=False)
+
+    threads = [threading.Thread(target=drop_all, args=(stream,)) for stream in STREAMS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert shards._spool.usage.of("weather") == 0
+
+
+def test_a_parked_shard_counts_once_after_a_restart(tmp_path):
+    shards = CollectorSpool(make_spool(tmp_path), "weather", STREAMS)
+    batch = shards.accept(rows(1), None)
+    shards.park(STREAMS[0], batch.created_ns)
+    size = shards.path(STREAMS[0], batch.created_ns, parked=True).stat().st_size
+    assert make_spool(tmp_path).usage.of("weather") == size
+
+
+def test_a_state_that_can_not_be_read_keeps_only_its_own_collector_from_starting(tmp_path):
+    for name in ("good", "bad"):
+        CollectorSpool(make_spool(tmp_path), name, ("s",)).accept(rows(1), "1")
+        CollectorSpool(make_spool(tmp_path), name, ("s",)).settle()
+    (tmp_path / "state" / "bad.json").write_text("{")
+    spool = make_spool(tmp_path)
+    assert CollectorSpool(spool, "good", ("s",)).cursor == "1"
+    with pytest.raises(StoreError, match=r"bad\.json"):
+        CollectorSpool(spool, "bad", ("s",))
 
 
 def test_without_hard_links_each_stream_gets_a_copy(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from api2db.collector import Collector
+from api2db.secret import redact
 
 LOGGER = "api2db"
 DAEMON_LOG = "api2db"
@@ -22,6 +23,13 @@ def get_logger(name: str) -> logging.Logger:
     return logging.getLogger(f"{LOGGER}.user.{name}")
 
 
+class Redacting(logging.Formatter):
+    """Formats a record, its traceback included, without keys and passwords that user code's errors may quote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
 class CollectorLogs(logging.Handler):
     """Writes each record to LOGS/<collector>.log (its ``collector`` attribute), the rest to LOGS/api2db.log.
 
@@ -32,7 +40,7 @@ class CollectorLogs(logging.Handler):
         super().__init__(logging.INFO)
         self._folder = folder
         self._files: dict[str, logging.Handler] = {}
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self.setFormatter(Redacting("%(asctime)s %(levelname)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         name = getattr(record, "collector", DAEMON_LOG)
@@ -56,7 +64,7 @@ class Console(logging.StreamHandler):  # type: ignore[type-arg]
     def __init__(self, quiet: frozenset[str]) -> None:
         super().__init__(sys.stdout)
         self._quiet = quiet
-        self.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+        self.setFormatter(Redacting("%(asctime)s  %(message)s", "%H:%M:%S"))
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno >= logging.WARNING or getattr(record, "collector", None) not in self._quiet

@@ -114,6 +114,7 @@ class Daemon:
         engines = Engines(settings.target_threads)
         pool = DeliveryPool(threads=settings.delivery_threads, target_threads=settings.target_threads)
         poller = Poller(threads=settings.poll_threads, stop=self._stop)
+        running: list[Running] = []
         try:
             running = self._assemble(spool, journal, engines, pool)
             self._loop(running, journal, poller, pool)
@@ -127,13 +128,14 @@ class Daemon:
             else:
                 log.warning("stopped with transactions under way; their databases roll them back")
             for each in running:
-                each.shards.settle()
+                _settle(each.shards)
             journal.note(pid=None, stopped_ns=time.time_ns())
         return 1 if poller.stuck > settings.max_stuck_polls else 0
 
     def _assemble(self, spool: Spool, journal: Journal, engines: Engines, pool: DeliveryPool) -> list[Running]:
         running: list[Running] = []
         names: set[str] = set()
+        disabled: list[str] = []
         unusable: dict[str, str] = {}
         for broken in self._broken:
             log.error(
@@ -148,7 +150,9 @@ class Daemon:
                 if collector.name in names:
                     raise ConfigError(f"two collectors are named {collector.name!r}: rename one")
                 names.add(collector.name)
-                if collector.seconds > 0:
+                if collector.seconds == 0:
+                    disabled.append(collector.name)
+                else:
                     running.append(self._prepare(collector, spool, journal, engines, pool))
             except (Exception, SystemExit) as error:
                 cause = str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"
@@ -159,6 +163,8 @@ class Daemon:
             [(c.name, c.seconds, c.fresh_within_s) for c in (each.collector for each in running)],
             [(d.collector, d.stream, d.sink.target) for each in running for d in each.deliveries],
         )
+        for name in disabled:
+            journal.collector_state(name, "disabled", None)
         for name, cause in unusable.items():
             journal.collector_state(name, "broken", cause)
         return running
@@ -167,9 +173,11 @@ class Daemon:
         self, collector: Collector, spool: Spool, journal: Journal, engines: Engines, pool: DeliveryPool
     ) -> Running:
         settings, layout = self._settings, spool.layout
+        if collector.stores():
+            log.warning("stores aren't run by this version, its streams are collector=%s", collector.name)
         targets = list(self._targets_of(collector))
         before = CollectorSpool(spool, collector.name)
-        waiting = frozenset(name for name in before.state.streams if before.waiting(name) or before.parked(name))
+        waiting = frozenset(name for name in before.state.streams if before.holds_anything(name))
         directories, memory = assign_directories(
             before.state.streams,
             [(t.stream_type, t.target(settings.project, layout.root)) for t in targets],
@@ -188,7 +196,7 @@ class Daemon:
                 engines=engines,
                 durable=spool.durable,
             )
-            quarantine = RowQuarantine(layout, collector.name, directory, durable=spool.durable)
+            quarantine = RowQuarantine(layout, collector.name, directory, usage=spool.usage, durable=spool.durable)
             sink = target.sink(placement)
             _reconcile(journal, shards, directory)
             deliveries.append(Delivery(collector.name, directory, sink, shards, journal, quarantine))
@@ -285,7 +293,8 @@ def _settle(shards: CollectorSpool) -> None:
     try:
         shards.settle()
     except StoreError as error:
-        log.warning("STORE can't be written, trying again collector=%s cause=%s", shards.collector, error)
+        # Debug only: polls and deliveries of this collector meet the same error, and report it.
+        log.debug("STORE can't be written, trying again collector=%s cause=%s", shards.collector, error)
 
 
 def _reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:

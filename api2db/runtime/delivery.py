@@ -121,7 +121,7 @@ class Delivery:
             return max(0.0, min(lane.due for lane in lanes) - self.clock())
 
     def step(self) -> None:
-        """Deliver the oldest shards in one transaction, or note why not."""
+        """Deliver the oldest shards in one transaction, or note why not. Raises nothing."""
         lane, shards = self._choose()
         if not shards and not (self._unconnected and lane.due <= self.clock()):
             return  # woken before its time
@@ -132,7 +132,11 @@ class Delivery:
             receipts = self._deliver(lane, shards, batches) if batches else []
         except FatalError as error:
             self._stop(error)
-        except (SinkError, StoreError) as error:
+        except (SinkError, StoreError, OSError) as error:
+            self.failed(error, lane)
+        except Exception as error:  # noqa: BLE001 - the supervisor of this stream
+            # A bug, ours or a driver's: it must not stop the other streams, and this lane backs off like any other.
+            self._log.exception("delivery failed unexpectedly stream=%s", self.name)
             self.failed(error, lane)
         else:
             self._succeeded(lane)
@@ -203,9 +207,8 @@ class Delivery:
             self.journal.stream_state(self.collector, self.stream, State.OK.value)
             self._log.info("stream recovered collector=%s stream=%s", self.collector, self.stream)
 
-    def failed(self, error: Exception, lane: Lane | None = None) -> None:
+    def failed(self, error: Exception, lane: Lane) -> None:
         """A load failed and is repeated later. Past the retries its shard is parked, once per outage."""
-        lane = lane or self._waiting
         with self._lock:
             lane.failures += 1
             failures = lane.failures

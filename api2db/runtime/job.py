@@ -17,11 +17,15 @@ from api2db.form.shaped import Form, Shaped, StepCount
 from api2db.journal import Journal
 from api2db.layout import Layout
 from api2db.quarantine import keep_payload
+from api2db.secret import redact
 from api2db.shard import Header
 from api2db.sources import payload
 from api2db.spool import CollectorSpool, Spool
 
 log = logging.getLogger(__name__)
+
+
+_MERGES = "a file that its form merges isn't there yet"
 
 
 class Abandoned(Exception):
@@ -38,6 +42,7 @@ class Run:
     batches: int = 0
     rows: int = 0
     abandoned: bool = False
+    closed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     steps: dict[str, StepCount] = field(default_factory=dict)
 
@@ -82,6 +87,7 @@ class Job:
         self.next_run_ns: int | None = None
         self.run: Run | None = None  # set while a poll runs, also an abandoned one
         self.failures = 0
+        self._outcome = ""
         self._spool = spool
         self._shards = shards
         self._streams = tuple(streams)
@@ -107,15 +113,14 @@ class Job:
             refusal = self._spool.usage.refusal(self.name)
             if refusal:
                 raise StoreFullError(f"collector {self.name}: {refusal}")
-            self._poll(run, stop)
-            outcome = "stopped" if stop.is_set() else "ok"
+            outcome = self._poll(run, stop)
         except Abandoned:
             return
         except StoreFullError as error:
             outcome, cause = "paused", str(error)
         except Api2dbError as error:
             outcome, cause = "failed", str(error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything, CancelledError and SystemExit too
             outcome, cause = "failed", _told(error)
         with run.lock:
             if run.abandoned:
@@ -128,30 +133,30 @@ class Job:
         if run is None:
             return False
         with run.lock:
-            if run.abandoned or self.run is not run:
+            if run.abandoned or run.closed:
                 return False
             run.abandoned = True
             cause = f"no item for {self.timeout_s:g} s; its thread is left behind, and not polled again until that ends"
             self._close(run, "abandoned", cause)
             return True
 
-    def _poll(self, run: Run, stop: threading.Event) -> None:
+    def _poll(self, run: Run, stop: threading.Event) -> str:
+        """The run's outcome: ok, stopped, or waiting for a file that the form merges."""
         form = self._form_of()
         if not _dependencies_satisfied(form):
-            self._log.info("poll waits for a file its form merges collector=%s", self.name)
-            return
+            return "waiting"
         iterator = payload.items(self._call())
         while True:
             run.item_since_s = time.monotonic()
             try:
                 item = next(iterator)
             except StopIteration:
-                return
+                return "ok"
             self._take(run, form, item)
             del item  # not held while the next one is fetched: a page of dicts is many times its bytes
             if stop.is_set():
                 getattr(iterator, "close", lambda: None)()
-                return
+                return "stopped"
 
     def _call(self) -> object:
         collector, reached = self.collector, self._shards.cursor
@@ -175,7 +180,8 @@ class Job:
                 str(error),
                 durable=self._spool.durable,
             )
-            raise type(error)(f"{error}; the payload is kept in {path}") from error
+            kept = f"the payload is kept in {path}" if path else "as many payloads as are kept are kept already"
+            raise type(error)(f"{error}; {kept}") from error
         with run.lock:
             if run.abandoned:
                 raise Abandoned
@@ -209,16 +215,19 @@ class Job:
 
     def _close(self, run: Run, outcome: str, cause: str | None) -> None:
         """Write down how the run ended. With the run's lock held."""
+        run.closed = True
         if outcome in ("failed", "abandoned"):
             self.failures += 1
             # The first failure, then ever more rarely: 2, 4, 8, …
             if self.failures & (self.failures - 1) == 0:
                 self._log.warning("poll %s collector=%s failures=%d cause=%s", outcome, self.name, self.failures, cause)
-        elif outcome == "paused":
-            self._log.warning("collecting paused cause=%s", cause)
+        elif outcome in ("paused", "waiting"):
+            if outcome != self._outcome:
+                self._log.warning("poll %s collector=%s cause=%s", outcome, self.name, cause or _MERGES)
         elif self.failures:
             self._log.info("poll recovered collector=%s after_failures=%d", self.name, self.failures)
             self.failures = 0
+        self._outcome = outcome
         if run.rows:
             self._log.info("accepted collector=%s rows=%d batches=%d", self.name, run.rows, run.batches)
         self._journal.run(
@@ -248,4 +257,8 @@ def _told(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     frame = next((f for f in reversed(frames) if "site-packages" not in f.filename), frames[-1] if frames else None)
     where = f" ({frame.filename}:{frame.lineno})" if frame else ""
-    return f"{type(error).__name__}: {error}"[:2000] + where
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - a __str__ of user code
+        text = f"<its text raised {type(broken).__name__}>"
+    return redact(" ".join(f"{type(error).__name__}: {text}"[:2000].split())) + where

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
 
 from api2db.runtime.job import Job, Run
+
+log = logging.getLogger(__name__)
 
 
 class Poller:
@@ -88,7 +91,11 @@ class Poller:
             if not self._stop.is_set():
                 now = time.monotonic()
                 job.run = Run(time.time_ns(), now, now)
-                job.poll(self._stop)
+                try:
+                    job.poll(self._stop)
+                except Exception:
+                    # The supervisor: a bug of ours in one poll must not take the thread from the others.
+                    log.exception("poll ended unexpectedly collector=%s", job.name)
             with self._lock:
                 job.run = None
                 self._busy.pop(job.name, None)

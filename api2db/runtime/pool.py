@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import threading
 import time
 from collections import Counter, deque
 
 from api2db.runtime.delivery import Delivery
-
-log = logging.getLogger(__name__)
 
 
 class DeliveryPool:
@@ -68,7 +65,8 @@ class DeliveryPool:
             self._ready.append(delivery)
         if self._idle:
             self._wake.notify()
-        elif len(self._workers) < self._threads and not self._stopping:
+        # Those notified a moment ago still count as idle: one for each that is ready, not one for all of them.
+        if self._idle < max(1, len(self._ready)) and len(self._workers) < self._threads and not self._stopping:
             worker = threading.Thread(target=self._work, name=f"delivery-{len(self._workers)}", daemon=True)
             self._workers.append(worker)
             worker.start()
@@ -78,14 +76,9 @@ class DeliveryPool:
             delivery = self._next()
             if delivery is None:
                 return
-            try:
-                delivery.step()
-            except Exception as error:
-                # The supervisor: a bug of ours in one stream must not stop the others.
-                log.exception("delivery failed unexpectedly stream=%s", delivery.name)
-                delivery.failed(error)
+            delivery.step()
             with self._wake:
-                self._at_target[delivery.sink.target] -= 1
+                self._at_target[delivery.sink.server] -= 1
                 self._queued.discard(id(delivery))
                 self._schedule(delivery)
                 self._wake.notify()  # a place at this target is free
@@ -105,8 +98,8 @@ class DeliveryPool:
                         self._ready.append(delivery)
                 for _ in range(len(self._ready)):
                     delivery = self._ready.popleft()
-                    if self._at_target[delivery.sink.target] < self._limit(delivery):
-                        self._at_target[delivery.sink.target] += 1
+                    if self._at_target[delivery.sink.server] < self._limit(delivery):
+                        self._at_target[delivery.sink.server] += 1
                         return delivery
                     self._ready.append(delivery)
                 self._idle += 1

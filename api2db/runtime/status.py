@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -40,7 +41,8 @@ class StreamStatus:
 
 @dataclass(frozen=True)
 class CollectorStatus:
-    """One collector. ``state``: ok, failed, abandoned, paused, stopped, broken, "due" before its first poll,
+    """One collector. ``state``: ok, failed, abandoned, paused, waiting, stopped, broken, disabled,
+    "due" before its first poll,
     "stale" beyond its ``fresh_within``, or "removed"."""
 
     collector: str
@@ -88,8 +90,7 @@ def read_status(layout: Layout) -> Status:
         return Status(pid, 0, [])
     # Not closing the transaction between queries: one moment for all of them.
     # Not mode=ro: the last reader of a WAL database must be able to tidy its side files away.
-    with closing(sqlite3.connect(f"file:{layout.journal}?mode=rw", uri=True, timeout=10)) as db:
-        db.execute("PRAGMA query_only = ON")
+    with closing(_open(layout.journal)) as db:
         db.row_factory = sqlite3.Row
         db.execute("BEGIN")
         collectors = db.execute("SELECT * FROM collectors ORDER BY collector").fetchall()
@@ -116,12 +117,20 @@ def read_status(layout: Layout) -> Status:
     return Status(pid, int(facts.get("stuck_polls") or 0), found)
 
 
-_REMOVED = "no collector has this stream any more, but shards wait for it: add it again, or remove the folder"
+_REMOVED = "no running collector has this stream, but shards wait for it: they are delivered once one has it again"
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # Someone who may not write can't have a WAL database opened, unless it is taken as never changing.
+    mode = "mode=rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "immutable=1"
+    db = sqlite3.connect(f"file:{path}?{mode}", uri=True, timeout=10)
+    db.execute("PRAGMA query_only = ON")
+    return db
 
 
 def _collector(row: sqlite3.Row, streams: list[StreamStatus], pid: int | None) -> CollectorStatus:
     state, cause = row["state"], row["cause"]
-    removed = row["seconds"] is None and state != "broken"
+    removed = row["seconds"] is None and state not in ("broken", "disabled")
     if removed:
         state = "removed"
     elif state is None:

@@ -27,6 +27,7 @@ class Sink(Protocol):
 
     stream         this stream's identity in the ledger, ``<collector>/<stream directory>``
     target         the place's identity for people and for limits: no credentials in it
+    server         what has the limits on threads: the same for all tables of one database
     ordered        a younger batch must not overtake an older one
     max_threads    how many streams may load into this target at once; None leaves it to the settings
     """
@@ -35,6 +36,9 @@ class Sink(Protocol):
 
     @property
     def target(self) -> str: ...
+
+    @property
+    def server(self) -> str: ...
 
     @property
     def ordered(self) -> bool: ...

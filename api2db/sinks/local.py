@@ -62,6 +62,10 @@ class LocalSink:
     def target(self) -> str:
         return str(self.directory)
 
+    @property
+    def server(self) -> str:
+        return self.target
+
     def connect(self) -> None:
         try:
             make_dir(self.directory, flush=self._durable)
@@ -118,6 +122,9 @@ class LocalSink:
             temporary = target.with_name(f".{target.name}.tmp")
             write_durable(temporary, ready.read_bytes(), flush=self._durable)
             os.rename(temporary, target)
+            # Two file systems have no common order: the copy's name is on disk before the original goes.
+            if self._durable:
+                fsync_dir(self.directory)
             ready.unlink()
 
     def _publish_leftovers(self) -> None:
@@ -127,6 +134,9 @@ class LocalSink:
                 ready.unlink()
             else:
                 self._put(ready)
+        if self._durable:
+            fsync_dir(self.directory)
+            fsync_dir(self._staging)
 
 
 def _without_duplicates(table: pa.Table, keys: list[str] | None) -> pa.Table:

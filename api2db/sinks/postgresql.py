@@ -30,6 +30,7 @@ _CONNECTION = {
     "client_encoding": "utf8",
     "application_name": "api2db",
 }
+LOCK_TIMEOUT_S = 30
 _QUOTE: Callable[[str], str] = PGDialect_psycopg(paramstyle="named").identifier_preparer.quote_identifier  # type: ignore[no-untyped-call]
 _ORDINAL = "_api2db_ordinal"
 # In connection.info: the last transaction that merged, and its staging tables.
@@ -241,6 +242,8 @@ def _set_up(connection: Any, _record: object) -> None:
     connection.autocommit = True
     if connection.execute("SHOW synchronous_commit").fetchone() == ("off",):
         connection.execute("SET synchronous_commit = on")
+    # A table that someone has locked is waited for between loads, not in one: the thread has other streams too.
+    connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
     connection.autocommit = False
 
 

@@ -13,12 +13,13 @@ from enum import Enum
 
 import pyarrow as pa
 from sqlalchemy import URL, Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError, TimeoutError
 
 from api2db import ledger
 from api2db.batch import Batch, Receipt
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError, SinkError
 from api2db.failpoint import reach
+from api2db.secret import redact
 from api2db.sinks.base import Quarantine
 from api2db.sinks.dialect import Dialect
 from api2db.sinks.engines import Engines
@@ -105,6 +106,10 @@ class SqlSink:
     @property
     def target(self) -> str:
         return f"{self._dialect.target(self._url)}/{self._goal.table}"
+
+    @property
+    def server(self) -> str:
+        return self._dialect.target(self._url)
 
     @property
     def ordered(self) -> bool:
@@ -252,5 +257,7 @@ class SqlSink:
             cause = self._dialect.cause(error)
             return cause.error(f"{where}: {cause.text}" + (f"; {cause.advice}" if cause.advice else ""))
         if isinstance(error, SQLAlchemyError):
-            return RetryableError(f"{where}: {type(error).__name__}: no connection was free in time")
+            if isinstance(error, TimeoutError):
+                return RetryableError(f"{where}: no connection was free in time")
+            return RetryableError(f"{where}: {type(error).__name__}: {redact(str(error))[:500]}")
         return None

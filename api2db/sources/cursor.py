@@ -56,9 +56,14 @@ class Cursor:
         if reached is not None:
             before = json.loads(reached)
             # Of another type than before: the form has changed, and the new values count.
-            if type(before) is type(largest) and before >= largest:
+            alike = type(before) is type(largest) or (_is_number(before) and _is_number(largest))
+            if alike and before >= largest:
                 return reached
         return json.dumps(largest)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _plain(value: object) -> Any:

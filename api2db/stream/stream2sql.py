@@ -12,8 +12,9 @@ from sqlalchemy import URL, make_url
 from api2db.credentials import load_auth
 from api2db.errors import ConfigError, SinkError
 from api2db.place import DRIVERS
+from api2db.secret import redact_url
 from api2db.sinks.base import Placement
-from api2db.sinks.sql import IfExists, SqlSink
+from api2db.sinks.sql import IfExists, SqlSink, dialect_of
 from api2db.stream.stream import Stream
 
 _UNSUPPORTED = ("amazon_aurora", "oracle", "microsoft_sql")
@@ -90,6 +91,8 @@ class Stream2Sql(Stream):
                 self.username, self.host = auth.username, auth.host
                 self.password = None if auth.password is None else auth.password.reveal()
                 self.port = self.port or str(auth.port or "")
+                if auth.url is not None:
+                    self._url = make_url(auth.url.reveal())
             elif dialect != "sqlite":
                 missing = [word for word in ("username", "password", "host") if getattr(self, word) is None]
                 if missing:
@@ -105,7 +108,7 @@ class Stream2Sql(Stream):
             self._url = self._url_of_parts()
         self.driver = self._url.drivername
         self.engine_str = self._url.render_as_string(hide_password=False)
-        self.log_str = f"{self._url.render_as_string(hide_password=True)} table={self.table}"
+        self.log_str = f"{redact_url(self._url)} table={self.table}"
 
     def connect(self) -> bool:
         """Try to reach the database, creating it if need be. True if that worked; the reason is logged if not."""
@@ -126,8 +129,7 @@ class Stream2Sql(Stream):
 
     def target(self, project: Path, store: Path) -> str:
         url = self._at(project)
-        bare = URL.create(url.drivername, host=url.host, port=url.port, database=url.database)
-        return f"{bare.render_as_string()}/{self.table}"
+        return f"{dialect_of(url).target(url)}/{self.table}"
 
     def sink(self, placement: Placement) -> SqlSink:
         return SqlSink(

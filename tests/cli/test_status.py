@@ -61,7 +61,8 @@ def test_while_all_is_well_the_status_is_0_and_tells_each_figure(project):
     code, status = project.status()
     assert code == 0
     assert status["pid"] == process.pid
-    (counter,) = status["collectors"]
+    counter, disabled = status["collectors"]
+    assert (disabled["state"], disabled["polls"], disabled["streams"]) == ("disabled", 0, [])
     assert counter["state"] == "ok"
     assert counter["rows"] >= 3
     assert counter["next_run_ns"] > time.time_ns() - 10**9

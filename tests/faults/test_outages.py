@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
+from contextlib import closing
 
 import pyarrow.parquet as pq
 import pytest
@@ -320,3 +322,33 @@ def test_a_shard_with_a_flipped_bit_is_set_aside_and_the_others_arrive(make, api
         assert connection.execute("SELECT count(DISTINCT id) FROM numbers").fetchone() == (90,)
     assert (project.store / "quarantine" / "numbers" / "sql.postgresql" / torn.name).read_bytes() == data
     assert "shard damaged, not loaded" in project.console
+
+
+def test_a_locked_database_with_many_streams_leaves_threads_for_the_others(make, api):
+    many = """
+        from api2db import collector
+
+        for number in range(12):
+            globals()[f"c{number}"] = collector(every=0.1, name=f"c{number}", to=["database"])(lambda: [{"n": 1}])
+
+        number = 0
+
+        @collector(every=0.1, to=["files"])
+        def filed():
+            global number
+            number += 1
+            return [{"n": number}]
+    """
+    project, env = make(many=many)
+    process = project.start(env=env)
+    project.ready(process)
+    eventually(lambda: project.sqlite("SELECT count(*) > 0 FROM c0") == [(1,)])
+    with closing(sqlite3.connect(project.store / "database.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        before = len(project.files("filed", "n"))
+        eventually(
+            lambda: len(project.files("filed", "n")) > before + 20, 15, what="files while the database is locked"
+        )
+        other.execute("ROLLBACK")
+    assert project.stop(process) == 0
+    assert "no connection was free" not in project.console

@@ -190,6 +190,16 @@ def test_being_woken_early_does_not_shorten_a_back_off(bench):
     assert bench.sink.numbers == [1, 2]
 
 
+def test_an_unexpected_error_in_a_parked_shard_backs_off_like_any_other(bench):
+    bench.accept(1)
+    bench.sink.refuse = {bench.shards.waiting(STREAM)[0]: ZeroDivisionError("a bug")}
+    bench.run(steps=30)
+    assert bench.delivery.backlog == (0, 1)
+    moments = bench.run(steps=10)
+    assert all(later - earlier >= MIN_DELAY_S - 1e-9 for earlier, later in pairwise(moments))
+    assert moments[-1] - moments[0] > 30
+
+
 def test_a_refused_password_stops_the_stream_and_it_heals_by_a_slow_probe(bench):
     bench.sink.failures = [FatalError("password refused")]
     bench.accept(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 
@@ -151,6 +152,56 @@ def test_rubbish_is_a_failed_run_that_says_what_it_was(polls, returned, words):
     outcome, cause = polls(lambda: returned).poll()
     assert outcome == "failed"
     assert words in cause
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("lone \ud800"), Unprintable(), OverflowError(), asyncio.CancelledError(), GeneratorExit()]
+)
+def test_any_error_of_a_source_is_a_failed_run_and_the_next_ones_are_written_down(polls, error):
+    def source():
+        if errors:
+            raise errors.pop()
+        return RECORDS
+
+    errors = [error]
+    made = polls(source)
+    outcome, cause = made.poll()
+    assert outcome == "failed"
+    assert type(error).__name__ in cause
+    assert made.poll() == ("ok", None)
+
+
+def test_a_key_in_an_address_is_not_told(polls, caplog):
+    def source():
+        raise OSError(
+            "GET https://me:hunter2@host/v1?api_key=SECRETKEY&n=1 failed\nwith Authorization: Bearer abcdef123"
+        )
+
+    _, cause = polls(source).poll()
+    for secret in ("SECRETKEY", "hunter2", "abcdef123"):
+        assert secret not in cause
+    assert "\n" not in cause
+    assert "n=1" in cause
+
+
+def test_no_more_than_a_hundred_payloads_are_kept_of_a_broken_source(polls, tmp_path):
+    sent = iter(range(1000))
+    made = polls(lambda: [{"n": 1}, next(sent)])
+    for _ in range(110):
+        made.poll()
+    assert len(list((tmp_path / "quarantine" / "c" / "source").iterdir())) == 100
+
+
+def test_a_run_that_has_ended_is_not_abandoned_afterwards(polls):
+    made = polls(lambda: RECORDS)
+    made.job.run = Run(0, 0.0, 0.0)
+    made.job.poll(threading.Event())
+    assert not made.job.abandon()
 
 
 def test_rubbish_is_kept_as_it_arrived_once_however_often_it_is_repeated(polls, tmp_path):

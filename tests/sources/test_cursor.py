@@ -57,6 +57,11 @@ def test_numbers_of_a_decimal_column_compare_as_numbers():
     assert Cursor("at").since(ten) == 10
 
 
+def test_a_column_that_becomes_a_fraction_does_not_take_the_cursor_back():
+    reached = Cursor("at").after(column(1_700_000_010), None)
+    assert Cursor("at").after(column(1_700_000_009.5), reached) == reached
+
+
 def test_a_missing_column_is_an_error_that_names_what_there_is():
     with pytest.raises(SourceError, match=r"'when'.*\(at\)"):
         Cursor("when").after(column(1), None)
