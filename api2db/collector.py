@@ -72,10 +72,19 @@ class Collector:
         self.timeout_s = None if timeout is None else duration_s(timeout)
         self.fresh_within_s = None if fresh_within is None else duration_s(fresh_within)
         self.takes_cursor = _takes_parameter(import_target)
+        self._cursor_name = _cursor_name(import_target)
 
     def __call__(self, *arguments: object) -> object:
         """Call the source as written: handy in a user's own tests."""
         return self.import_target(*arguments)
+
+    def poll(self, since: object) -> object:
+        """Call the source as a poll does, with ``since`` for the parameter that takes the cursor, if there is one."""
+        if not self.takes_cursor:
+            return self.import_target()
+        if self._cursor_name is not None:
+            return self.import_target(**{self._cursor_name: since})
+        return self.import_target(since)
 
     def __repr__(self) -> str:
         return f"Collector({self.name!r}, every {self.seconds:g} s)"
@@ -151,8 +160,16 @@ def _parameters(function: Callable[..., object]) -> list[inspect.Parameter]:
 
 
 def _takes_parameter(function: Callable[..., object]) -> bool:
+    """Has it a parameter for the cursor: without a default, or with a ``Cursor`` as its default? Others are its own."""
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return any(parameter.kind in positional for parameter in _parameters(function))
+    return any(
+        parameter.kind in positional and (parameter.default is parameter.empty or isinstance(parameter.default, Cursor))
+        for parameter in _parameters(function)
+    )
+
+
+def _cursor_name(function: Callable[..., object]) -> str | None:
+    return next((p.name for p in _parameters(function) if isinstance(p.default, Cursor)), None)
 
 
 def _cursor_of(function: Callable[..., object]) -> Cursor | None:

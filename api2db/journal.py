@@ -55,6 +55,7 @@ RUNS_KEPT = 1000
 
 # While the journal can't be written. What is dropped beyond that is found again from shards and ledgers.
 UNWRITTEN_KEPT = 10_000
+BUSY_S = 0.1
 
 Write = Callable[[sqlite3.Connection], object]
 
@@ -69,11 +70,14 @@ class Journal:
         self._lock = threading.Lock()
         self._unwritten: deque[Write] = deque(maxlen=UNWRITTEN_KEPT)
         self._failures = 0
-        # isolation_level=None: transactions are begun and ended here, in _write, and nowhere else.
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-        self._connection.executescript(_SCHEMA)
+        try:
+            self._connection = _open(path)
+        except sqlite3.DatabaseError as error:
+            # Nothing depends on it: a new one is filled from the shards, and the sums begin again.
+            aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
+            path.rename(aside)
+            log.error("journal can't be read, begun anew cause=%s; the old one is kept as %s", error, aside)
+            self._connection = _open(path)
 
     def accepted(self, header: Header) -> None:
         """A batch is safe in the spool and waits for each of its streams. Repeating it changes nothing."""
@@ -279,6 +283,20 @@ class Journal:
             self._connection.execute("ROLLBACK TO line")
             log.exception("a line of the journal can't be written, left out")
         self._connection.execute("RELEASE line")
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # isolation_level=None: transactions are begun and ended in Journal._write, and nowhere else.
+    # A short wait: whoever reads the journal with a lock must not hold up loads and polls; lines are kept meanwhile.
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.executescript(_SCHEMA)
+    except sqlite3.DatabaseError:
+        db.close()
+        raise
+    return db
 
 
 def _writable(text: str | None) -> str | None:

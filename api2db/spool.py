@@ -41,6 +41,8 @@ class Spool:
         self.clock = IncreasingNanoseconds()
         self.recent = Recent()
         self.links = _links_work(layout.states)
+        self.unsettled: dict[str, list[int]] = {}  # collector -> names in accepted/, all of them fanned out
+        self.unusable: dict[str, str] = {}  # collector -> why its part can't be recovered
 
     def recover(self) -> list[shard.Header]:
         """Repeat the fan-out of every batch that was accepted and not settled, whoever's it is.
@@ -54,7 +56,7 @@ class Spool:
                 recovered += CollectorSpool(self, name).recover()
             except (StoreError, OSError) as error:
                 # That collector can't run until a person has looked; the others can.
-                log.error("collector's part of STORE can't be recovered collector=%s cause=%s", name, error)
+                self.unusable[name] = f"its part of STORE can't be recovered: {error}"
         for path in self.layout.states.glob("*.json"):
             try:
                 self.clock.raise_to(read_state(path).last_ns)
@@ -86,7 +88,10 @@ class CollectorSpool:
         self._accepted = spool.layout.accepted(collector)
         self._state_path = spool.layout.state(collector)
         self._state = read_state(self._state_path)
-        self._unsettled: list[int] = []
+        if collector in spool.unusable:
+            raise StoreError(f"collector {collector}: {spool.unusable[collector]}")
+        self._unsettled = spool.unsettled.setdefault(collector, [])
+        self._unlinked: list[int] = []
         self._lock = threading.Lock()  # guards _unsettled and _state
         self._dropping = threading.Lock()  # makes "was that the last name?" and the unlink one step
         self._settling = threading.Lock()  # held while names are flushed and dropped
@@ -126,12 +131,15 @@ class CollectorSpool:
             raise _store_error(self.collector, error) from error
         reach("spool.renamed")
         # From here on the batch is accepted. What still fails is repeated when it is settled, or at the next start.
+        unlinked = []
         try:
             self._flush(self._accepted)
             self._fan_out(name, self._streams)
         except OSError as error:
+            unlinked = [batch.created_ns]
             log.error("accepted batch not fanned out yet collector=%s cause=%s", self.collector, error.strerror)
         with self._lock:
+            self._unlinked += unlinked
             self._state = with_cursor(self._state, cursor, batch.created_ns)
             self._unsettled.append(batch.created_ns)
         self._spool.usage.add(self.collector, len(data) * (1 if self._spool.links else len(self._streams)))
@@ -162,11 +170,11 @@ class CollectorSpool:
         """
         with self._settling:
             with self._lock:
-                settled, state = list(self._unsettled), self._state
+                settled, unlinked, state = list(self._unsettled), list(self._unlinked), self._state
             if not settled and not always:
                 return
             try:
-                for created_ns in settled:
+                for created_ns in unlinked:
                     self._fan_out(f"{created_ns}.parquet", self._streams)
                 if settled:
                     for stream in self._streams:
@@ -179,16 +187,19 @@ class CollectorSpool:
             except OSError as error:
                 raise _store_error(self.collector, error) from error
             with self._lock:
-                self._unsettled = self._unsettled[len(settled) :]
+                del self._unsettled[: len(settled)]
+                del self._unlinked[: len(unlinked)]
         reach("spool.settled")
 
     def recover(self) -> list[shard.Header]:
         """Repeat the fan-out of batches found in ``accepted/``, sweep temporary files. Before anything runs."""
         recovered = []
         for path in sorted(self._accepted.iterdir()):
-            if path.name.startswith("."):
+            if path.name.endswith(".tmp"):
                 path.unlink()
                 continue
+            if _created_ns(path.name) is None or not path.is_file():
+                continue  # someone else's
             try:
                 header = shard.decode_header(path.read_bytes())
             except TornShardError as error:
@@ -207,7 +218,11 @@ class CollectorSpool:
                     self._state = with_cursor(self._state, header.cursor, header.created_ns)
                 self._unsettled.append(header.created_ns)
             recovered.append(header)
-        self.settle()
+        try:
+            self.settle()
+        except StoreFullError as error:
+            # Fanned out and flushed: only the names in accepted/ stay, until there is room to write the cursor.
+            log.warning("not settled yet collector=%s cause=%s", self.collector, error)
         return recovered
 
     def waiting(self, stream: str) -> list[int]:
@@ -309,7 +324,8 @@ class CollectorSpool:
 
 def _created_ns(name: str) -> int | None:
     stem, _, suffix = name.partition(".")
-    return int(stem) if suffix == "parquet" and stem.isdigit() else None
+    # Others' files may lie there: ours are named by nanoseconds, which have 19 digits until the year 2286.
+    return int(stem) if suffix == "parquet" and stem.isascii() and stem.isdigit() and len(stem) <= 19 else None
 
 
 def _shards_in(directory: Path) -> list[int]:

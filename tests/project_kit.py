@@ -124,7 +124,8 @@ class Project:
     def waiting(self) -> list[Path]:
         """Shards that are not delivered yet."""
         roots = [self.store / "queue", self.store / "upload_failed"]
-        return [path for root in roots for path in root.glob("*/*/*") if path.is_file()]
+        found = [path for root in roots for path in root.glob("*/*/*") if path.is_file()]
+        return [path for path in found if path.parent.name != "accepted"]
 
     def journal(self, query: str) -> list[tuple[Any, ...]]:
         return self.sqlite(query, "journal.sqlite")

@@ -19,7 +19,7 @@ LAYERS = (
     ("usage", "recent"),
     ("spool", "journal", "quarantine", "ledger"),
     ("form", "sources", "sinks", "collector"),
-    ("discovery", "ingest"),
+    ("discovery", "ingest", "formats"),
     ("runtime",),
     ("stream",),
     ("app",),

@@ -40,6 +40,7 @@ class CollectorLogs(logging.Handler):
         super().__init__(logging.INFO)
         self._folder = folder
         self._files: dict[str, logging.Handler] = {}
+        self._told = False
         self.setFormatter(Redacting("%(asctime)s %(levelname)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -54,8 +55,10 @@ class CollectorLogs(logging.Handler):
                 file.setFormatter(self.formatter)
             file.emit(record)
             file.close()
-        except OSError:
-            self.handleError(record)  # says so on stderr: a full disk must not stop the daemon
+        except OSError as error:
+            if not self._told:
+                self._told = True  # once: the disk may stay full for long
+                print(f"api2db: logs can't be written to {self._folder}: {error.strerror}", file=sys.stderr)  # noqa: T201
 
 
 class Console(logging.StreamHandler):  # type: ignore[type-arg]
@@ -76,6 +79,8 @@ class Console(logging.StreamHandler):  # type: ignore[type-arg]
 
 def configure(folder: Path, collectors: Iterable[Collector], *, console: bool) -> None:
     """Send our log records to LOGS/ and, if asked, to the console. Calling it again replaces the handlers."""
+    # A console that was closed must not print a traceback for each record.
+    logging.raiseExceptions = False
     logger = logging.getLogger(LOGGER)
     logger.setLevel(logging.INFO)
     logger.propagate = False

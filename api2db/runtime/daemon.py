@@ -147,9 +147,10 @@ class Daemon:
             unusable[broken.path.stem] = f"{broken.path}: {broken.cause}"
         for collector in self._collectors:
             try:
-                if collector.name in names:
-                    raise ConfigError(f"two collectors are named {collector.name!r}: rename one")
-                names.add(collector.name)
+                # SQLite and some file systems don't tell "Orders" from "orders".
+                if collector.name.casefold() in names:
+                    raise ConfigError(f"two collectors are named {collector.name!r}, case aside: rename one")
+                names.add(collector.name.casefold())
                 if collector.seconds == 0:
                     disabled.append(collector.name)
                 else:

@@ -127,8 +127,11 @@ class Job:
                 return
             self._close(run, outcome, cause)
 
-    def abandon(self) -> bool:
-        """Give up the poll under way. False if it just ended, or was given up already."""
+    def abandon(self, *, stopping: bool = False) -> bool:
+        """Give up the poll under way. False if it just ended, or was given up already.
+
+        ``stopping`` because the daemon stops: that isn't the source's failure.
+        """
         run = self.run
         if run is None:
             return False
@@ -137,7 +140,7 @@ class Job:
                 return False
             run.abandoned = True
             cause = f"no item for {self.timeout_s:g} s; its thread is left behind, and not polled again until that ends"
-            self._close(run, "abandoned", cause)
+            self._close(run, *(("stopped", None) if stopping else ("abandoned", cause)))
             return True
 
     def _poll(self, run: Run, stop: threading.Event) -> str:
@@ -159,12 +162,9 @@ class Job:
                 return "stopped"
 
     def _call(self) -> object:
-        collector, reached = self.collector, self._shards.cursor
-        if not collector.takes_cursor:
-            return collector.import_target()
-        if collector.cursor is not None:
-            return collector.import_target(collector.cursor.since(reached))
-        return collector.import_target(_json(reached))
+        reached = self._shards.cursor
+        cursor = self.collector.cursor
+        return self.collector.poll(cursor.since(reached) if cursor is not None else _json(reached))
 
     def _take(self, run: Run, form: Form, item: object) -> None:
         """Shape one item and accept it. What can't be shaped is kept as it arrived, and the poll fails."""

@@ -71,7 +71,7 @@ class Poller:
         with self._lock:
             left = list(self._busy.values())
         for job in left:
-            self._abandon(job)
+            job.abandon(stopping=True)
 
     def _abandon(self, job: Job) -> None:
         # The item that is being accepted just now is awaited: after that the run is closed.

@@ -11,7 +11,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from api2db.errors import StoreError
 from api2db.layout import ACCEPTED, Layout, lock_owner
+
+# The daemon writes its heartbeat every ten seconds; without it what stands here is old.
+SILENT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class StreamStatus:
     waiting      shards in its queue; parked: those that failed and are tried again
     rows         loaded so far; quarantined: rows kept aside so far
     oldest_ns    of the shards that wait
+    quarantine_files   files of refused rows that nobody has taken away yet
     """
 
     stream: str
@@ -37,6 +42,7 @@ class StreamStatus:
     parked: int
     backlog_bytes: int
     oldest_ns: int | None
+    quarantine_files: int
 
 
 @dataclass(frozen=True)
@@ -66,19 +72,27 @@ class Status:
 
     pid: int | None
     stuck_polls: int
+    heartbeat_ns: int | None
     collectors: list[CollectorStatus]
 
     @property
     def troubles(self) -> list[str]:
         """What needs attention, a line each; empty when all is well."""
         found = []
+        if self.pid is not None and self.heartbeat_ns and time.time_ns() - self.heartbeat_ns > SILENT_S * 1e9:
+            found.append("the daemon runs but hasn't written its journal lately: is the disk of STORE full?")
         for collector in self.collectors:
             if collector.state in ("failed", "abandoned", "paused", "broken", "stale"):
                 found.append(f"{collector.collector}: {collector.state}: {collector.cause}")
             for stream in collector.streams:
                 if stream.state != "ok":
                     found.append(f"{collector.collector}/{stream.stream}: {stream.state}: {stream.cause}")
-                elif stream.parked:
+                elif stream.quarantine_files:
+                    found.append(
+                        f"{collector.collector}/{stream.stream}: rows were refused; they and the reasons are in"
+                        f" STORE/quarantine/{collector.collector}/{stream.stream}/ ({stream.quarantine_files} files)"
+                    )
+                if stream.parked and stream.state == "ok":
                     found.append(f"{collector.collector}/{stream.stream}: {stream.parked} shards failed to upload")
         return found
 
@@ -87,15 +101,20 @@ def read_status(layout: Layout) -> Status:
     """Read journal and folders. Takes no lock; safe beside a running daemon."""
     pid = lock_owner(layout)
     if not layout.journal.exists():
-        return Status(pid, 0, [])
+        return Status(pid, 0, None, [])
     # Not closing the transaction between queries: one moment for all of them.
     # Not mode=ro: the last reader of a WAL database must be able to tidy its side files away.
-    with closing(_open(layout.journal)) as db:
-        db.row_factory = sqlite3.Row
-        db.execute("BEGIN")
-        collectors = db.execute("SELECT * FROM collectors ORDER BY collector").fetchall()
-        streams = db.execute("SELECT * FROM streams ORDER BY collector, stream").fetchall()
-        facts = dict(db.execute("SELECT key, value FROM daemon").fetchall())
+    try:
+        with closing(_open(layout.journal)) as db:
+            db.row_factory = sqlite3.Row
+            db.execute("BEGIN")
+            collectors = db.execute("SELECT * FROM collectors ORDER BY collector").fetchall()
+            streams = db.execute("SELECT * FROM streams ORDER BY collector, stream").fetchall()
+            facts = dict(db.execute("SELECT key, value FROM daemon").fetchall())
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"{layout.journal} can't be read: {error}; the daemon begins a new one at its start"
+        ) from error
     directories = {(path.parent.name, path.name) for path in _stream_directories(layout)}
     by_collector: dict[str, list[StreamStatus]] = {}
     for row in streams:
@@ -114,7 +133,7 @@ def read_status(layout: Layout) -> Status:
         CollectorStatus(name, "removed", None, None, None, None, 0, 0, 0, 0, 0, [], lost)
         for name, lost in sorted(by_collector.items())
     ]
-    return Status(pid, int(facts.get("stuck_polls") or 0), found)
+    return Status(pid, int(facts.get("stuck_polls") or 0), facts.get("heartbeat_ns"), found)
 
 
 _REMOVED = "no running collector has this stream, but shards wait for it: they are delivered once one has it again"
@@ -182,8 +201,8 @@ def _stream_directories(layout: Layout) -> Iterator[Path]:
             yield from (path for path in root.glob("*/*") if path.is_dir() and path.name != ACCEPTED)
 
 
-def _backlog(layout: Layout, collector: str, stream: str) -> tuple[int, int, int, int | None]:
-    """Waiting, parked, bytes of both, and the oldest one's time."""
+def _backlog(layout: Layout, collector: str, stream: str) -> tuple[int, int, int, int | None, int]:
+    """Waiting, parked, bytes of both, the oldest one's time, and files in quarantine."""
     counts, size, oldest = [0, 0], 0, None
     for at, folder in enumerate((layout.queue(collector, stream), layout.failed(collector, stream))):
         for path in folder.glob("*.parquet"):
@@ -194,4 +213,5 @@ def _backlog(layout: Layout, collector: str, stream: str) -> tuple[int, int, int
             counts[at] += 1
             created_ns = int(path.stem) if path.stem.isdigit() else None
             oldest = created_ns if oldest is None else min(oldest, created_ns or oldest)
-    return counts[0], counts[1], size, oldest
+    kept = sum(1 for _ in layout.quarantine(collector, stream).glob("*.parquet"))
+    return counts[0], counts[1], size, oldest, kept

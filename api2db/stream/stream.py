@@ -53,4 +53,6 @@ class Stream(FileConverter):
 
     def stream(self, data: pd.DataFrame) -> None:
         """A plain Stream has no place to send data to."""
-        raise AttributeError(f"{type(self).__name__} can't stream data: use a subclass such as Stream2Sql")
+        raise AttributeError(
+            f"{type(self).__name__} {self.name}: a stream's data comes from its collector, in the daemon"
+        )

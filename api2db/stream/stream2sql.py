@@ -76,6 +76,8 @@ class Stream2Sql(Stream):
         self.host = host
         self.auth_path = auth_path
         self.port = str(port)
+        if self.port and not self.port.isdigit():
+            raise ConfigError(f"Stream2Sql {name}: port={port!r} isn't a number")
         self.if_exists = if_exists
         self.table = table or name
         self.key = (key,) if isinstance(key, str) else tuple(key)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
+import subprocess
 from contextlib import closing
 
 import pyarrow.parquet as pq
@@ -352,3 +354,90 @@ def test_a_locked_database_with_many_streams_leaves_threads_for_the_others(make,
         other.execute("ROLLBACK")
     assert project.stop(process) == 0
     assert "no connection was free" not in project.console
+
+
+def test_a_journal_that_can_not_be_read_is_begun_anew_and_the_old_one_kept(make, api):
+    project, env = make(numbers=NUMBERS.format(to='"database"'))
+    process = project.start(env=env)
+    project.ready(process)
+    eventually(lambda: delivered(project, 100))
+    project.stop(process)
+    (project.store / "journal.sqlite").write_bytes(b"not a database at all" * 100)
+    api.add(*({"id": n} for n in range(101, 151)))
+    process = project.start(env=env)
+    eventually(lambda: delivered(project, 150))
+    assert project.stop(process) == 0
+    assert list(project.store.glob("journal.sqlite.broken-*"))
+
+
+def test_a_journal_that_someone_locks_holds_up_neither_loads_nor_the_stop(make, api):
+    project, env = make(numbers=NUMBERS.format(to='"database"'))
+    process = project.start(env=env)
+    project.ready(process)
+    eventually(lambda: delivered(project, 100))
+    with closing(sqlite3.connect(project.store / "journal.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        api.add(*({"id": n} for n in range(101, 201)))
+        eventually(lambda: delivered(project, 200))
+        other.execute("ROLLBACK")
+    eventually(lambda: project.journal("SELECT sum(rows) FROM deliveries") == [(200,)])
+    assert project.stop(process) == 0
+
+
+def test_a_state_file_that_is_damaged_stops_only_its_collector(make, api):
+    other = """
+        from api2db import collector
+
+        @collector(every=0.1)
+        def other():
+            return [{"n": 1}]
+    """
+    project, env = make(numbers=NUMBERS.format(to='"database"'), other=other)
+    process = project.start(env=env)
+    project.ready(process)
+    eventually(lambda: delivered(project, 100))
+    project.stop(process)
+    (project.store / "state" / "numbers.json").write_text("garbage{")
+    before = project.sqlite("SELECT count(*) FROM other")
+    process = project.start(env=env)
+    project.ready(process)
+    eventually(lambda: project.sqlite("SELECT count(*) FROM other") > before)
+    code, status = project.status()
+    assert code == 1
+    assert any("numbers" in line and "numbers.json" in line for line in status["troubles"])
+    assert project.stop(process) == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MB, which only root can mount."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system takes root")
+    folder = tmp_path / "small"
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_pauses_collecting_and_loses_nothing_across_restarts(make, api, small_disk):
+    api.replace([{"id": n, "text": f"{n}" * 200} for n in range(1, 401)])
+    project, env = make(toml=f'store = "{small_disk}/STORE"\n', numbers=NUMBERS.format(to='"files"'))
+    ballast = small_disk / "ballast"
+
+    def numbers():
+        paths = sorted((small_disk / "STORE" / "numbers" / "parquet").glob("*.parquet"))
+        return sorted(n for path in paths for n in pq.read_table(path, columns=["id"]).column("id").to_pylist())
+
+    process = project.start(env=env)
+    project.ready(process)
+    eventually(lambda: len(numbers()) >= 50)
+    subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], check=False, capture_output=True)
+    eventually(lambda: "no space left" in project.console or "free on the disk" in project.console)
+    assert project.stop(process) == 0
+    process = project.start(env=env)
+    project.ready(process)
+    ballast.unlink()
+    eventually(lambda: len(numbers()) >= 400)
+    assert project.stop(process) == 0
+    assert numbers() == list(range(1, 401))

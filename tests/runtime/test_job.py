@@ -214,6 +214,25 @@ def test_rubbish_is_kept_as_it_arrived_once_however_often_it_is_repeated(polls, 
     assert "item 1 is str" in told["reason"]
 
 
+def test_a_parameter_with_a_default_of_its_own_keeps_it(polls):
+    def source(city="rome", *, unit="C"):
+        return [{"city": city, "unit": unit}]
+
+    made = polls(source)
+    assert made.poll() == ("ok", None)
+    assert made.rows == [[{"city": "rome", "unit": "C"}]]
+
+
+def test_the_cursor_goes_to_its_own_parameter_wherever_it_stands(polls):
+    def source(city="rome", since=Cursor("n", start=5)):
+        return [{"city": city, "n": since + 1}]
+
+    made = polls(source, cursor=Cursor("n", start=5))
+    made.poll()
+    made.poll()
+    assert made.rows == [[{"city": "rome", "n": 6}], [{"city": "rome", "n": 7}]]
+
+
 def test_a_cursor_of_the_rows_moves_with_the_batch(polls):
     given = []
 
