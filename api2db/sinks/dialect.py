@@ -114,6 +114,9 @@ class Dialect(Protocol):
     def lock_schema(self, connection: Connection, table: str) -> None:
         """Keep other daemons from creating or altering ``table`` until this transaction ends."""
 
+    def widen(self, table: str, column: str) -> Sequence[str]:
+        """The statements that make an integer column a floating one, values kept."""
+
     def has_unique(self, connection: Connection, table: str, key: Sequence[str]) -> bool:
         """Whether exactly these columns are unique, so that a merge can find its row."""
 

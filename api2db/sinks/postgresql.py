@@ -178,6 +178,9 @@ class PostgreSQL:
         key = int.from_bytes(hashlib.sha1(f"api2db {table}".encode()).digest()[:8], signed=True)
         connection.exec_driver_sql(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
 
+    def widen(self, table: str, column: str) -> Sequence[str]:
+        return (f"ALTER TABLE {_QUOTE(table)} ALTER COLUMN {_QUOTE(column)} TYPE double precision",)
+
     def has_unique(self, connection: Connection, table: str, key: Sequence[str]) -> bool:
         names = "ARRAY[" + ", ".join(_literal(name) for name in sorted(key)) + "]::text[]"
         with cursor(connection) as run:

@@ -177,6 +177,16 @@ class SQLite:
     def lock_schema(self, connection: Connection, table: str) -> None:
         """BEGIN IMMEDIATE has locked it."""
 
+    def widen(self, table: str, column: str) -> Sequence[str]:
+        # A column's type can't be altered: a new one takes its values and its name, and stands last.
+        t, old, new = (self.quote(name) for name in (table, column, f"{column}_api2db_wide"))
+        return (
+            f"ALTER TABLE {t} ADD COLUMN {new} REAL",
+            f"UPDATE {t} SET {new} = {old}",
+            f"ALTER TABLE {t} DROP COLUMN {old}",
+            f"ALTER TABLE {t} RENAME COLUMN {new} TO {old}",
+        )
+
     def has_unique(self, connection: Connection, table: str, key: Sequence[str]) -> bool:
         with cursor(connection) as run:
             info = run.execute(f"PRAGMA table_info({_QUOTE(table)})").fetchall()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Connection
 
 from api2db.batch import Batch, Receipt
@@ -15,6 +19,10 @@ from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Column, Dialect, MergeRule, cursor
 from api2db.sinks.group import Group
 from api2db.sinks.names import place
+
+log = logging.getLogger(__name__)
+
+_EXACT = 2**53  # beyond it a float doesn't hold every integer
 
 # In connection.info: what this connection has seen of tables, columns by table and which keys are unique.
 _LEARNED = "api2db.learned"
@@ -48,13 +56,15 @@ class TableWork:
         Afterwards the catalog can't change under the load.
         """
         known = self._known()
-        if known is None or self._missing(known, groups):
+        if known is None or self._missing(known, groups) or self._too_narrow(known, groups):
             self._dialect.lock_schema(self._connection, self._goal.table)
             known = self._dialect.columns(self._connection, self._goal.table)
             if known is None:
                 self._create(self._missing((), groups))
             else:
                 self._add(self._missing(known, groups))
+                for column in self._too_narrow(known, groups):
+                    self._widen(column)
         if self._creatable:
             columns = self._dialect.lock_columns(self._connection, self._goal.table)
             if self._missing(columns, groups):
@@ -107,6 +117,52 @@ class TableWork:
         for name, field in fields.items():
             declared = self._dialect.declare(field)
             self._run(f"ALTER TABLE {quote(self._goal.table)} ADD COLUMN {quote(name)} {declared}")
+
+    def _too_narrow(self, known: Sequence[Column], groups: Sequence[Group]) -> list[str]:
+        """Integer columns, as we create them, for which a fraction has come: numbers are integer until then."""
+        ours = self._dialect.declare(Field("", Kind.INTEGER, pa.int64()))
+        integers = {column.name for column in known if column.kind is Kind.INTEGER and column.declared == ours}
+        found: list[str] = []
+        for one in groups:
+            placed = place([field.name for field in one.fields], [column.name for column in known], self._dialect.names)
+            for field in one.fields:
+                name = placed[field.name]
+                fixed = field.name in self._goal.key or name in found or name in self._kept_narrow
+                if field.kind is Kind.FLOAT and name in integers and not fixed and _has_fraction(one.table, field.name):
+                    found.append(name)
+        return found
+
+    def _widen(self, column: str) -> None:
+        """Make an integer column floating if every value stays exact; else rows with a fraction go to quarantine."""
+        table, name = self._dialect.quote(self._goal.table), self._dialect.quote(column)
+        with cursor(self._connection) as run:
+            run.execute(f"SELECT 1 FROM {table} WHERE {name} NOT BETWEEN -{_EXACT} AND {_EXACT} LIMIT 1")
+            inexact = run.fetchone() is not None
+        started = time.monotonic()
+        try:
+            if not inexact:
+                with self._connection.begin_nested():
+                    for sql in self._dialect.widen(self._goal.table, column):
+                        self._run(sql)
+        except self._dialect.errors as error:
+            cause = self._dialect.cause(error)
+            if cause.lost:
+                raise
+            log.warning("column stays integer table=%s column=%s cause=%s", self._goal.table, column, cause.text)
+        else:
+            if not inexact:
+                seconds = time.monotonic() - started
+                log.warning(
+                    "column widened table=%s column=%s to=float duration_s=%.1f", self._goal.table, column, seconds
+                )
+                return
+        self._kept_narrow.add(column)
+
+    @property
+    def _kept_narrow(self) -> set[str]:
+        """Columns that can't be widened: an index or a view needs them, or a value would change."""
+        kept: set[str] = self._learned.setdefault(("narrow", self._goal.table), set())
+        return kept
 
     def _run(self, sql: str) -> None:
         with cursor(self._connection) as run:
@@ -223,6 +279,11 @@ class TableWork:
                 f"ON {quote(self._goal.table)} ({', '.join(map(quote, rule.key))})"
             )
         self._learned[memory] = True
+
+
+def _has_fraction(table: pa.Table, name: str) -> bool:
+    values = table.column(name)
+    return bool(pc.any(pc.and_(pc.is_finite(values), pc.not_equal(values, pc.trunc(values)))).as_py())
 
 
 def forget(connection: Connection) -> None:

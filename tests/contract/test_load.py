@@ -281,3 +281,30 @@ def test_sinks_share_connections_and_can_be_used_after_close(place: Place) -> No
     assert engines.get(place.url, sinks[0]._dialect).pool.checkedin() == 1  # type: ignore[attr-defined]
     assert place.query("SELECT count(*) FROM t") == [(10,)]
     engines.close()
+
+
+def test_an_integer_column_widens_when_a_fraction_comes_and_every_value_stays(
+    place: Place, make_sink: MakeSink
+) -> None:
+    sink = make_sink(table="t")
+    load(sink, batch({"a": [21, None, 2**53], "b": [1, 2, 3]}))
+    load(sink, batch({"a": [21.5], "b": [4]}))
+    load(sink, batch({"a": [3], "b": [5]}))
+    expected = [(21, 1), (None, 2), (2**53, 3), (21.5, 4), (3, 5)]
+    assert place.query("SELECT a, b FROM t ORDER BY b") == expected
+
+
+def test_a_column_stays_integer_where_widening_would_change_a_value(place: Place, make_sink: MakeSink) -> None:
+    sink = make_sink(table="t")
+    load(sink, batch({"a": [2**53 + 1]}))
+    kept = load(sink, batch({"a": [0.5, 2.0]}))
+    assert kept.rows == [{"a": 0.5}]
+    assert place.query("SELECT a FROM t ORDER BY a") == [(2,), (2**53 + 1,)]
+
+
+def test_a_key_is_never_widened(place: Place, make_sink: MakeSink) -> None:
+    sink = make_sink(table="t", key="a")
+    load(sink, batch({"a": [1], "b": [1]}))
+    kept = load(sink, batch({"a": [1.5], "b": [2]}))
+    assert kept.rows == [{"a": 1.5, "b": 2}]
+    assert place.query("SELECT a, b FROM t") == [(1, 1)]
