@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -163,6 +164,13 @@ class CollectorSpool:
             self._state = CollectorState(self._state.cursor, self._state.last_ns, streams)
         self.settle(always=True)
 
+    def settle_older_than(self, age_s: float) -> None:
+        """Settle if a batch has waited that long for a stream to drop it. As ``settle``."""
+        with self._lock:
+            oldest_ns = self._unsettled[0] if self._unsettled else None
+        if oldest_ns is not None and time.time_ns() - oldest_ns > age_s * 1e9:
+            self.settle()
+
     def settle(self, *, always: bool = False) -> None:
         """Flush links and cursor, then drop the names in ``accepted/``: for all batches accepted so far.
 
@@ -257,8 +265,11 @@ class CollectorSpool:
         except OSError as error:
             raise StoreError(f"can't read {path}: {error.strerror}") from error
 
-    def drop(self, stream: str, shards: Iterable[int], *, parked: bool) -> None:
-        """A stream has its receipt: its names of these shards go, durably. The last name frees the bytes."""
+    def drop(self, stream: str, shards: Iterable[int], *, parked: bool, flush: bool = True) -> None:
+        """A stream has its receipt: its names of these shards go. The last name frees the bytes.
+
+        ``flush=False`` where a name that comes back after a power cut does no harm.
+        """
         self.settle()
         directory = None
         for created_ns in shards:
@@ -271,7 +282,7 @@ class CollectorSpool:
             except FileNotFoundError:
                 continue  # removed by a person: the receipt stands all the same
             self._forget(created_ns, entry)
-        if directory is not None:
+        if flush and directory is not None:
             self._flush(directory)
         reach("spool.acked")
 

@@ -12,6 +12,7 @@ class MemorySink:
     """Loads into a list. ``failures`` are raised one per call, oldest first; ``refuse`` fails single batches."""
 
     max_threads: int | None = None
+    remembers = True
 
     def __init__(self, *, ordered: bool = False, stream: str = "c/memory", target: str = "memory") -> None:
         self.stream = stream

@@ -34,6 +34,8 @@ from api2db.usage import Usage
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0  # how often deadlines are looked at and batches settled; due times are waited for exactly
+# Delivery settles what it drops; this is for what waits longer, for a place that is down.
+SETTLE_AFTER_S = 10.0
 HEARTBEAT_S = 10.0
 PRUNE_S = 3600.0
 
@@ -241,7 +243,7 @@ class Daemon:
                 next_tick = now + TICK_S
                 poller.watch()
                 for each in running:
-                    _settle(each.shards)
+                    _settle(each.shards, SETTLE_AFTER_S)
                 if poller.stuck > self._settings.max_stuck_polls:
                     log.error(
                         "too many sources hang, stopping so that the supervisor restarts stuck=%d",
@@ -290,9 +292,9 @@ class _signals:
             signal.signal(number, before)  # type: ignore[arg-type]
 
 
-def _settle(shards: CollectorSpool) -> None:
+def _settle(shards: CollectorSpool, age_s: float = 0.0) -> None:
     try:
-        shards.settle()
+        shards.settle_older_than(age_s)
     except StoreError as error:
         # Debug only: polls and deliveries of this collector meet the same error, and report it.
         log.debug("STORE can't be written, trying again collector=%s cause=%s", shards.collector, error)

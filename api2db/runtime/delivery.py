@@ -145,7 +145,7 @@ class Delivery:
     def _deliver(self, lane: Lane, shards: list[int], batches: list[Batch]) -> list[Receipt]:
         receipts = self.sink.load(batches, self.quarantine)
         self.journal.delivered(self.collector, self.stream, shards, receipts)
-        self.spool.drop(self.stream, shards, parked=lane.parked)
+        self.spool.drop(self.stream, shards, parked=lane.parked, flush=not self.sink.remembers)
         with self._lock:
             lane.shards.drop(len(shards))
         # Until this is done there may be something to publish although nothing waits.

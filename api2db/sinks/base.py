@@ -28,11 +28,13 @@ class Sink(Protocol):
     stream         this stream's identity in the ledger, ``<collector>/<stream directory>``
     target         the place's identity for people and for limits: no credentials in it
     server         what has the limits on threads: the same for all tables of one database
+    remembers      the place knows which batches it has: one that comes back after a power cut does no harm
     ordered        a younger batch must not overtake an older one
     max_threads    how many streams may load into this target at once; None leaves it to the settings
     """
 
     stream: str
+    remembers: bool
 
     @property
     def target(self) -> str: ...

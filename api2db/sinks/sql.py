@@ -74,6 +74,8 @@ class SqlSink:
     Raises ConfigError for a dialect, an option or a combination of them that can't work.
     """
 
+    remembers = True  # in its ledger
+
     def __init__(
         self,
         *,
