@@ -127,8 +127,9 @@ class Delivery:
             return  # woken before its time
         try:
             shards, batches = self._read(lane, shards)
-            self.sink.connect()
-            self._unconnected = False
+            if self._unconnected or self.state is not State.OK:
+                self.sink.connect()  # otherwise ``load`` finds its connection by itself
+                self._unconnected = False
             receipts = self._deliver(lane, shards, batches) if batches else []
         except FatalError as error:
             self._stop(error)
