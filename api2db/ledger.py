@@ -8,6 +8,7 @@ loaded once whatever happens to the answer of a COMMIT.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -38,6 +39,10 @@ _TABLE = Table(
     Column("rows", BigInteger, nullable=False),
     Column("loaded_at", DateTime(timezone=True), nullable=False, server_default=func.current_timestamp()),
 )
+_CLAIM = {
+    name: dialect.insert(_TABLE).on_conflict_do_nothing().returning(_TABLE.c.batch_id)
+    for name, dialect in (("postgresql", postgresql), ("sqlite", sqlite))
+}
 # Bound parameters have a limit everywhere; SQLite's oldest is 999.
 _IDS_PER_QUERY = 500
 
@@ -63,9 +68,9 @@ def claim(connection: Connection, stream: str, batches: Sequence[Batch]) -> set[
     # Always in the same order: two processes that claim the same batches wait instead of deadlocking.
     rows = {batch.batch_id: batch.table.num_rows for batch in batches}
     values = [{"stream": stream, "batch_id": name, "rows": rows[name]} for name in sorted(rows)]
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(_TABLE).on_conflict_do_nothing().returning(_TABLE.c.batch_id)
-    return set(connection.execute(statement, values).scalars())
+    # One batch, as most loads have, as one dictionary: SQLAlchemy's way with many costs more than the statement.
+    rows_given: Any = values if len(values) > 1 else values[0]
+    return set(connection.execute(_CLAIM[connection.dialect.name], rows_given).scalars())
 
 
 def set_rows(connection: Connection, stream: str, batch_id: str, rows: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -80,7 +81,21 @@ def kind_of(field: pa.Field) -> Kind:
 
 def fields_of(schema: pa.Schema) -> tuple[Field, ...]:
     """The fields of a canonical schema."""
+    return _fields(schema.serialize().to_pybytes())
+
+
+# By the bytes: two schemas that differ only in what their fields' metadata say are equal to pyarrow.
+@lru_cache(maxsize=512)
+def _fields(serialized: bytes) -> tuple[Field, ...]:
+    schema = pa.ipc.read_schema(pa.py_buffer(serialized))
     return tuple(Field(field.name, kind_of(field), field.type) for field in schema)
+
+
+@lru_cache(maxsize=512)
+def _is_canonical(serialized: bytes) -> bool:
+    """Whether ``canonical`` would change nothing, not even what is said beside the columns."""
+    schema = pa.ipc.read_schema(pa.py_buffer(serialized))
+    return bool(_canonical(schema.empty_table()).schema.equals(schema, check_metadata=True))
 
 
 def canonical(table: pa.Table) -> pa.Table:
@@ -89,6 +104,10 @@ def canonical(table: pa.Table) -> pa.Table:
     Finer than a microsecond is cut off. Lists, structs and maps become JSON. A timestamp too far out for
     microseconds becomes one no sink takes, so that its row ends in quarantine rather than as another time.
     """
+    return table if _is_canonical(table.schema.serialize().to_pybytes()) else _canonical(table)
+
+
+def _canonical(table: pa.Table) -> pa.Table:
     columns, fields = [], []
     for field, column in zip(table.schema, table.columns, strict=True):
         column, is_json = _canonical_column(field, column)

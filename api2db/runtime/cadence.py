@@ -55,6 +55,12 @@ class SteadyJob(schedule.Job):
             self.next_run += (behind // self._period + 1) * self._period
 
 
+# Jobs of one period start one after the other, at most so far apart: fired together they would wait for each
+# other, for one database and one processor, and an API would get them all at once.
+STEP_S = 0.1
+SPREAD_S = 10.0
+
+
 class Cadence:
     """The jobs of one daemon. Used by its main thread alone."""
 
@@ -62,10 +68,11 @@ class Cadence:
         self._scheduler = schedule.Scheduler()
 
     def add(self, period_s: float, run: Callable[[], object]) -> None:
-        """Call ``run`` now, and every ``period_s`` seconds."""
+        """Call ``run`` a moment from now, the first job at once, and every ``period_s`` seconds from then on."""
+        offset_s = len(self._scheduler.jobs) * STEP_S % min(period_s, SPREAD_S)
         job = SteadyJob(period_s, self._scheduler)
         job.do(run)
-        job.next_run = steady_now()  # ``do`` has put it off by one period
+        job.next_run = steady_now() + datetime.timedelta(seconds=offset_s)  # ``do`` has put it off by one period
 
     def run_pending(self) -> None:
         """Run every job that is due, the longest due first."""

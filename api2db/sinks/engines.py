@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
+import select
 import threading
+import time
+from collections.abc import Callable
+from typing import Any
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Engine, event
+from sqlalchemy.exc import InvalidatePoolError
 
 from api2db.sinks.dialect import Dialect
 
 # The delivery pool's default per target (design: threads and durability).
 THREADS_PER_TARGET = 2
+
+
+# To ask a connection whether it is alive costs a round trip of each load: one that was used a moment ago is asked
+# only where its socket has something to say, as when the server ended it.
+PING_AFTER_S = 5.0
+_RESTED = "api2db.rested_since"
+
+
+def ping_when_rested(engine: Engine, fileno: Callable[[Any], int]) -> None:
+    """Have the pool replace connections that died at rest: a restart between two loads isn't a failed load.
+
+    fileno  the file descriptor of a driver's connection
+    """
+
+    def rest(_connection: Any, record: Any) -> None:
+        record.info[_RESTED] = time.monotonic()
+
+    def ask(connection: Any, record: Any, _proxy: Any) -> None:
+        now = time.monotonic()
+        if now - record.info.get(_RESTED, now) < PING_AFTER_S and not _readable(fileno(connection)):
+            return
+        try:
+            alive = engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
+        if not alive:
+            raise InvalidatePoolError
+
+    event.listen(engine, "checkin", rest)
+    event.listen(engine, "checkout", ask)
+
+
+def _readable(fileno: int) -> bool:
+    poll = select.poll()
+    poll.register(fileno, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Engines:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 
 def digest(text: str) -> str:
@@ -27,7 +29,7 @@ class NameRules:
     """
 
     max_bytes: int = 1_000
-    reserved: Collection[str] = ()
+    reserved: frozenset[str] = frozenset()
     ignores_case: bool = False
 
     def fold(self, name: str) -> str:
@@ -44,13 +46,18 @@ class NameRules:
         return name if fits and self.fold(name) not in self.reserved else self.hashed(name)
 
 
-def place(names: Sequence[str], existing: Iterable[str], rules: NameRules) -> dict[str, str]:
+def place(names: Sequence[str], existing: Iterable[str], rules: NameRules) -> Mapping[str, str]:
     """The column of each field of one batch: existing ones where they fit, else the name of one to create.
 
     In this order: the same name; the hashed name; where the database ignores case, a name that differs only
     in case; a new column, hashed where its plain name is taken by another field or column.
     """
-    columns = list(existing)
+    return _place(tuple(names), tuple(existing), rules)
+
+
+# Every load of a stream asks the same.
+@lru_cache(maxsize=512)
+def _place(names: tuple[str, ...], columns: tuple[str, ...], rules: NameRules) -> Mapping[str, str]:
     known = set(columns)
     placed: dict[str, str] = {}
     taken: set[str] = set()
@@ -77,4 +84,4 @@ def place(names: Sequence[str], existing: Iterable[str], rules: NameRules) -> di
             take(name, hashed)
         else:
             take(name, legal)
-    return placed
+    return MappingProxyType(placed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from api2db.schema import Field, Kind
 from api2db.sinks import pg_binary, pg_csv, pg_errors
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
+from api2db.sinks.engines import ping_when_rested
 from api2db.sinks.names import NameRules
 
 # A server that is gone without a word is noticed in about half a minute, at rest as under way.
@@ -33,6 +34,7 @@ _CONNECTION = {
 LOCK_TIMEOUT_S = 30
 _QUOTE: Callable[[str], str] = PGDialect_psycopg(paramstyle="named").identifier_preparer.quote_identifier  # type: ignore[no-untyped-call]
 _ORDINAL = "_api2db_ordinal"
+_SMALL_BYTES = 2**16
 # In connection.info: the last transaction that merged, and its staging tables.
 _STAGED = "api2db.staged"
 
@@ -93,7 +95,7 @@ class PostgreSQL:
     """A server, any number of writers at a time."""
 
     name = "postgresql"
-    names = NameRules(max_bytes=63, reserved={"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid"})
+    names = NameRules(max_bytes=63, reserved=frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid"}))
     max_threads: int | None = None
     chunk_rows = 16_384
 
@@ -108,13 +110,12 @@ class PostgreSQL:
             url.set(drivername="postgresql+psycopg"),
             pool_size=pool_size,
             max_overflow=0,
-            # A connection that died of a restart overnight isn't a failed load.
-            pool_pre_ping=True,
             isolation_level="READ COMMITTED",
             use_native_hstore=False,
             connect_args=options,
         )
         event.listen(engine, "connect", _set_up)
+        ping_when_rested(engine, lambda connection: int(connection.fileno()))
         return engine
 
     def quote(self, name: str) -> str:
@@ -164,7 +165,7 @@ class PostgreSQL:
     def columns(self, connection: Connection, table: str) -> tuple[Column, ...] | None:
         with cursor(connection) as run:
             run.execute(_COLUMNS.format(table=_literal(_QUOTE(table))).encode(), prepare=False)
-            return tuple(_column(*row) for row in run.fetchall()) or None
+            return _columns_of(tuple(run.fetchall())) or None
 
     def lock_columns(self, connection: Connection, table: str) -> tuple[Column, ...]:
         # One round trip: the lock, which ALTER TABLE waits for, then what it protects.
@@ -172,7 +173,7 @@ class PostgreSQL:
         with cursor(connection) as run:
             run.execute((lock + _COLUMNS.format(table=_literal(_QUOTE(table)))).encode(), prepare=False)
             run.nextset()
-            return tuple(_column(*row) for row in run.fetchall())
+            return _columns_of(tuple(run.fetchall()))
 
     def lock_schema(self, connection: Connection, table: str) -> None:
         key = int.from_bytes(hashlib.sha1(f"api2db {table}".encode()).digest()[:8], signed=True)
@@ -255,6 +256,12 @@ def _literal(text: str) -> str:
     return f"E'{quoted}'"
 
 
+# Every load of a stream reads the same.
+@lru_cache(maxsize=512)
+def _columns_of(rows: tuple[tuple[Any, ...], ...]) -> tuple[Column, ...]:
+    return tuple(_column(*row) for row in rows)
+
+
 def _column(
     name: str, oid: int, modifier: int, declared: str, not_null: bool, default: bool, has_triggers: bool
 ) -> Column:
@@ -278,12 +285,16 @@ def _copy(connection: Connection, quoted: str, slots: Sequence[Slot], chunks: It
     form = "BINARY" if binary else "CSV"
     statement = f"COPY {quoted} ({names}) FROM STDIN (FORMAT {form})"
     with cursor(connection) as run, run.copy(statement.encode()) as copy:
-        if binary:
-            copy.write(pg_binary.HEADER)
+        unsent = pg_binary.HEADER if binary else b""
         for chunk in chunks:
-            copy.write(encode(chunk, slots))
-        if binary:
-            copy.write(pg_binary.TRAILER)
+            data = encode(chunk, slots)
+            if len(unsent) + len(data) < _SMALL_BYTES:
+                unsent += data  # each write waits for the socket: a few small chunks are one
+                continue
+            copy.write(unsent)
+            unsent = b""
+            copy.write(data)
+        copy.write(unsent + pg_binary.TRAILER if binary else unsent)
 
 
 def _numbered(chunks: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -237,7 +237,7 @@ class TableWork:
                 return f'column "{column.name}" ({column.declared}) must have a value and the rows have none'
         return ""
 
-    def _placed(self, one: Group) -> dict[str, str]:
+    def _placed(self, one: Group) -> Mapping[str, str]:
         return place([field.name for field in one.fields], self._columns, self._dialect.names)
 
     def _slots(self, one: Group) -> tuple[list[Slot | None], MergeRule | None]:
@@ -257,7 +257,7 @@ class TableWork:
         self._check_unique(rule)
         return slots, rule
 
-    def _version(self, placed: dict[str, str]) -> str | None:
+    def _version(self, placed: Mapping[str, str]) -> str | None:
         """The version's column; None while no row has had one, when every row is as old as any other."""
         if self._goal.version is None:
             return None

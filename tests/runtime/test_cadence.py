@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 
 import pytest
 
@@ -59,6 +60,20 @@ def test_a_step_of_the_wall_clock_is_not_noticed(monkeypatch):
     jobs.run_pending()
     assert ran == [1]
     assert 0 < jobs.idle_s() <= 1000
+
+
+def test_jobs_of_one_period_are_spread_over_it_and_start_within_ten_seconds(clock):
+    first: dict[int, float] = {}
+    jobs = Cadence()
+    for number in range(300):
+        jobs.add(3600 if number % 2 else 5, lambda number=number: first.setdefault(number, clock[0]))
+    while len(first) < 300:
+        clock[0] += jobs.idle_s()
+        jobs.run_pending()
+    assert first[0] == 0
+    assert max(first.values()) < cadence.SPREAD_S
+    at_once = Counter(round(at, 3) for number, at in first.items() if number % 2 == 0)
+    assert max(at_once.values()) <= 6  # 150 jobs on 5 s
 
 
 def test_without_jobs_there_is_nothing_to_wait_for():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from api2db.sinks.names import NameRules, place
 
-PLAIN = NameRules(max_bytes=63, reserved={"ctid"})
+PLAIN = NameRules(max_bytes=63, reserved=frozenset({"ctid"}))
 FOLDING = NameRules(ignores_case=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 NAMES = st.lists(TEXT | st.sampled_from(["a", "A", "ctid", "aB", "Ab"]), unique=True, max_size=8)
