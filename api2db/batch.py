@@ -20,11 +20,15 @@ class Batch:
     table       the rows, at least one
     batch_id    32 hexadecimal digits, random; sinks record it to load each batch once
     created_ns  nanoseconds since 1970 UTC; unique and increasing within one STORE; names the shard's file
+    run         the poll it is an item of, where that yields items one by one; 0 where it is all of its poll
+    ends        not 0 in the batch without rows that ends such a poll for streams that replace: of how many items
     """
 
     table: pa.Table
     batch_id: str
     created_ns: int
+    run: int = 0
+    ends: int = 0
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,18 @@ class Journal:
         self._write(write)
         reach("journal.delivered")
 
+    def superseded(self, collector: str, stream: str, shards: Sequence[int]) -> None:
+        """These shards were not loaded: a younger one replaces all they would have brought."""
+        now = time.time_ns()
+        rows = [(now, collector, stream, created_ns) for created_ns in shards]
+        self._write(
+            lambda db: db.executemany(
+                "UPDATE deliveries SET outcome = 'superseded', at_ns = ?"
+                " WHERE collector = ? AND stream = ? AND created_ns = ? AND outcome IN ('waiting', 'parked')",
+                rows,
+            )
+        )
+
     def outcome(self, collector: str, stream: str, created_ns: int, outcome: str) -> None:
         """A shard was parked, or set aside whole."""
         self._write(

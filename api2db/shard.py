@@ -33,6 +33,7 @@ class Header:
 
     cursor   JSON text of the collector's cursor after this batch; None where the source keeps none
     streams  the directories' names of the streams it was accepted for
+    run, ends  as in ``Batch``
     """
 
     batch_id: str
@@ -41,6 +42,8 @@ class Header:
     rows: int
     cursor: str | None
     streams: tuple[str, ...]
+    run: int = 0
+    ends: int = 0
 
 
 def encode(batch: Batch, collector: str, streams: tuple[str, ...], cursor: str | None) -> bytes:
@@ -55,6 +58,8 @@ def encode(batch: Batch, collector: str, streams: tuple[str, ...], cursor: str |
     }
     if cursor is not None:
         about["api2db.cursor"] = cursor
+    if batch.run:
+        about |= {"api2db.run": str(batch.run), "api2db.ends": str(batch.ends)}
     out = pa.BufferOutputStream()
     with pq.ParquetWriter(out, batch.table.schema, **_WRITER) as writer:
         writer.write_table(batch.table)
@@ -71,7 +76,7 @@ def decode(data: bytes) -> tuple[Header, Batch]:
     Raises TornShardError if they aren't the bytes that were written.
     """
     header, parquet = _open(data)
-    return header, Batch(parquet.read(), header.batch_id, header.created_ns)
+    return header, Batch(parquet.read(), header.batch_id, header.created_ns, header.run, header.ends)
 
 
 def decode_header(data: bytes) -> Header:
@@ -100,5 +105,7 @@ def _open(data: bytes) -> tuple[Header, pq.ParquetFile]:
         rows=int(about["api2db.rows"]),
         cursor=about.get("api2db.cursor"),
         streams=tuple(json.loads(about["api2db.streams"])),
+        run=int(about.get("api2db.run", 0)),
+        ends=int(about.get("api2db.ends", 0)),
     )
     return header, parquet

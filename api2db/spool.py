@@ -92,7 +92,7 @@ class CollectorSpool:
         if collector in spool.unusable:
             raise StoreError(f"collector {collector}: {spool.unusable[collector]}")
         self._unsettled = spool.unsettled.setdefault(collector, [])
-        self._unlinked: list[int] = []
+        self._unlinked: list[tuple[str, tuple[str, ...]]] = []
         self._lock = threading.Lock()  # guards _unsettled and _state
         self._dropping = threading.Lock()  # makes "was that the last name?" and the unlink one step
         self._settling = threading.Lock()  # held while names are flushed and dropped
@@ -110,14 +110,26 @@ class CollectorSpool:
         with self._lock:
             return self._state
 
-    def accept(self, table: pa.Table, cursor: str | None) -> Batch:
+    def accept(
+        self,
+        table: pa.Table,
+        cursor: str | None,
+        *,
+        run: int = 0,
+        ends: int = 0,
+        streams: Sequence[str] | None = None,
+    ) -> Batch:
         """Make a table safe and move the cursor, both by one rename; it then waits for each stream.
 
-        ``cursor`` is JSON text, None leaves it as it is. Raises StoreFullError (nothing was written, collect
-        again when there is room) or StoreError.
+        cursor     JSON text; None leaves it as it is
+        run, ends  as in ``Batch``
+        streams    directories; by default all of the collector's streams
+
+        Raises StoreFullError (nothing was written, collect again when there is room) or StoreError.
         """
-        batch = Batch(table, new_batch_id(), self._spool.clock.next())
-        data = shard.encode(batch, self.collector, self._streams, cursor)
+        streams = self._streams if streams is None else tuple(streams)
+        batch = Batch(table, new_batch_id(), self._spool.clock.next(), run, ends)
+        data = shard.encode(batch, self.collector, streams, cursor)
         refusal = self._spool.usage.refusal(self.collector, len(data))
         if refusal:
             raise StoreFullError(f"collector {self.collector}: {refusal}")
@@ -135,15 +147,15 @@ class CollectorSpool:
         unlinked = []
         try:
             self._flush(self._accepted)
-            self._fan_out(name, self._streams)
+            self._fan_out(name, streams)
         except OSError as error:
-            unlinked = [batch.created_ns]
+            unlinked = [(name, streams)]
             log.error("accepted batch not fanned out yet collector=%s cause=%s", self.collector, error.strerror)
         with self._lock:
             self._unlinked += unlinked
             self._state = with_cursor(self._state, cursor, batch.created_ns)
             self._unsettled.append(batch.created_ns)
-        self._spool.usage.add(self.collector, len(data) * (1 if self._spool.links else len(self._streams)))
+        self._spool.usage.add(self.collector, len(data) * (1 if self._spool.links else len(streams)))
         reach("spool.fanned_out")
         self._spool.recent.put(batch)
         return batch
@@ -182,8 +194,8 @@ class CollectorSpool:
             if not settled and not always:
                 return
             try:
-                for created_ns in unlinked:
-                    self._fan_out(f"{created_ns}.parquet", self._streams)
+                for name, streams in unlinked:
+                    self._fan_out(name, streams)
                 if settled:
                     for stream in self._streams:
                         self._flush(self._layout.queue(self.collector, stream))
@@ -255,11 +267,22 @@ class CollectorSpool:
         recent = self._spool.recent.get(created_ns)
         if recent is not None:
             return recent
+        return shard.decode(self._bytes(stream, created_ns, parked=parked))[1]
+
+    def part(self, stream: str, created_ns: int) -> tuple[int, int]:
+        """``run`` and ``ends`` of a shard that waits, as in ``Batch``. Raises as ``read``."""
+        recent = self._spool.recent.get(created_ns)
+        if recent is not None:
+            return recent.run, recent.ends
+        header = shard.decode_header(self._bytes(stream, created_ns, parked=False))
+        return header.run, header.ends
+
+    def _bytes(self, stream: str, created_ns: int, *, parked: bool) -> bytes:
         path = self.path(stream, created_ns, parked=parked)
         if not path.exists():
             self.settle()  # accepted, but its link failed then: it is made now, or StoreError says why not
         try:
-            return shard.decode(path.read_bytes())[1]
+            return path.read_bytes()
         except FileNotFoundError as error:
             raise TornShardError(f"{path} is gone: someone removed it") from error
         except OSError as error:

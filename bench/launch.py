@@ -53,11 +53,11 @@ def send(self: requests.Session, *arguments: Any, **options: Any) -> requests.Re
     return answer
 
 
-def accept(self: CollectorSpool, table: pa.Table, cursor: str | None) -> Batch:
+def accept(self: CollectorSpool, table: pa.Table, cursor: str | None, **options: Any) -> Batch:
     global _accept_s
     start = time.perf_counter()
     # Called in the thread that had the answer. Deliveries can only hear of the batch after this returns.
-    batch = _accept(self, table, cursor)
+    batch = _accept(self, table, cursor, **options)
     _accept_s += time.perf_counter() - start
     _answered[batch.batch_id] = _poll.answered
     return batch

@@ -14,10 +14,13 @@ class MemorySink:
     max_threads: int | None = None
     remembers = True
 
-    def __init__(self, *, ordered: bool = False, stream: str = "c/memory", target: str = "memory") -> None:
+    def __init__(
+        self, *, ordered: bool = False, replaces: bool = False, stream: str = "c/memory", target: str = "memory"
+    ) -> None:
         self.stream = stream
         self.target = self.server = target
-        self.ordered = ordered
+        self.ordered = ordered or replaces
+        self.replaces = replaces
         self.loaded: list[Batch] = []
         self.transactions: list[int] = []
         self.published: list[int] = []

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 
+from api2db.batch import Batch
 from api2db.collector import Collector
 from api2db.discovery import Broken
 from api2db.errors import Api2dbError, ConfigError, StoreError
@@ -24,6 +25,7 @@ from api2db.runtime.delivery import Delivery
 from api2db.runtime.job import Job
 from api2db.runtime.poller import Poller
 from api2db.runtime.pool import DeliveryPool
+from api2db.runtime.replacement import ReplacingDelivery
 from api2db.settings import Settings
 from api2db.shard import decode_header
 from api2db.sinks.base import Placement, Target
@@ -194,7 +196,7 @@ class Daemon:
         )
         shards = CollectorSpool(spool, collector.name, directories)
         shards.remember_streams(memory)
-        deliveries = []
+        deliveries: list[Delivery] = []
         for target, directory in zip(targets, directories, strict=True):
             placement = Placement(
                 stream=f"{collector.name}/{directory}",
@@ -208,11 +210,12 @@ class Daemon:
             quarantine = RowQuarantine(layout, collector.name, directory, usage=spool.usage, durable=spool.durable)
             sink = target.sink(placement)
             _reconcile(journal, shards, directory)
-            deliveries.append(Delivery(collector.name, directory, sink, shards, journal, quarantine))
+            kind = ReplacingDelivery if sink.replaces else Delivery
+            deliveries.append(kind(collector.name, directory, sink, shards, journal, quarantine))
 
-        def accepted(created_ns: int) -> None:
+        def accepted(batch: Batch) -> None:
             for delivery in deliveries:
-                delivery.notify(created_ns)
+                delivery.notify(batch)
                 pool.wake(delivery)
 
         job = Job(
@@ -220,6 +223,7 @@ class Daemon:
             spool=spool,
             shards=shards,
             streams=directories,
+            replacing=[delivery.stream for delivery in deliveries if delivery.sink.replaces],
             journal=journal,
             accepted=accepted,
             timeout_s=settings.poll_timeout_s,

@@ -52,6 +52,13 @@ class Waiting:
     def oldest(self, count: int) -> list[int]:
         return self._shards[self._first : self._first + count].tolist()
 
+    def all(self) -> list[int]:
+        return self.oldest(len(self))
+
+    def remove(self, created_ns: int) -> None:
+        """One that isn't the oldest."""
+        self._shards.remove(created_ns)
+
     def drop(self, count: int) -> None:
         self._first += count
         if self._first > 4096 and self._first * 2 > len(self._shards):
@@ -67,6 +74,18 @@ class Lane:
     parked: bool
     failures: int = 0
     due: float = 0.0
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one transaction loads, the oldest of a lane.
+
+    superseded  shards before it that needn't be loaded, since it replaces all they would have brought
+    """
+
+    shards: list[int]
+    batches: list[Batch]
+    superseded: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -107,10 +126,12 @@ class Delivery:
         with self._lock:
             return len(self._waiting.shards), len(self._parked.shards)
 
-    def notify(self, created_ns: int) -> None:
+    def notify(self, batch: Batch) -> None:
         """A new shard is in this stream's directory."""
+        if batch.ends:
+            return  # only streams that replace are given those
         with self._lock:
-            self._waiting.shards.append(created_ns)
+            self._waiting.shards.append(batch.created_ns)
 
     def due_in_s(self) -> float | None:
         """Seconds until ``step`` has something to do; None while nothing waits."""
@@ -126,11 +147,11 @@ class Delivery:
         if not shards and not (self._unconnected and lane.due <= self.clock()):
             return  # woken before its time
         try:
-            shards, batches = self._read(lane, shards)
+            taken = self._take(lane, shards)
             if self._unconnected or self.state is not State.OK:
                 self.sink.connect()  # otherwise ``load`` finds its connection by itself
                 self._unconnected = False
-            receipts = self._deliver(lane, shards, batches) if batches else []
+            receipts = self._deliver(lane, taken) if taken.batches else []
         except FatalError as error:
             self._stop(error)
         except (SinkError, StoreError, OSError) as error:
@@ -143,15 +164,19 @@ class Delivery:
             self._succeeded(lane)
             self._report(receipts)
 
-    def _deliver(self, lane: Lane, shards: list[int], batches: list[Batch]) -> list[Receipt]:
-        receipts = self.sink.load(batches, self.quarantine)
-        self.journal.delivered(self.collector, self.stream, shards, receipts)
-        self.spool.drop(self.stream, shards, parked=lane.parked, flush=not self.sink.remembers)
+    def _deliver(self, lane: Lane, taken: Taken) -> list[Receipt]:
+        receipts = self.sink.load(taken.batches, self.quarantine)
+        if taken.superseded:
+            self.journal.superseded(self.collector, self.stream, taken.superseded)
+            # No ledger has them: one that came back after a power cut would replace what is newer.
+            self.spool.drop(self.stream, taken.superseded, parked=lane.parked)
+        self.journal.delivered(self.collector, self.stream, taken.shards, receipts)
+        self.spool.drop(self.stream, taken.shards, parked=lane.parked, flush=not self.sink.remembers)
         with self._lock:
-            lane.shards.drop(len(shards))
+            lane.shards.drop(len(taken.superseded) + len(taken.shards))
         # Until this is done there may be something to publish although nothing waits.
         self._unconnected = True
-        self.sink.publish(batches)
+        self.sink.publish(taken.batches)
         self._unconnected = False
         return receipts
 
@@ -169,7 +194,7 @@ class Delivery:
             single = lane.parked or self.state is not State.OK
             return lane, lane.shards.oldest(1 if single else GROUP_SHARDS) if lane.due <= now else []
 
-    def _read(self, lane: Lane, shards: list[int]) -> tuple[list[int], list[Batch]]:
+    def _take(self, lane: Lane, shards: list[int]) -> Taken:
         """Read as many as fit one transaction. A torn shard is set aside, and the group ends before it."""
         batches: list[Batch] = []
         rows = size = 0
@@ -185,13 +210,13 @@ class Delivery:
             if batches and (rows > GROUP_ROWS or size > GROUP_BYTES):
                 break
             batches.append(batch)
-        return shards[: len(batches)], batches
+        return Taken(shards[: len(batches)], batches)
 
     def _set_aside(self, lane: Lane, created_ns: int, error: TornShardError) -> None:
         path = self.spool.set_aside(self.stream, created_ns, parked=lane.parked)
         self.journal.outcome(self.collector, self.stream, created_ns, "quarantined")
         with self._lock:
-            lane.shards.drop(1)
+            lane.shards.remove(created_ns)
         self._log.error(
             "shard damaged, not loaded collector=%s stream=%s cause=%s; kept as %s",
             self.collector, self.stream, error, path,

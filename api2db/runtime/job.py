@@ -11,6 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
+import pyarrow as pa
+
+from api2db.batch import Batch
 from api2db.collector import Collector
 from api2db.errors import Api2dbError, ShapeError, SourceError, StoreFullError
 from api2db.form.shaped import Form, Shaped, StepCount
@@ -39,8 +42,10 @@ class Run:
     started_ns: int
     started_s: float
     item_since_s: float
+    id: int = 0  # not 0 where the source yields its items one by one
     batches: int = 0
     rows: int = 0
+    schema: pa.Schema | None = None  # of the last item, where its end is told
     abandoned: bool = False
     closed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -68,7 +73,9 @@ def _sum(one: StepCount, other: StepCount) -> StepCount:
 class Job:
     """One collector as the daemon runs it: ``poll`` is one execution of its source.
 
-    accepted  called after each batch with its created_ns, so that its streams hear of it
+    streams    the directories of its streams
+    replacing  those of them that hold what one poll brought, and are told where it ends
+    accepted   called after each batch, so that its streams hear of it
     """
 
     def __init__(
@@ -78,8 +85,9 @@ class Job:
         spool: Spool,
         shards: CollectorSpool,
         streams: Sequence[str],
+        replacing: Sequence[str] = (),
         journal: Journal,
-        accepted: Callable[[int], None],
+        accepted: Callable[[Batch], None],
         timeout_s: float,
     ) -> None:
         self.collector = collector
@@ -91,6 +99,7 @@ class Job:
         self._spool = spool
         self._shards = shards
         self._streams = tuple(streams)
+        self._replacing = tuple(replacing)
         self._journal = journal
         self._accepted = accepted
         self._form: Form | None = None
@@ -148,12 +157,15 @@ class Job:
         form = self._form_of()
         if not _dependencies_satisfied(form):
             return "waiting"
-        iterator = payload.items(self._call())
+        returned = self._call()
+        iterator = payload.items(returned)
+        run.id = run.started_ns if iterator is returned else 0
         while True:
             run.item_since_s = time.monotonic()
             try:
                 item = next(iterator)
             except StopIteration:
+                self._end(run)
                 return "ok"
             self._take(run, form, item)
             del item  # not held while the next one is fetched: a page of dicts is many times its bytes
@@ -200,11 +212,25 @@ class Job:
             return
         if cursor is None and self.collector.cursor is not None:
             cursor = self.collector.cursor.after(shaped.table, self._shards.cursor)
-        batch = self._shards.accept(shaped.table, cursor)
+        batch = self._shards.accept(shaped.table, cursor, run=run.id)
         run.batches += 1
         run.rows += rows
+        if self._replacing:
+            run.schema = shaped.table.schema
         self._journal.accepted(Header(batch.batch_id, self.name, batch.created_ns, rows, cursor, self._streams))
-        self._accepted(batch.created_ns)
+        self._accepted(batch)
+
+    def _end(self, run: Run) -> None:
+        """Tell streams that replace that everything is there which this poll yielded, item by item."""
+        with run.lock:
+            if run.abandoned:
+                raise Abandoned
+            if run.schema is None or not run.id:
+                return
+            empty = run.schema.empty_table()
+            batch = self._shards.accept(empty, None, run=run.id, ends=run.batches, streams=self._replacing)
+            self._journal.accepted(Header(batch.batch_id, self.name, batch.created_ns, 0, None, self._replacing))
+            self._accepted(batch)
 
     def _form_of(self) -> Form:
         if self._form is None:

@@ -30,6 +30,7 @@ class Sink(Protocol):
     server         what has the limits on threads: the same for all tables of one database
     remembers      the place knows which batches it has: one that comes back after a power cut does no harm
     ordered        a younger batch must not overtake an older one
+    replaces       what one poll brings replaces what is there: ``load`` is given all of it at once
     max_threads    how many streams may load into this target at once; None leaves it to the settings
     """
 
@@ -44,6 +45,9 @@ class Sink(Protocol):
 
     @property
     def ordered(self) -> bool: ...
+
+    @property
+    def replaces(self) -> bool: ...
 
     @property
     def max_threads(self) -> int | None: ...

@@ -67,6 +67,11 @@ class Group:
             if text not in known:
                 self.refused[at + int(row)] = f"{known}; {text}" if known else text
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether not one row can be loaded."""
+        return len(self.refused) == self.table.num_rows
+
     def refuse_all(self, text: str) -> None:
         self.refused = dict.fromkeys(range(self.table.num_rows), text)
 

@@ -38,6 +38,7 @@ class LocalSink:
     """
 
     ordered = False
+    replaces = False
     remembers = False  # what was published may have been taken away since
     max_threads: int | None = None
 

@@ -32,9 +32,10 @@ _LEDGER_READY = "api2db.ledger"
 
 
 class IfExists(Enum):
-    """What to do about a table that was there before this stream's first load."""
+    """What to do about what is in the table: add to it, replace it, or refuse a table that isn't the stream's own."""
 
     APPEND = "append"
+    REPLACE = "replace"
     FAIL = "fail"
 
     @classmethod
@@ -67,7 +68,8 @@ class SqlSink:
     stream      this stream's identity in the ledger
     key         columns that identify a row: with them a load is a merge, without it appends
     version     column whose highest value wins within a key; without it the later batch wins
-    if_exists   "append", or "fail" for a table that was there before this stream's first load
+    if_exists   "append"; "replace": what one poll brings takes the place of all rows, in one transaction;
+                "fail" for a table that was there before this stream's first load
     engines     the process's connections; a sink made without them has its own, and closes them
     chunk_size  rows sent to the database at once; 0 leaves it to the sink
 
@@ -115,7 +117,11 @@ class SqlSink:
 
     @property
     def ordered(self) -> bool:
-        return bool(self._goal.key)
+        return bool(self._goal.key) or self.replaces
+
+    @property
+    def replaces(self) -> bool:
+        return self._if_exists is IfExists.REPLACE
 
     @property
     def max_threads(self) -> int | None:
@@ -174,8 +180,13 @@ class SqlSink:
             if groups:
                 work = TableWork(connection, self._dialect, self._goal)
                 work.prepare(groups)
+                if self.replaces:
+                    work.clear()
                 for one in groups:
                     load(work, one)
+                if self.replaces and all(one.is_refused for one in groups):
+                    work.keep_old()
+                for one in groups:
                     self._keep_refused(connection, one, quarantine)
             reach("sink.loaded")
             known = [batch.batch_id for batch in batches if batch.batch_id not in new]

@@ -72,6 +72,17 @@ class TableWork:
             self._columns = {column.name: column for column in columns}
             self._learned[self._goal.table] = columns
 
+    def clear(self) -> None:
+        """Delete all rows; for other transactions they stay until this one commits."""
+        if self._creatable:
+            self._run("SAVEPOINT api2db_old")
+            self._run(f"DELETE FROM {self._dialect.quote(self._goal.table)}")
+
+    def keep_old(self) -> None:
+        """Take ``clear`` back: of what was to replace the rows, not one could be loaded."""
+        if self._creatable:
+            self._run("ROLLBACK TO SAVEPOINT api2db_old")
+
     # False for a table of which nothing has a type yet: there is nothing to make it of.
     _creatable = True
 

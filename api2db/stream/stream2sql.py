@@ -28,7 +28,8 @@ class Stream2Sql(Stream):
     dialect     "postgresql" or "sqlite"
     username, password, host, port   of the server; not needed for sqlite
     auth_path   a JSON file with username, password and host instead
-    if_exists   "append" adds rows; "fail" refuses a table that was there before this stream
+    if_exists   "append" adds rows; "replace" puts what a poll brings in the place of all rows, in one transaction;
+                "fail" refuses a table that was there before this stream
     chunk_size  rows per statement; 0 leaves it to the loader
     store       True when a store uses the stream
     url         an SQLAlchemy URL (text or object) in place of db_name … port

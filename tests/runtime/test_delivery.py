@@ -56,7 +56,7 @@ class Bench:
 
     def accept(self, *values):
         for value in values:
-            self.delivery.notify(self.shards.accept(rows(value), None).created_ns)
+            self.delivery.notify(self.shards.accept(rows(value), None))
 
     def run(self, steps=100):
         """Step whenever something is due, moving the clock; returns the moments of the steps."""
@@ -101,7 +101,7 @@ def test_batches_are_loaded_oldest_first_in_shared_transactions_and_dropped(benc
 def test_a_transaction_holds_no_more_than_its_limit_of_rows(bench):
     size = GROUP_ROWS // 2 + 1
     for _ in range(3):
-        bench.delivery.notify(bench.shards.accept(rows(*range(size)), None).created_ns)
+        bench.delivery.notify(bench.shards.accept(rows(*range(size)), None))
     bench.run()
     assert bench.sink.transactions == [1, 1, 1]
 
@@ -304,7 +304,7 @@ def test_a_pool_delivers_many_streams_with_few_threads_and_never_one_stream_twic
         deliveries.append(Delivery(f"c{number}", STREAM, Checked(), shards, journal, quarantine))
     for value in range(10):
         for delivery in deliveries:
-            delivery.notify(delivery.spool.accept(rows(value), None).created_ns)
+            delivery.notify(delivery.spool.accept(rows(value), None))
             pool.wake(delivery)
     assert done.wait(30)
     assert pool.stop(deadline=10**9)

@@ -32,7 +32,7 @@ class Polls:
             shards=self.shards,
             streams=("s",),
             journal=self.journal,
-            accepted=lambda created_ns: None,
+            accepted=lambda batch: None,
             timeout_s=60,
         )
 

@@ -1,0 +1,99 @@
+"""Delivery into a place whose content each poll replaces: only the newest whole poll is loaded.
+
+A poll that returns one value is whole with its one batch. One that yields its items is whole once the batch
+that ends it is there; items of a poll that never ended (it failed, or the daemon was killed) wait until a
+younger whole poll supersedes them. Nothing is parked here: the shards of one replacement stay together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api2db.batch import Batch, Receipt
+from api2db.errors import TornShardError
+from api2db.runtime.delivery import Delivery, Lane, Taken
+
+
+class _Torn(Exception):
+    """A shard of those looked at isn't what was written."""
+
+    def __init__(self, created_ns: int, error: TornShardError) -> None:
+        super().__init__(created_ns)
+        self.created_ns = created_ns
+        self.error = error
+
+
+@dataclass
+class ReplacingDelivery(Delivery):
+    """As ``Delivery``; a replacement is read whole, so it needs the memory of all that one poll brought."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Whole polls heard of, and how many of them there were when the shards were last dealt with. At the start
+        # there may be one.
+        self._heard, self._dealt_with = 1, 0
+
+    def notify(self, batch: Batch) -> None:
+        with self._lock:
+            self._waiting.shards.append(batch.created_ns)
+            self._heard += not batch.run or bool(batch.ends)
+
+    def due_in_s(self) -> float | None:
+        with self._lock:
+            idle = self._heard == self._dealt_with and not self._unconnected and not self._parked.shards
+        return None if idle else super().due_in_s()
+
+    def _take(self, lane: Lane, shards: list[int]) -> Taken:
+        if lane.parked or not shards:
+            return super()._take(lane, shards)
+        while True:
+            with self._lock:
+                heard, waiting = self._heard, lane.shards.all()
+            try:
+                taken = self._newest_whole(waiting)
+            except _Torn as torn:
+                self._set_aside(lane, torn.created_ns, torn.error)
+                continue
+            self._looking_at = heard
+            if not taken.batches:
+                self._dealt_with = heard
+            return taken
+
+    def _deliver(self, lane: Lane, taken: Taken) -> list[Receipt]:
+        receipts = super()._deliver(lane, taken)
+        if not lane.parked:
+            self._dealt_with = self._looking_at
+        return receipts
+
+    def _newest_whole(self, waiting: list[int]) -> Taken:
+        for last in reversed(range(len(waiting))):
+            first = self._first_of(waiting, last)
+            if first is not None:
+                members = waiting[first : last + 1]
+                return Taken(members, [self._read(created_ns) for created_ns in members], waiting[:first])
+        return Taken([], [])
+
+    def _first_of(self, waiting: list[int], last: int) -> int | None:
+        """Where the poll begins that the shard at ``last`` makes whole; None if it doesn't."""
+        run, ends = self._part(waiting[last])
+        if not run:
+            return last
+        first = last - ends
+        if not ends or first < 0 or any(self._part(each)[0] != run for each in waiting[first:last]):
+            return None
+        return first
+
+    def _part(self, created_ns: int) -> tuple[int, int]:
+        try:
+            return self.spool.part(self.stream, created_ns)
+        except TornShardError as error:
+            raise _Torn(created_ns, error) from error
+
+    def _read(self, created_ns: int) -> Batch:
+        try:
+            return self.spool.read(self.stream, created_ns, parked=False)
+        except TornShardError as error:
+            raise _Torn(created_ns, error) from error
+
+    def _park(self) -> None:
+        """Not here: a replacement in two places could be loaded by halves."""
