@@ -40,6 +40,7 @@ cp -r collectors "$root/project/"
 echo 'demo = true' >"$root/project/api2db.toml"
 readarray -t environment < <(config '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' | sed '/^$/d')
 readarray -t entry < <(config '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' | sed '/^$/d')
+# shellcheck disable=SC2016 # those are Go's dollars
 readarray -t volumes < <(config '{{range $path, $_ := .OCIv1.Config.Volumes}}{{println $path}}{{end}}' | sed '/^$/d')
 user=$(config '{{.OCIv1.Config.User}}') folder=$(config '{{.OCIv1.Config.WorkingDir}}')
 echo "entry point: ${entry[*]}; user $user in $folder; volumes ${volumes[*]}"
