@@ -35,7 +35,7 @@ buildah build --isolation chroot --pull=never --build-arg BASE=localhost/api2db-
 say "run"
 container=$(buildah from --pull=never api2db-try)
 root=$(buildah mount "$container")
-trap 'buildah rm "$container" >/dev/null' EXIT
+trap 'buildah rm "$container" >/dev/null; buildah rmi --prune >/dev/null' EXIT
 cp -r collectors "$root/project/"
 echo 'demo = true' >"$root/project/api2db.toml"
 readarray -t environment < <(config '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' | sed '/^$/d')
