@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
 from api2db.collector import Collector
 from api2db.secret import redact
@@ -62,19 +64,41 @@ class CollectorLogs(logging.Handler):
 
 
 class Console(logging.StreamHandler):  # type: ignore[type-arg]
-    """Time and message on standard output; of collectors with ``debug=False`` only what needs attention."""
+    """Time and message on standard output; of collectors with ``debug=False`` only what needs attention.
+
+    The journal of systemd keeps the time itself, and takes the level as a prefix: sd-daemon(3).
+    """
 
     def __init__(self, quiet: frozenset[str]) -> None:
         super().__init__(sys.stdout)
         self._quiet = quiet
-        self.setFormatter(Redacting("%(asctime)s  %(message)s", "%H:%M:%S"))
+        self._journal = _is_journal(sys.stdout)
+        self.setFormatter(
+            Redacting("%(message)s") if self._journal else Redacting("%(asctime)s  %(message)s", "%H:%M:%S")
+        )
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno >= logging.WARNING or getattr(record, "collector", None) not in self._quiet
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
+        if self._journal:
+            return f"<{_priority(record.levelno)}>{text}"
         return text if record.levelno < logging.WARNING else text.replace("  ", f"  {record.levelname}: ", 1)
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Whether systemd connected this stream with its journal: JOURNAL_STREAM in systemd.exec(5)."""
+    try:
+        there = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False  # closed, or no file at all
+    return os.environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
+
+
+def _priority(level: int) -> int:
+    """The level of syslog(3)."""
+    return 3 if level >= logging.ERROR else 4 if level >= logging.WARNING else 6
 
 
 def configure(folder: Path, collectors: Iterable[Collector], *, console: bool) -> None:

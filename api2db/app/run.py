@@ -12,6 +12,7 @@ from api2db.app.story import tell_end, tell_start
 from api2db.collector import Collector
 from api2db.discovery import Broken
 from api2db.runtime.daemon import Daemon, Running
+from api2db.runtime.notify import ServiceManager
 from api2db.settings import Settings
 from api2db.stream.places import targets_of
 
@@ -55,6 +56,7 @@ class Run:
             lambda collector: targets_of(collector, settings),
             broken=self._broken,
             started=started,
+            manager=ServiceManager(),
         )
         status = daemon.run()
         if settings.console:

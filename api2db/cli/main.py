@@ -37,11 +37,13 @@ def run(argv: Sequence[str] | None = None) -> int:
 @click.option("--status", is_flag=True, help="Say how everything is, and exit: 0 all well, 1 something needs"
               " attention, 3 the daemon isn't running.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="With --status: as JSON.")
+@click.option("--check", is_flag=True, help="Say whether the daemon lives, for health checks, and exit: 0 it does,"
+              " 1 it doesn't.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="A setting, over api2db.toml and the"
               " environment; may be given several times.")  # fmt: skip
 @click.version_option(__version__)
 @click.pass_obj
-def _main_py(project: Path, status: bool, as_json: bool, changes: tuple[str, ...]) -> int:
+def _main_py(project: Path, status: bool, as_json: bool, check: bool, changes: tuple[str, ...]) -> int:
     """Run every enabled collector in collectors/ until told to stop (Ctrl-C, SIGTERM)."""
     overrides: dict[str, object] = {}
     for change in changes:
@@ -50,10 +52,14 @@ def _main_py(project: Path, status: bool, as_json: bool, changes: tuple[str, ...
             raise click.UsageError(f"--set takes KEY=VALUE, not {change!r}")
         overrides[key] = value
     settings = settings_file.load(project, overrides)
+    if status and check:
+        raise click.UsageError("--check and --status are two questions: ask one at a time")
     if status:
         return _status(settings, as_json)
     if as_json:
         raise click.UsageError("--json goes with --status")
+    if check:
+        return _check(settings)
     return _run(settings)
 
 
@@ -84,6 +90,15 @@ def _status(settings: Settings, as_json: bool) -> int:
     if status.troubles:
         return UNHEALTHY
     return OK if status.pid is not None else NOT_RUNNING
+
+
+def _check(settings: Settings) -> int:
+    from api2db.layout import Layout
+    from api2db.runtime.status import read_pulse
+
+    pulse = read_pulse(Layout(settings.store))
+    click.echo(pulse.trouble or f"The daemon lives, as process {pulse.pid}.")
+    return UNHEALTHY if pulse.trouble else OK
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -23,6 +23,7 @@ from api2db.quarantine import RowQuarantine
 from api2db.runtime.cadence import Cadence
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.job import Job
+from api2db.runtime.notify import ServiceManager
 from api2db.runtime.poller import Poller
 from api2db.runtime.pool import DeliveryPool
 from api2db.runtime.replacement import ReplacingDelivery
@@ -61,6 +62,7 @@ class Daemon:
 
     targets_of  the streams of a collector; may raise ConfigError, which stops that collector alone
     started     called when everything runs, with what does
+    manager     told when everything runs, that the main loop turns, and when stopping begins
     """
 
     def __init__(
@@ -71,12 +73,14 @@ class Daemon:
         *,
         broken: Iterable[Broken] = (),
         started: Callable[[Sequence[Running]], None] = lambda running: None,
+        manager: ServiceManager | None = None,
     ) -> None:
         self._settings = settings
         self._collectors = list(collectors)
         self._targets_of = targets_of
         self._broken = list(broken)
         self._started = started
+        self._manager = manager or ServiceManager({})
         self._stop = threading.Event()
         # What the main loop waits on. A queue, since a signal handler may put into it whatever the main thread
         # is doing; an Event's lock could be held by the very frame that the handler interrupts.
@@ -114,6 +118,7 @@ class Daemon:
             max_store_bytes=settings.max_store_bytes,
             min_free_bytes=settings.min_free_bytes,
         )
+        self._manager.status("starting: looking through STORE for what was under way")
         spool = Spool(layout, usage, durable=settings.durability == "fsync")
         for header in spool.recover():
             journal.accepted(header)
@@ -129,6 +134,8 @@ class Daemon:
             gc.set_threshold(*GC_THRESHOLD)
             self._loop(running, journal, poller, pool)
         finally:
+            self._manager.stopping()
+            self._manager.status("stopping: polls end, streams finish the transaction they are in")
             deadline = time.monotonic() + settings.stop_timeout_s
             self._stop.set()
             poller.finish(deadline - settings.stop_timeout_s / 4)
@@ -244,9 +251,12 @@ class Daemon:
             cadence.add(each.collector.seconds, due)
         journal.note(pid=os.getpid(), started_ns=time.time_ns(), stopped_ns=None)
         self._started(running)
+        self._manager.ready()
         next_tick = next_heartbeat = time.monotonic()
         next_prune = next_tick + PRUNE_S
         while not self._stop.is_set():
+            # Here and from no other thread: beats must end when this loop doesn't turn any more.
+            self._manager.beat()
             cadence.run_pending()
             now = time.monotonic()
             if now >= next_tick:
@@ -263,11 +273,12 @@ class Daemon:
             if now >= next_heartbeat:
                 next_heartbeat = now + HEARTBEAT_S
                 journal.note(heartbeat_ns=time.time_ns(), stuck_polls=poller.stuck)
+                self._manager.status(_summary(running, poller.stuck))
             if now >= next_prune:
                 next_prune = now + PRUNE_S
                 journal.prune()
-            idle_s = cadence.idle_s()
-            if self._told_to_stop(min(TICK_S, TICK_S if idle_s is None else idle_s)):
+            waits = (TICK_S, cadence.idle_s(), self._manager.idle_s())
+            if self._told_to_stop(min(wait_s for wait_s in waits if wait_s is not None)):
                 self._stop.set()
 
     def _told_to_stop(self, timeout_s: float) -> bool:
@@ -300,6 +311,16 @@ class _signals:
     def __exit__(self, *error: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type]
+
+
+def _summary(running: Sequence[Running], stuck: int) -> str:
+    """How it goes, in one line."""
+    backlogs = [delivery.backlog for each in running for delivery in each.deliveries]
+    parts = [
+        f"{len(running)} collectors and {len(backlogs)} streams run",
+        f"{sum(map(sum, backlogs))} shards wait",
+    ]
+    return "; ".join([*parts, f"{stuck} polls hang"] if stuck else parts)
 
 
 def _settle(shards: CollectorSpool, age_s: float = 0.0) -> None:

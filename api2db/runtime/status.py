@@ -97,6 +97,28 @@ class Status:
         return found
 
 
+@dataclass(frozen=True)
+class Pulse:
+    """The daemon's process id, None if it doesn't run; seconds since its last heartbeat, None if there is none."""
+
+    pid: int | None
+    heartbeat_age_s: float | None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the daemon can't be said to live; None if it does."""
+        if self.pid is None:
+            return "the daemon isn't running"
+        if self.heartbeat_age_s is None:
+            return "the daemon has no heartbeat yet: it is starting, or can't write its journal"
+        if self.heartbeat_age_s > SILENT_S:
+            return (
+                f"the daemon's last heartbeat is {self.heartbeat_age_s:.0f} s old:"
+                " its main loop hangs, or can't write its journal (is the disk of STORE full?)"
+            )
+        return None
+
+
 def read_status(layout: Layout) -> Status:
     """Read journal and folders. Takes no lock; safe beside a running daemon."""
     pid = lock_owner(layout)
@@ -134,6 +156,19 @@ def read_status(layout: Layout) -> Status:
         for name, lost in sorted(by_collector.items())
     ]
     return Status(pid, int(facts.get("stuck_polls") or 0), facts.get("heartbeat_ns"), found)
+
+
+def read_pulse(layout: Layout) -> Pulse:
+    """Whether the daemon lives, from its lock and its last heartbeat alone: however long the backlog, this is quick."""
+    pid = lock_owner(layout)
+    if pid is None:
+        return Pulse(None, None)
+    try:
+        with closing(_open(layout.journal)) as db:
+            found = db.execute("SELECT value FROM daemon WHERE key = 'heartbeat_ns'").fetchone()
+    except sqlite3.DatabaseError:
+        found = None  # it is just being made, or can't be written: no heartbeat either
+    return Pulse(pid, (time.time_ns() - int(found[0])) / 1e9 if found and found[0] else None)
 
 
 _REMOVED = "no running collector has this stream, but shards wait for it: they are delivered once one has it again"
