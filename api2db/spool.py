@@ -96,8 +96,15 @@ class CollectorSpool:
         self._lock = threading.Lock()  # guards _unsettled and _state
         self._dropping = threading.Lock()  # makes "was that the last name?" and the unlink one step
         self._settling = threading.Lock()  # held while names are flushed and dropped
-        for path in (self._accepted, *(spool.layout.queue(collector, stream) for stream in streams)):
-            _make_dir(path, spool.durable)
+        _make_dir(self._accepted, spool.durable)
+        for stream in streams:
+            _make_dir(self._layout.queue(collector, stream), spool.durable)
+
+    def add_stream(self, stream: str) -> None:
+        """One more directory that batches are accepted for from now on. No error for one it has."""
+        if stream not in self._streams:
+            _make_dir(self._layout.queue(self.collector, stream), self._spool.durable)
+            self._streams = (*self._streams, stream)
 
     @property
     def cursor(self) -> str | None:
