@@ -133,6 +133,32 @@ class Delivery:
         with self._lock:
             self._waiting.shards.append(batch.created_ns)
 
+    @property
+    def failures(self) -> int:
+        """Failed loads of what waits, since the last that went well."""
+        return self._waiting.failures
+
+    def holds(self, created_ns: int) -> bool:
+        """Whether a shard waits or is parked, not delivered yet."""
+        with self._lock:
+            return any(created_ns in lane.shards.all() for lane in (self._waiting, self._parked))
+
+    def begin_again(self, retry: RetryPolicy) -> None:
+        """Try everything at once, with as many repeats as ``retry`` has from now on."""
+        with self._lock:
+            self.retry = retry
+            for lane in (self._waiting, self._parked):
+                lane.failures, lane.due = 0, 0.0
+            if self.state is not State.OK:
+                self.state = State.RETRYING
+
+    def park_oldest(self) -> bool:
+        """Move the oldest waiting shard to STORE/upload_failed. False if none waits, or it can't be moved."""
+        waiting = self.backlog[0]
+        if waiting:
+            self._park()
+        return self.backlog[0] < waiting
+
     def due_in_s(self) -> float | None:
         """Seconds until ``step`` has something to do; None while nothing waits."""
         with self._lock:
