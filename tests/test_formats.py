@@ -190,7 +190,7 @@ def test_a_nan_is_missing_and_an_infinity_is_kept(fmt):
     expected = {
         "parquet": [1.5, None, None, math.inf],
         "json": [1.5, None, None, "Infinity"],
-        "csv": ["1.5", None, None, "inf"],
+        "csv": [1.5, None, None, math.inf],
     }
     assert found["o"].tolist() == expected[fmt]
 
