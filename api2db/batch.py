@@ -34,9 +34,11 @@ class Receipt:
     rows         rows now in the sink because of this batch; a merge counts rows offered, whichever version won
     quarantined  rows the sink can't take, now in quarantine with the reason of each
     duplicate    the sink had this batch already: nothing was loaded now, the counts are those of the first time
+    superseded   a newer batch replaces all that this one says: its rows were not loaded, and need not be
     """
 
     batch_id: str
     rows: int
     quarantined: int = 0
     duplicate: bool = False
+    superseded: bool = False

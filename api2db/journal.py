@@ -106,6 +106,7 @@ class Journal:
             loaded = rows = quarantined = 0
             for created_ns, receipt in zip(shards, receipts, strict=True):
                 outcome = "quarantined" if receipt.quarantined and not receipt.rows else "loaded"
+                outcome = "superseded" if receipt.superseded else outcome
                 changed = db.execute(
                     "UPDATE deliveries SET outcome = ?, rows = ?, quarantined = ?, at_ns = ?"
                     " WHERE collector = ? AND stream = ? AND created_ns = ? AND outcome IN ('waiting', 'parked')",

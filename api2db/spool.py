@@ -282,6 +282,7 @@ class CollectorSpool:
             except FileNotFoundError:
                 continue  # removed by a person: the receipt stands all the same
             self._forget(created_ns, entry)
+            reach("spool.dropping")
         if flush and directory is not None:
             self._flush(directory)
         reach("spool.acked")
