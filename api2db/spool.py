@@ -71,6 +71,8 @@ class Spool:
         seen: set[int] = set()
         for root in (self.layout.queues, self.layout.root / "upload_failed", self.layout.root / "quarantine"):
             for path in root.glob("*/*/*"):
+                if path.suffix in (".ready", ".rows", ".group"):
+                    continue  # of a sink that writes files: gone as soon as it runs
                 entry = path.stat()
                 self.clock.raise_to(_created_ns(path.name) or 0)
                 if entry.st_ino not in seen:

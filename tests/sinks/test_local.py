@@ -85,6 +85,25 @@ def test_a_file_taken_away_by_its_reader_is_not_published_again(queue):
     assert published(queue) == {}
 
 
+def test_a_file_whose_shard_went_before_delivery_heard_of_it_is_not_published_again(queue):
+    queue.sink.connect()
+    batches = [queue.accept(numbers(number)) for number in (1, 2, 3)]
+    queue.sink.load(batches, refuse)
+    queue.drop(*batches[:2])  # and then the disk fails: publish is never called, delivery begins again
+    queue.sink.connect()
+    first, second = batches[:2]
+    assert published(queue) == {first.created_ns: [1], second.created_ns: [2]}
+    for path in queue.target.iterdir():
+        path.unlink()  # taken away by its reader
+    for batch, duplicate in zip(batches, (True, True, False), strict=True):
+        (receipt,) = queue.sink.load([batch], refuse)
+        assert (receipt.rows, receipt.duplicate) == (1, duplicate)
+        queue.drop(batch)
+        queue.sink.publish([batch])
+    assert published(queue) == {batches[2].created_ns: [3]}
+    assert queue.leftovers() == []
+
+
 @pytest.mark.parametrize("fmt", ALL)
 @pytest.mark.parametrize(("keep", "kept"), [("first", ["a", "c"]), ("last", ["b", "c"])])
 def test_of_duplicates_inside_a_batch_one_is_kept(tmp_path, fmt, keep, kept):

@@ -288,6 +288,43 @@ def test_killed_while_shards_are_dropped_none_of_them_is_in_twice(tmp_path, mode
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_batches_whose_shards_went_before_delivery_heard_of_it_are_in_once(tmp_path, mode):
+    queue = update(tmp_path, mode=mode, drop_duplicate_keys=[])
+    batches = [queue.accept(numbers(number)) for number in (1, 2, 3)]
+    queue.sink.connect()
+    queue.sink.load(batches, refuse)
+    queue.drop(*batches)  # and then the disk fails: publish is never called, delivery begins again
+    queue.sink.connect()
+    for batch in batches:
+        (receipt,) = queue.sink.load([batch], refuse)
+        assert receipt.duplicate
+        queue.sink.publish([batch])
+    assert queue.column() == {"update": [1, 2, 3], "replace": [3]}[mode]
+    assert queue.leftovers() == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_published_group_is_over_even_if_its_shards_come_back(tmp_path, mode):
+    queue = update(tmp_path, mode=mode, drop_duplicate_keys=[])
+    queue.deliver(numbers(1))
+    two = queue.accept(numbers(2))
+    queue.sink.load([two], refuse)
+    kept = queue.shard(two).with_suffix(".group").read_bytes()
+    queue.drop(two)
+    queue.sink.publish([two])
+    # Killed before the group was removed, and the shard is there again.
+    queue.shard(two).write_bytes(b"the shard")
+    queue.shard(two).with_suffix(".group").write_bytes(kept)
+    queue.restart().connect()
+    (receipt,) = queue.sink.load([two], refuse)
+    assert receipt.duplicate
+    queue.drop(two)
+    queue.sink.publish([two])
+    assert queue.column() == {"update": [1, 2], "replace": [2]}[mode]
+    assert queue.leftovers() == []
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_killed_twice_while_shards_are_dropped_none_of_them_is_in_twice(tmp_path, mode):
     queue = update(tmp_path, mode=mode, drop_duplicate_keys=[])
     batches = [queue.accept(numbers(number)) for number in (1, 2, 3)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from api2db.errors import FatalError
-from api2db.files import write_atomic, write_durable
+from api2db.files import fsync_dir, write_atomic, write_durable
 from api2db.sinks.local.publish import READY, write_like
 
 GROUP: Final = ".group"
@@ -65,6 +65,9 @@ class Group:
         if rows is not None:
             write_durable(self.rows, rows, flush=durable)
         write_like(self.ready, data, like, durable=durable)
+        if durable:
+            # A group without its ready file is one that has been published: there must be no other way to see one.
+            fsync_dir(self.path.parent)
         about = {
             "shards": {str(shard): [of.rows, of.superseded] for shard, of in self.shards.items()},
             "base": self.base,
@@ -81,9 +84,13 @@ class Group:
         """Its shards that are still in one of these."""
         return [shard for shard in self.shards if any((folder / f"{shard}.parquet").exists() for folder in folders)]
 
-    def remove(self) -> None:
-        for path in (self.path, self.ready, self.rows):
-            path.unlink(missing_ok=True)
+    def remove(self, *, durable: bool) -> None:
+        """This one first, for the same reason, and before any of its shards can go: with one gone it would count."""
+        self.path.unlink(missing_ok=True)
+        if durable:
+            fsync_dir(self.path.parent)
+        self.ready.unlink(missing_ok=True)
+        self.rows.unlink(missing_ok=True)
 
 
 def read_groups(staging: Path) -> list[Group]:

@@ -53,6 +53,8 @@ class ShardSink:
         self._durable = durable
         self._publisher = Publisher(staging, durable=durable)
         self._recovered = False
+        self._prepared: dict[int, int] = {}  # shards, with their rows, since the last that was published
+        self._published: dict[int, int] = {}  # those of them that were, before delivery was through with them
 
     @property
     def target(self) -> str:
@@ -72,11 +74,16 @@ class ShardSink:
     def load(self, batches: Sequence[Batch], quarantine: Quarantine) -> list[Receipt]:
         receipts = []
         with sink_errors(self.stream):
+            self._recovered = False  # what is prepared here may lose its shard before publish() hears of it
             if self._dtypes is not None:
                 self._dtypes.widen(batch.table.schema for batch in batches)
             for batch in batches:
+                if batch.created_ns in self._published:
+                    receipts.append(Receipt(batch.batch_id, self._published[batch.created_ns], duplicate=True))
+                    continue
                 table = self._duplicates.drop(batch.table)
-                write_durable(self._ready(batch), self._format.encode_table(table), flush=self._durable)
+                write_durable(self._ready(batch.created_ns), self._format.encode_table(table), flush=self._durable)
+                self._prepared[batch.created_ns] = table.num_rows
                 receipts.append(Receipt(batch.batch_id, table.num_rows))
             self._publisher.flush(self._staging)
         reach("local.prepared")
@@ -85,30 +92,40 @@ class ShardSink:
     def publish(self, batches: Sequence[Batch]) -> None:
         reach("local.publishing")
         with sink_errors(self.stream):
-            self._recovered = False  # if this fails: the shards are gone and the ready files safe, connect() finds them
+            # If this fails: the shards are gone and the ready files safe, connect() finds them.
             for batch in batches:
-                self._publisher.put(self._ready(batch), self._target(batch.created_ns))
+                if batch.created_ns not in self._published:
+                    self._publisher.put(self._ready(batch.created_ns), self._target(batch.created_ns))
             reach("local.published")
             self._publisher.flush(self.directory, self._staging)
             self._recovered = True
+        for batch in batches:
+            self._prepared.pop(batch.created_ns, None)
+            self._published.pop(batch.created_ns, None)
 
     def close(self) -> None:
         """Nothing is held open between loads."""
 
-    def _ready(self, batch: Batch) -> Path:
-        return self._staging / f"{batch.created_ns}{READY}"
+    def _ready(self, created_ns: int | str) -> Path:
+        return self._staging / f"{created_ns}{READY}"
 
     def _target(self, created_ns: int | str) -> Path:
         return self.directory / f"{created_ns}{self._format.suffix}"
 
+    def _is_there(self, created_ns: int | str) -> bool:
+        return any((folder / f"{created_ns}.parquet").exists() for folder in (self._staging, self._parked))
+
     def _publish_leftovers(self) -> None:
         for ready in sorted(self._staging.glob(f"*{READY}")):
-            shard = f"{ready.stem}.parquet"
-            if (self._staging / shard).exists() or (self._parked / shard).exists():
+            if self._is_there(ready.stem):
                 ready.unlink()
             else:
                 self._publisher.put(ready, self._target(ready.stem))
+        # What this process prepared and is published now has lost its shard, even if delivery couldn't be told so.
+        gone = {shard: rows for shard, rows in self._prepared.items() if not self._is_there(shard)}
+        self._published.update(gone)
+        self._prepared.clear()
         # On their way from another file system: these had left the staging directory, so their shards were gone.
         for target in self._publisher.moved(self.directory):
-            self._publisher.put(self._staging / f"{target.stem}{READY}", target)
+            self._publisher.put(self._ready(target.stem), target)
         self._publisher.flush(self.directory, self._staging)

@@ -28,10 +28,10 @@ class WholeSink:
     parked   the directory of its shards that failed to upload
     durable  flush files and directories
 
-    All batches of one ``load`` are one rewrite, a group. While all shards of a group are there, it counts for nothing:
-    it is made again. Once one of them is gone, the group is published, and those of its shards that are still there
-    are known to be in the file already. The group's new rows are kept until then, so that a file that somebody has
-    changed meanwhile gets them too, rather than losing what was changed.
+    All batches of one ``load`` are one rewrite, a group. While all shards of a ready group are there, it counts for
+    nothing: it is made again. Once one of them is gone, the group is published, and its shards are known to be in the
+    file if they are seen again. The group's new rows are kept until then, so that a file that somebody has changed
+    meanwhile gets them too, rather than losing what was changed.
     """
 
     ordered = True
@@ -46,7 +46,7 @@ class WholeSink:
         self._durable = durable
         self._publisher = Publisher(staging, durable=durable)
         self._groups: list[Group] | None = None  # None: look on disk; else those that aren't over, oldest first
-        self._had: dict[int, Counted] = {}  # shards that are still there, their rows in the file
+        self._had: dict[int, Counted] = {}  # shards in the file that delivery may still bring
 
     @property
     def path(self) -> Path:
@@ -78,6 +78,8 @@ class WholeSink:
         reach("local.publishing")
         with sink_errors(self.stream):  # the shards are gone and the group is safe: connect() goes on with it
             self._settle_groups()
+        for batch in batches:
+            self._had.pop(batch.created_ns, None)
 
     def close(self) -> None:
         """Nothing is held open between loads."""
@@ -108,18 +110,14 @@ class WholeSink:
             self._groups = read_groups(self._staging)
         for group in list(self._groups):
             left = group.present(self._staging, self._parked)
-            if len(left) == len(group.shards):
-                group.remove()
-                # Before any of its shards can go: with one of them gone it would count.
-                self._publisher.flush(self._staging)
+            if len(left) == len(group.shards) and self._publisher.is_ready(group.ready, self.path):
+                group.remove(durable=self._durable)
             else:
                 group = self._put(group)
-                for shard in group.shards:
-                    self._had.pop(shard, None)
-                self._had.update((shard, group.shards[shard]) for shard in left)
+                self._had.update(group.shards)
                 if left:
                     continue
-                group.remove()
+                group.remove(durable=self._durable)
             self._groups = [other for other in self._groups if other.path != group.path]
 
     def _put(self, group: Group) -> Group:
