@@ -193,7 +193,7 @@ def test_a_file_on_its_way_from_another_file_system_is_published_at_the_next_sta
     batch = queue.accept(numbers(9))
     queue.sink.load([batch], refuse)
     queue.drop(batch)
-    queue.sink._publisher._move(queue.staging / f"{batch.created_ns}.ready", beside(queue, batch))
+    move_beside(queue, batch)
     assert published(queue) == {}
     # Somebody else's, with files in the same folder, has nothing to do with it.
     other = Queue(tmp_path / "other", path=str(elsewhere))
@@ -204,8 +204,10 @@ def test_a_file_on_its_way_from_another_file_system_is_published_at_the_next_sta
     assert queue.leftovers() == []
 
 
-def beside(queue, batch):
-    return queue.sink._publisher._beside(queue.target / f"{batch.created_ns}.parquet")
+def move_beside(queue, batch):
+    """What publishing does before it is killed."""
+    publisher, ready = queue.sink._publisher, queue.staging / f"{batch.created_ns}.ready"
+    publisher._move(ready, publisher._beside(ready, queue.target / f"{batch.created_ns}.parquet"))
 
 
 def test_shards_are_plain_parquet_for_other_programs(queue):

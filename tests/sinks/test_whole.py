@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -103,14 +104,15 @@ NESTED = [
     {"n": 2, "tags": None, "geo": None, "mixed": "x"},
     {"n": 3, "tags": [], "geo": {}, "mixed": None},
 ]
+LOOKALIKES = {"f": [math.inf], "g": [-math.inf], "t": ["2026-01-31T12:00:00.000000"], "n": ["007"], "j": ["[1]"]}
 HOSTILE = {'a"b': [1, None], "a,b": ["", None], "a\nb": ['"', "x\r\ny"], "": [True, None], "ä\0": ["007", "null"]}
 
 
 @pytest.mark.parametrize("fmt", ALL)
 @pytest.mark.parametrize(
     "rows",
-    [NESTED, pa.table(HOSTILE), pa.table({"n": [1, 2], "never": pa.nulls(2)})],
-    ids=["nested", "hostile", "null"],
+    [NESTED, pa.table(HOSTILE), pa.table(LOOKALIKES), pa.table({"n": [1, 2], "never": pa.nulls(2)})],
+    ids=["nested", "hostile", "lookalikes", "null"],
 )
 def test_what_is_in_the_file_already_is_recognised_whatever_it_is(tmp_path, fmt, rows):
     queue = update(tmp_path, fmt=fmt)
@@ -452,8 +454,8 @@ def test_a_file_on_its_way_from_another_file_system_is_published_once(tmp_path, 
     one = queue.accept(numbers(1))
     queue.sink.load([one], refuse)
     queue.drop(one)
-    publisher = queue.sink._publisher
-    publisher._move(queue.staging / f"{one.created_ns}.ready", publisher._beside(queue.target))
+    publisher, ready = queue.sink._publisher, queue.staging / f"{one.created_ns}.ready"
+    publisher._move(ready, publisher._beside(ready, queue.target))  # what publishing does before it is killed
     if edited:
         queue.target.write_bytes(FORMATS["parquet"].encode(frame_of(numbers(7))))
     for _ in range(2):
@@ -543,8 +545,9 @@ def test_a_folder_or_file_of_somebody_else_stops_the_stream_before_a_shard_is_dr
             os.seteuid(0)
 
 
-def test_the_files_permissions_stay_what_they_are(tmp_path):
-    queue = update(tmp_path, fmt="pickle")
+@pytest.mark.parametrize("place", ["one file system", "another file system"])
+def test_the_files_permissions_stay_what_they_are(tmp_path, elsewhere, place):
+    queue = update(tmp_path, fmt="pickle", path=str((tmp_path if place.startswith("one") else elsewhere) / "file"))
     queue.deliver(numbers(1))
     queue.target.chmod(0o600)
     queue.deliver(numbers(2))

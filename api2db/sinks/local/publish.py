@@ -85,7 +85,7 @@ def write_like(path: Path, data: bytes | memoryview, like: Path, *, durable: boo
 class Publisher:
     """Puts ready files of one stream to their places.
 
-    On one file system that is a rename. From another the file is moved to ``.<name>.<tag>.ready`` beside its place
+    On one file system that is a rename. From another the file is moved to ``.<name>.<ns>.<tag>.ready`` beside its place
     first, and is there, and no longer with the shards, before it gets its name. So a file that is ready has not been
     published, and one that isn't has been, at any moment.
 
@@ -99,14 +99,14 @@ class Publisher:
         self._end = f".{hashlib.sha256(os.path.abspath(staging).encode()).hexdigest()[:12]}{READY}"
 
     def is_ready(self, ready: Path, target: Path) -> bool:
-        return ready.exists() or self._beside(target).exists()
+        return ready.exists() or self._beside(ready, target).exists()
 
     def put(self, ready: Path, target: Path, *, unless: Callable[[], bool] = lambda: False) -> bool:
         """Give a ready file its place. False, and nothing has changed there, if ``unless`` says so at the last moment.
 
         The target's name isn't durable until its folder is flushed. Raises OSError.
         """
-        beside = self._beside(target)
+        beside = self._beside(ready, target)
         if ready.exists():
             if unless():
                 return False
@@ -123,22 +123,24 @@ class Publisher:
         os.rename(beside, target)
         return True
 
-    def forget(self, target: Path) -> None:
-        """Remove what was moved beside a target and is no longer to be published."""
-        self._beside(target).unlink(missing_ok=True)
+    def forget(self, ready: Path, target: Path) -> None:
+        """Remove a ready file that is no longer to be published, wherever it is."""
+        ready.unlink(missing_ok=True)
+        self._beside(ready, target).unlink(missing_ok=True)
 
-    def moved(self, folder: Path) -> list[Path]:
-        """The places of files that a crash left beside them, oldest first."""
+    def moved(self, folder: Path) -> list[tuple[Path, Path]]:
+        """What a crash left beside its place: the ready file it was, and that place; oldest first."""
         names = [name for name in os.listdir(folder) if name.startswith(".") and name.endswith(self._end)]
-        return [folder / name[1 : -len(self._end)] for name in sorted(names)]
+        parts = [name[1 : -len(self._end)].rpartition(".") for name in sorted(names)]
+        return [(self._staging / f"{number}{READY}", folder / name) for name, _, number in parts]
 
     def flush(self, *folders: Path) -> None:
         if self._durable:
             for folder in folders:
                 fsync_dir(folder)
 
-    def _beside(self, target: Path) -> Path:
-        return target.with_name(f".{target.name}{self._end}")
+    def _beside(self, ready: Path, target: Path) -> Path:
+        return target.with_name(f".{target.name}.{ready.stem}{self._end}")
 
     def _move(self, ready: Path, beside: Path) -> None:
         temporary = beside.with_name(f"{beside.name}.tmp")

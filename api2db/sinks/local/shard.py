@@ -126,6 +126,6 @@ class ShardSink:
         self._published.update(gone)
         self._prepared.clear()
         # On their way from another file system: these had left the staging directory, so their shards were gone.
-        for target in self._publisher.moved(self.directory):
-            self._publisher.put(self._ready(target.stem), target)
+        for ready, target in self._publisher.moved(self.directory):
+            self._publisher.put(ready, target)
         self._publisher.flush(self.directory, self._staging)

@@ -132,7 +132,6 @@ class WholeSink:
                 raise RetryableError(f"{self.path} keeps changing while rows are added to it")
         reach("local.published")
         self._publisher.flush(self.path.parent, self._staging)
-        group.rows.unlink(missing_ok=True)
         return group
 
     def _is_stale(self, group: Group) -> bool:
@@ -142,7 +141,6 @@ class WholeSink:
         check_file(self.path)
         merge = self._rewrite.merged(group.rows.read_bytes())
         if merge.data is None:
-            group.ready.unlink(missing_ok=True)
-            self._publisher.forget(self.path)
+            self._publisher.forget(group.ready, self.path)
             return group
         return group.rewrite(merge.data, merge.base, like=self.path, durable=self._durable)
