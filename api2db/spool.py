@@ -71,6 +71,8 @@ class Spool:
         seen: set[int] = set()
         for root in (self.layout.queues, self.layout.root / "upload_failed", self.layout.root / "quarantine"):
             for path in root.glob("*/*/*"):
+                if path.suffix in (".ready", ".rows", ".group"):
+                    continue  # of a sink that writes files: gone as soon as it runs
                 entry = path.stat()
                 self.clock.raise_to(_created_ns(path.name) or 0)
                 if entry.st_ino not in seen:
@@ -312,6 +314,7 @@ class CollectorSpool:
             except FileNotFoundError:
                 continue  # removed by a person: the receipt stands all the same
             self._forget(created_ns, entry)
+            reach("spool.dropping")
         if flush and directory is not None:
             self._flush(directory)
         reach("spool.acked")

@@ -115,6 +115,7 @@ class Delivery:
         # that a crash left between shard and target are published.
         self._unconnected = True
         self.state = State.OK
+        self.cause = ""  # of the last failure, in one line
 
     @property
     def name(self) -> str:
@@ -262,6 +263,7 @@ class Delivery:
     def failed(self, error: Exception, lane: Lane) -> None:
         """A load failed and is repeated later. Past the retries its shard is parked, once per outage."""
         with self._lock:
+            self.cause = str(error)
             lane.failures += 1
             failures = lane.failures
             delay_s = self.retry.delay_s(failures, self.rng)
@@ -305,7 +307,7 @@ class Delivery:
                 self.collector, self.stream, STOPPED_PROBE_S, error,
             )  # fmt: skip
         with self._lock:
-            self.state = State.STOPPED
+            self.state, self.cause = State.STOPPED, str(error)
             self._waiting.due = self._parked.due = self.clock() + STOPPED_PROBE_S
         self.journal.stream_state(self.collector, self.stream, self.state.value, str(error), STOPPED_PROBE_S)
 

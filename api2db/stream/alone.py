@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import pyarrow as pa
 
@@ -74,6 +74,11 @@ class Post:
             self._go_on()
             return True
 
+    @property
+    def cause(self) -> str:
+        """Why the last load failed."""
+        return self._delivery.cause
+
     def deliver_again(self) -> None:
         """Try what failed and what waits once more, until nothing is left or something fails."""
         with self._stepping:
@@ -120,8 +125,8 @@ class Post:
 class Alone:
     """One STORE as the streams of this process use it. It is theirs until the process ends."""
 
-    _opened: dict[Path, Alone] = {}
-    _opening = threading.Lock()
+    _opened: ClassVar[dict[Path, Alone]] = {}
+    _opening: ClassVar = threading.Lock()
 
     @classmethod
     def post_of(cls, name: str, target: Target) -> Post:

@@ -73,6 +73,20 @@ class Overridden:
         return OverriddenSink(self._stream, placement.stream, target, inner)
 
 
+class AsItIs:
+    """The same place for frames that its ``stream`` has handed on already, outside a delivery: a stream beside it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.stream_type = stream.stream_type
+
+    def target(self, project: Path, store: Path) -> str:
+        return f"{self._stream.target(project, store)} as handed on"
+
+    def sink(self, placement: Placement) -> Sink:
+        return self._stream.sink(placement)
+
+
 class OverriddenSink:
     """Calls ``stream(frame)`` for each batch; what that hands on goes to ``inner``, the place it extends."""
 

@@ -18,7 +18,7 @@ from api2db.form.tables import from_frame
 from api2db.secret import redact
 from api2db.sinks.base import Placement, Sink
 from api2db.stream.file_converter import FileConverter
-from api2db.stream.overridden import Overridden, is_overridden
+from api2db.stream.overridden import AsItIs, Overridden, is_overridden
 
 if TYPE_CHECKING:
     from api2db.stream.alone import Post
@@ -134,6 +134,13 @@ class Stream(FileConverter):
         assert self.name is not None
         return Alone.post_of(self.name, Overridden(self) if is_overridden(self) else self)
 
+    def _own_post(self) -> Post:
+        """For a frame that goes to the place as it is, also where a class of one's own would change it."""
+        from api2db.stream.alone import Alone
+
+        assert self.name is not None
+        return Alone.post_of(self.name, AsItIs(self) if is_overridden(self) else self)
+
     def _live(self, post: Post) -> None:
         try:
             post.listen(self._take, self._stop)
@@ -158,10 +165,14 @@ class Stream(FileConverter):
             try:
                 return self._table(data)
             except Api2dbError as error:
-                log.error("not a frame, left out stream=%s/%s cause=%s", self.name, self.stream_type, redact(str(error)))
+                log.error(
+                    "not a frame, left out stream=%s/%s cause=%s", self.name, self.stream_type, redact(str(error))
+                )
 
     def _table(self, data: pd.DataFrame) -> pa.Table:
         """Raises ConfigError for what isn't a frame, ShapeError for one that no table can be made of."""
         if not isinstance(data, pd.DataFrame):
-            raise ConfigError(f"stream {self.name}/{self.stream_type}: a DataFrame is wanted, not {type(data).__name__}")
+            raise ConfigError(
+                f"stream {self.name}/{self.stream_type}: a DataFrame is wanted, not {type(data).__name__}"
+            )
         return from_frame(data).table

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
 import sqlalchemy
 from sqlalchemy import URL, make_url
 
@@ -15,7 +17,10 @@ from api2db.place import DRIVERS
 from api2db.secret import redact_url
 from api2db.sinks.base import Placement
 from api2db.sinks.sql import IfExists, SqlSink, dialect_of
+from api2db.stream.overridden import hand_over
 from api2db.stream.stream import Stream
+
+log = logging.getLogger(__name__)
 
 _UNSUPPORTED = ("amazon_aurora", "oracle", "microsoft_sql")
 
@@ -115,13 +120,11 @@ class Stream2Sql(Stream):
 
     def connect(self) -> bool:
         """Try to reach the database, creating it if need be. True if that worked; the reason is logged if not."""
-        import logging
-
         sink = SqlSink(stream=f"{self.name}/{self.stream_type}", url=self._at(Path.cwd()), table=self.table)
         try:
             sink.connect()
         except SinkError as error:
-            logging.getLogger(__name__).warning("not connected stream=%s cause=%s", self.log_str, error)
+            log.warning("not connected stream=%s cause=%s", self.log_str, error)
             self.connected = False
         else:
             self.con = sqlalchemy.create_engine(self._at(Path.cwd()))
@@ -129,6 +132,28 @@ class Stream2Sql(Stream):
         finally:
             sink.close()
         return self.connected
+
+    def stream(self, data: pd.DataFrame, retry_depth: int = 5) -> None:
+        """Load a frame at once: for a stream used on its own, without a daemon.
+
+        It is accepted in STORE first. A load that fails is repeated ``retry_depth`` times, with growing pauses; then
+        the reason is logged and the rows stay in ``STORE/upload_failed/<name>/<stream_type>/<timestamp_ns>.parquet``,
+        to be loaded by ``check_failures`` or after the next frame that can be. Rows that never fit the table are
+        kept in STORE/quarantine. Raises StoreFullError or StoreError if the frame can't be accepted, ShapeError for
+        one that no table can be made of, StoreLockedError while a daemon uses the same STORE.
+        """
+        if hand_over(self, data):
+            return
+        post = self._own_post()
+        created_ns = post.accept(self._table(data))
+        if created_ns is None:
+            return
+        self.connected = post.deliver(created_ns, retry_depth)
+        if not self.connected:
+            log.error(
+                "not loaded, kept in STORE/upload_failed/%s/%s to be tried again cause=%s",
+                self.name, self.stream_type, post.cause,
+            )  # fmt: skip
 
     def target(self, project: Path, store: Path) -> str:
         url = self._at(project)

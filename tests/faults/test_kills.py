@@ -28,6 +28,7 @@ COLLECTOR = """
         response = requests.get(os.environ["URL"], params={"since": since, "page": 1, "size": 7}, timeout=10)
         yield response.json()
 """
+ELSEWHERE = ("spool.parked", "local.copied", "local.moved")
 STREAMS = {
     "numbers": ("sql.sqlite", "local.parquet", "sql.postgresql"),
     "latest": ("sql.sqlite", "sql.postgresql"),
@@ -104,7 +105,7 @@ def watched(tmp_path, postgres, database):
 
 
 @pytest.mark.parametrize("passes", [1, 4])
-@pytest.mark.parametrize("point", [point for point in POINTS if point != "spool.parked"])
+@pytest.mark.parametrize("point", [point for point in POINTS if point not in ELSEWHERE])
 def test_killed_at_any_point_of_the_path_every_row_is_in_each_place_once(watched, point, passes):
     process = watched.project.start(env={**watched.env, "API2DB_FAILPOINT": f"{point}:{passes}"})
     assert process.wait(60) == -signal.SIGKILL, f"{point} was not reached: {watched.project.console}"
