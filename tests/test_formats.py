@@ -550,3 +550,14 @@ def test_a_batchs_table_comes_back_as_the_same_frame_from_each_format(fmt):
     assert frame["tags"].tolist() == [["a"], None]
     expected = frame.assign(tags=pd.Series(['["a"]', None], dtype=object)) if fmt == "csv" else frame
     assert_frame_equal(FORMATS[fmt].decode(FORMATS[fmt].encode_table(table), dtypes_of(frame)), expected)
+
+
+@pytest.mark.parametrize("fmt", TEXT_FORMATS)
+@pytest.mark.parametrize(("dtype", "fits", "odd"), [("Float64", 2**53, 2**53 + 1), ("float32", 2**24, 2**24 + 1)])
+def test_a_whole_number_that_a_float_would_change_is_refused(fmt, dtype, fits, odd):
+    def through(value):
+        return FORMATS[fmt].decode(FORMATS[fmt].encode(pd.DataFrame({"n": [0, value]})), {"n": dtype})["n"][1]
+
+    assert through(fits) == fits
+    with pytest.raises(StoreError, match="exact"):
+        through(odd)

@@ -7,8 +7,10 @@ import json
 import math
 import os
 import shutil
+import sqlite3
 import tempfile
 import threading
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from pandas.testing import assert_frame_equal
 
 from api2db.errors import FatalError, RetryableError
 from api2db.formats import FORMATS, frame_of
+from api2db.journal import Journal
+from api2db.shard import Header
 from api2db.sinks.local.publish import locked
 from tests.sinks.local_kit import Queue, numbers, refuse
 
@@ -205,6 +209,28 @@ def test_dtypes_are_written_when_they_change_and_only_then(tmp_path, fmt):
     kept.unlink()
     queue.deliver(numbers(3))
     assert json.loads(kept.read_bytes()) == {"n": "Float64", "t": "string"}
+
+
+@pytest.mark.parametrize("fmt", ALL)
+def test_large_whole_numbers_stay_what_they_are_beside_fractions(tmp_path, fmt):
+    queue = update(tmp_path, fmt=fmt)
+    queue.deliver(pa.table({"n": [0.5]}))
+    queue.deliver(numbers(2**53 + 1))
+    found = FORMATS[fmt].decode(queue.target.read_bytes())["n"].tolist()
+    assert [str(value) for value in found] == ["0.5", "9007199254740993"]
+
+
+def test_the_journal_tells_what_was_superseded(tmp_path):
+    queue = Queue(tmp_path, mode="replace")
+    journal = Journal(tmp_path / "journal.sqlite")
+    receipts = queue.deliver(numbers(1), numbers(2, 3))
+    for created_ns, receipt in enumerate(receipts):
+        journal.accepted(Header(receipt.batch_id, "c", created_ns, 1, None, ("local.parquet",)))
+    journal.delivered("c", "local.parquet", [0, 1], receipts)
+    journal.close()
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db:
+        found = db.execute("SELECT outcome, rows FROM deliveries ORDER BY created_ns").fetchall()
+    assert found == [("superseded", 0), ("loaded", 2)]
 
 
 @pytest.mark.parametrize("fmt", ["parquet", "pickle"])
