@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 
-from api2db.errors import Api2dbError, ConfigError
+from api2db.errors import Api2dbError, ConfigError, ShapeError
 from api2db.form.tables import from_frame
 from api2db.secret import redact
 from api2db.sinks.base import Placement, Sink
@@ -170,9 +170,7 @@ class Stream(FileConverter):
                 )
 
     def _table(self, data: pd.DataFrame) -> pa.Table:
-        """Raises ConfigError for what isn't a frame, ShapeError for one that no table can be made of."""
+        """Raises ShapeError for what isn't a frame, or one that no table can be made of."""
         if not isinstance(data, pd.DataFrame):
-            raise ConfigError(
-                f"stream {self.name}/{self.stream_type}: a DataFrame is wanted, not {type(data).__name__}"
-            )
+            raise ShapeError(f"stream {self.name}/{self.stream_type}: data is a DataFrame, not {type(data).__name__}")
         return from_frame(data).table

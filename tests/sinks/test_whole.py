@@ -7,10 +7,8 @@ import json
 import math
 import os
 import shutil
-import sqlite3
 import tempfile
 import threading
-from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -23,8 +21,6 @@ from pandas.testing import assert_frame_equal
 
 from api2db.errors import FatalError, RetryableError
 from api2db.formats import FORMATS, frame_of
-from api2db.journal import Journal
-from api2db.shard import Header
 from api2db.sinks.local.publish import locked
 from tests.sinks.local_kit import Queue, numbers, refuse
 
@@ -80,12 +76,13 @@ def test_of_rows_with_one_key_the_first_is_kept_or_the_last(tmp_path, fmt, keep,
 
 
 @pytest.mark.parametrize("fmt", ALL)
-def test_a_replacement_holds_the_newest_batch_and_says_which_it_superseded(tmp_path, fmt):
+def test_the_batches_of_one_poll_are_one_replacement(tmp_path, fmt):
     queue = Queue(tmp_path, mode="replace", fmt=fmt, path="out/file")
+    assert queue.sink.replaces
     queue.deliver(numbers(1))
-    receipts = queue.deliver(numbers(2), numbers(3, 3), numbers(4, 4, 5))
-    assert [(receipt.rows, receipt.superseded) for receipt in receipts] == [(0, True), (0, True), (2, False)]
-    assert queue.column() == [4, 5]
+    receipts = queue.deliver(numbers(2), numbers(3, 3), numbers(4, 3, 5))
+    assert [receipt.rows for receipt in receipts] == [1, 1, 2]
+    assert queue.column() == [2, 3, 4, 5]
     assert queue.leftovers() == []
 
 
@@ -220,19 +217,6 @@ def test_large_whole_numbers_stay_what_they_are_beside_fractions(tmp_path, fmt):
     assert [str(value) for value in found] == ["0.5", "9007199254740993"]
 
 
-def test_the_journal_tells_what_was_superseded(tmp_path):
-    queue = Queue(tmp_path, mode="replace")
-    journal = Journal(tmp_path / "journal.sqlite")
-    receipts = queue.deliver(numbers(1), numbers(2, 3))
-    for created_ns, receipt in enumerate(receipts):
-        journal.accepted(Header(receipt.batch_id, "c", created_ns, 1, None, ("local.parquet",)))
-    journal.delivered("c", "local.parquet", [0, 1], receipts)
-    journal.close()
-    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db:
-        found = db.execute("SELECT outcome, rows FROM deliveries ORDER BY created_ns").fetchall()
-    assert found == [("superseded", 0), ("loaded", 2)]
-
-
 @pytest.mark.parametrize("fmt", ["parquet", "pickle"])
 def test_a_format_that_says_its_dtypes_needs_no_file_of_them(tmp_path, fmt):
     update(tmp_path, fmt=fmt).deliver(numbers(1))
@@ -300,15 +284,14 @@ def test_killed_while_shards_are_dropped_none_of_them_is_in_twice(tmp_path, mode
     queue.sink.connect()
     queue.sink.load(batches, refuse)
     queue.drop(batches[0])
-    expected = {"update": [1, 2, 3], "replace": [3]}[mode]
     for _ in range(2):
         queue.restart().connect()
-        assert queue.column() == expected
+        assert queue.column() == [1, 2, 3]
     # Delivery finds the others, beside a new one, and is told that they are in.
     batches.append(queue.accept(numbers(4)))
     receipts = queue.sink.load(batches[1:], refuse)
     assert [receipt.duplicate for receipt in receipts] == [True, True, False]
-    assert [receipt.rows for receipt in receipts] == {"update": [1, 1, 1], "replace": [0, 1, 1]}[mode]
+    assert [receipt.rows for receipt in receipts] == [1, 1, 1]
     queue.drop(*batches)
     queue.sink.publish(batches[1:])
     assert queue.column() == {"update": [1, 2, 3, 4], "replace": [4]}[mode]
@@ -327,7 +310,7 @@ def test_batches_whose_shards_went_before_delivery_heard_of_it_are_in_once(tmp_p
         (receipt,) = queue.sink.load([batch], refuse)
         assert receipt.duplicate
         queue.sink.publish([batch])
-    assert queue.column() == {"update": [1, 2, 3], "replace": [3]}[mode]
+    assert queue.column() == [1, 2, 3]
     assert queue.leftovers() == []
 
 
