@@ -23,7 +23,7 @@ _SET_UP = (
     # A table that someone has locked is waited for between loads, not in one: the thread has other streams too.
     # Notes aren't counted among the warnings: a decimal rounded to its column's places is one.
     f"SET SESSION sql_mode = '{_SQL_MODE}', time_zone = '+00:00', sql_notes = 0, max_sort_length = 4096,"
-    f" lock_wait_timeout = {LOCK_TIMEOUT_S}, innodb_lock_wait_timeout = {LOCK_TIMEOUT_S}",
+    f" lock_wait_timeout = {{lock_timeout}}, innodb_lock_wait_timeout = {{lock_timeout}}",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 )
 _VARIABLES = ("local_infile", "max_allowed_packet", "innodb_flush_log_at_trx_commit")
@@ -33,7 +33,7 @@ _LEDGER_ENGINE = (
     " WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_NAME = '{ledger}' AND coalesce(e.TRANSACTIONS, 'NO') <> 'YES'"
 )
 
-_SECONDS = ("connect_timeout", "read_timeout", "write_timeout")
+_SECONDS = ("connect_timeout", "read_timeout", "write_timeout", "lock_timeout")
 _TEXTS = ("unix_socket", "bind_address")
 _TLS = ("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key")
 # Written in many URLs; what it asks for is always so.
@@ -51,17 +51,19 @@ class Sessions:
 
     def open(self, options: Mapping[str, Any]) -> LocalConnection:
         """A session as loads need it. Raises pymysql's errors, and FatalError for a ledger that isn't safe."""
-        connection = LocalConnection(**options)
+        given = dict(options)
+        lock_timeout_s = given.pop("lock_timeout", LOCK_TIMEOUT_S)
+        connection = LocalConnection(**given)
         try:
-            self._set_up(connection)
+            self._set_up(connection, lock_timeout_s)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _set_up(self, connection: LocalConnection) -> None:
+    def _set_up(self, connection: LocalConnection, lock_timeout_s: int) -> None:
         for statement in _SET_UP:
-            connection.run(statement.encode())
+            connection.run(statement.format(lock_timeout=lock_timeout_s).encode())
         names = ", ".join(f"'{name}'" for name in _VARIABLES)
         found = dict(connection.run(f"SHOW VARIABLES WHERE Variable_name IN ({names})".encode()).rows)
         connection.server = Server(

@@ -189,12 +189,15 @@ class SqlSink:
 
     def _fit_first(self, connection: Connection, work: TableWork, batches: Sequence[Batch]) -> None:
         """The table made to fit in a step of its own, where DDL would commit the load's transaction half-way."""
+        groups = group(batches)
+        if self._if_exists is IfExists.APPEND and work.fits(groups):
+            return
         with connection.begin():
             self._check_owner(connection)
             if self._if_exists is IfExists.FAIL and not ledger.knows(connection, self.stream):
                 # Killed before the first load, the next one finds that the table is ours.
                 ledger.mark(connection, self.stream)
-            work.fit(group(batches))
+            work.fit(groups)
 
     def _keep_refused(self, connection: Connection, one: Group, quarantine: Quarantine) -> None:
         for batch, rows, reasons in one.refused_by_batch():

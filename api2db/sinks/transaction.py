@@ -65,6 +65,11 @@ class TableWork:
             self._columns = {column.name: column for column in columns}
             self._learned[self._goal.table] = columns
 
+    def fits(self, groups: Sequence[Group]) -> bool:
+        """Whether nothing has to be created, as far as this connection has seen the table."""
+        seen = self._learned.get(self._goal.table)
+        return seen is not None and not self._missing(seen, groups) and not self._too_narrow(seen, groups)
+
     def fit(self, groups: Sequence[Group]) -> None:
         """Create the table, or add and widen columns."""
         known = self._known()
