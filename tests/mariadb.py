@@ -1,4 +1,4 @@
-"""A real MariaDB for tests, in the manner of ``tests.servers``: throw-away data, a free port, killed and started at will.
+"""A real MariaDB for tests, as ``tests.servers`` has it: throw-away data, a free port, killed and started at will.
 
 It is Debian's ``mariadb-server-core``; root gets it installed where it is missing. API2DB_TEST_MARIADB_URL names
 a server that is already running instead; tests that would stop or kill it are skipped.

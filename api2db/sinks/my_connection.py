@@ -1,4 +1,4 @@
-"""pymysql's connection, made fit for a daemon: it sends our rows where a statement asks for a file, and never a file."""
+"""pymysql's connection, made fit for a daemon: where a server asks for a file it is sent our rows, and never a file."""
 
 from __future__ import annotations
 
@@ -108,5 +108,3 @@ class _Result(MySQLResult):  # type: ignore[misc]
             raise
         connection.write_packet(b"")
         self._read_ok_packet(connection._read_packet())
-
-

@@ -59,7 +59,11 @@ _RULES: tuple[tuple[type[SinkError], str, tuple[int, ...]], ...] = (
     # No value, a second one, or one of the wrong kind.
     (BadDataError, "", (1022, 1048, 1062, 1169, 1263, 1364, 1557, 1586, 1859, 3819, 4025)),
     (BadDataError, "", (1216, 1217, 1451, 1452, 1761, 1762)),
-    (BadDataError, "", (1138, 1261, 1262, 1264, 1265, 1292, 1300, 1366, 1367, 1406, 1411, 1416, 1425, 1426, 1427, 1441)),
+    (
+        BadDataError,
+        "",
+        (1138, 1261, 1262, 1264, 1265, 1292, 1300, 1366, 1367, 1406, 1411, 1416, 1425, 1426, 1427, 1441),
+    ),
     (BadDataError, "", (1365, 1525, 1526, 1690, 1748, 3140, 3141, 3144, 3156, 3157, 4036, 4038, 4078)),
     # A trigger of the table's owner refuses the row.
     (BadDataError, "", (1644, 1645)),

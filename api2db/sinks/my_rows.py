@@ -30,7 +30,7 @@ def expression(slot: Slot) -> tuple[str, str]:
 
 def lines(chunk: pa.RecordBatch, slots: Sequence[Slot]) -> memoryview:
     """The rows of a chunk for LOAD DATA, UTF-8."""
-    columns = []
+    columns: list[pa.Array] = []
     for array, slot in zip(chunk.columns, slots, strict=True):
         quote = "" if slot.kind in _BARE else '"'
         end = "\n" if len(columns) == len(slots) - 1 else ""
@@ -44,7 +44,7 @@ def tuples(chunk: pa.RecordBatch, slots: Sequence[Slot], max_bytes: int) -> Iter
     A row that is larger by itself is a part by itself. The server must take a backslash for what it is
     (NO_BACKSLASH_ESCAPES).
     """
-    columns = []
+    columns: list[pa.Array] = []
     for array, slot in zip(chunk.columns, slots, strict=True):
         before, after = expression(slot)
         start = "(" if not columns else ""

@@ -127,7 +127,7 @@ def _encryption(given: Mapping[str, str]) -> dict[str, Any]:
     """pymysql's ``ssl``, made of MySQL's own names. With an ssl_ca the certificate and its name are checked."""
     mode = given.get("ssl_mode", "verify_identity" if "ssl_ca" in given else "preferred").lower()
     if mode not in _MODES:
-        raise ConfigError(f'ssl_mode={mode} in the url is none of {", ".join(_MODES)}')
+        raise ConfigError(f"ssl_mode={mode} in the url is none of {', '.join(_MODES)}")
     if mode == "disabled":
         return {"ssl_disabled": True}
     if mode == "preferred" and not given.keys() - {"ssl_mode"}:

@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: LOAD DATA LOCAL of rows in memory, multi-row INSERT where that is forbidden; merges in two steps."""
+"""MySQL and MariaDB: LOAD DATA LOCAL of rows in memory, INSERT where that is forbidden; merges in two statements."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
 from api2db.sinks.my_merge import STAGE, Merge
 from api2db.sinks.my_names import MySQLNames, quote
+from api2db.sinks.names import NameRules
 
 _DRIVER = "mysql+pymysql"
 # In connection.info: what was last seen of each table; the locks this transaction holds; that INSERT is the way.
@@ -50,7 +51,7 @@ class MySQL:
     """A server, any number of writers at a time."""
 
     name = "mysql"
-    names = MySQLNames(max_bytes=64, reserved={"db_row_id", "db_trx_id", "db_roll_ptr", "fts_doc_id"})
+    names: NameRules = MySQLNames(max_bytes=64, reserved={"db_row_id", "db_trx_id", "db_roll_ptr", "fts_doc_id"})
     max_threads: int | None = None
     # Small: while the server reads one chunk the next is made, and it is the slower of the two.
     chunk_rows = 4_096

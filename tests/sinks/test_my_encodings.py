@@ -24,8 +24,42 @@ from tests.contract.places import MariaDBPlace, batch, load
 from tests.mariadb import MariaDB
 
 UTC = dt.UTC
-HOSTILE = ["", "\\.", "\n\\.\n", '"', '""', '",', '","', '"\n', "\\N", "NULL", ",", "\r\n", "\\", "\\'", "'", "''", "\0"]
-HOSTILE += ['"NULL"', "\x1a", "%s", "a ", " a", "\t", "🌍", "),(", "1", "-- ", "/*", ";", "\ufeff", "\ufffe", "x" * 9_000]
+HOSTILE = [
+    "",
+    "\\.",
+    "\n\\.\n",
+    '"',
+    '""',
+    '",',
+    '","',
+    '"\n',
+    "\\N",
+    "NULL",
+    ",",
+    "\r\n",
+    "\\",
+    "\\'",
+    "'",
+    "''",
+    "\0",
+]
+HOSTILE += [
+    '"NULL"',
+    "\x1a",
+    "%s",
+    "a ",
+    " a",
+    "\t",
+    "🌍",
+    "),(",
+    "1",
+    "-- ",
+    "/*",
+    ";",
+    "\ufeff",
+    "\ufffe",
+    "x" * 9_000,
+]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(HOSTILE)
 SHORT = TEXT.filter(lambda text: len(text) <= 30)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -188,7 +222,9 @@ TEXT_KIND = fields_of(pa.schema([("a", pa.string())]))[0].kind
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_only_the_server_can_tell_is_refused_by_both_ways(mariadb: MariaDB, mariadb_database: str, way: str) -> None:
+def test_what_only_the_server_can_tell_is_refused_by_both_ways(
+    mariadb: MariaDB, mariadb_database: str, way: str
+) -> None:
     place = MariaDBPlace(make_url(mariadb.url(mariadb_database)))
     place.query(
         "CREATE TABLE t (n bigint, e enum('sad', 'ok'), u uuid, y tinytext, l varchar(9) CHARACTER SET latin1,"

@@ -81,9 +81,7 @@ def test_a_connection_that_is_killed_during_a_load_is_retryable(place: MariaDBPl
     place.query("CREATE TABLE t (id integer)")
     with contextlib.closing(place.connect(autocommit=False)) as other, other.cursor() as cursor:
         cursor.execute("SELECT GET_LOCK('held', 10)")
-        place.query(
-            "CREATE TRIGGER slow BEFORE INSERT ON t FOR EACH ROW SET NEW.id = NEW.id + GET_LOCK('held', 30)"
-        )
+        place.query("CREATE TRIGGER slow BEFORE INSERT ON t FOR EACH ROW SET NEW.id = NEW.id + GET_LOCK('held', 30)")
         one = batch({"id": [1]})
         caught: list[BaseException] = []
 
@@ -403,7 +401,7 @@ def test_a_parameter_that_cannot_be_is_a_config_error(query: dict[str, str], say
 def test_encryption_that_is_required_is_not_done_without(place: MariaDBPlace) -> None:
     url = place.url.update_query_dict({"ssl_mode": "verify_identity"})
     sink = SqlSink(stream="s", url=url, table="t")
-    with pytest.raises(FatalError, match="TLS|SSL"):
+    with pytest.raises(FatalError, match=r"TLS|SSL"):
         sink.connect()
     sink.close()
 
