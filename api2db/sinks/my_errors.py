@@ -55,6 +55,7 @@ _RULES: tuple[tuple[type[SinkError], str, tuple[int, ...]], ...] = (
     (FatalError, "repair the table", (1033, 1034, 1035, 1194, 1195, 1459, 1712, 1932)),
     (FatalError, "compare the table's definition with what is loaded into it", (1064, 1059, 1068, 1071, 1072, 1075)),
     (FatalError, "compare the table's definition with what is loaded into it", (1067, 1103, 1113, 1166, 1170, 1286)),
+    (FatalError, "give the stream a key, or set sql_require_primary_key to OFF on the server", (3750,)),
     (FatalError, "the table has more columns than the server can do", (1117, 1118)),
     # No value, a second one, or one of the wrong kind.
     (BadDataError, "", (1022, 1048, 1062, 1169, 1263, 1364, 1557, 1586, 1859, 3819, 4025)),

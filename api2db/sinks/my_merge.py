@@ -43,13 +43,13 @@ class Merge:
             f"CREATE TEMPORARY TABLE {STAGE} ({', '.join(columns)}, "
             f"{_ORDINAL} bigint NOT NULL AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB"
         )
-        same = " AND ".join(f"stored.{name} = fresh.{name}" for name in key)
+        same = " AND ".join(f"there.{name} = fresh.{name}" for name in key)
         fresh = f"{_newest(names, key, slots, rule)} AS fresh"
         update = None
         if others:
-            sets = ", ".join(f"stored.{name} = fresh.{name}" for name in others)
-            update = f"UPDATE {fresh} JOIN {quote(table)} AS stored ON {same} SET {sets}{_if_newer(slots, rule)}"
-        absent = f"FROM {fresh} LEFT JOIN {quote(table)} AS stored ON {same} WHERE stored.{key[0]} IS NULL"
+            sets = ", ".join(f"there.{name} = fresh.{name}" for name in others)
+            update = f"UPDATE {fresh} JOIN {quote(table)} AS there ON {same} SET {sets}{_if_newer(slots, rule)}"
+        absent = f"FROM {fresh} LEFT JOIN {quote(table)} AS there ON {same} WHERE there.{key[0]} IS NULL"
         insert = (
             f"INSERT INTO {quote(table)} ({', '.join(names)}) "
             f"SELECT {', '.join(f'fresh.{name}' for name in names)} {absent} "
@@ -66,8 +66,8 @@ def _newest(names: Sequence[str], key: Sequence[str], slots: Sequence[Slot], rul
         version = quote(staged.column)
         order = f"{version} IS NOT NULL DESC, {_ordered(version, staged)} DESC, {order}"
     rank = f"row_number() OVER (PARTITION BY {', '.join(key)} ORDER BY {order}) AS {_RANK}"
-    every = f"SELECT {', '.join(names)}, {rank} FROM {STAGE}"
-    return f"(SELECT {', '.join(names)} FROM ({every}) AS every WHERE {_RANK} = 1)"
+    ranked = f"SELECT {', '.join(names)}, {rank} FROM {STAGE}"
+    return f"(SELECT {', '.join(names)} FROM ({ranked}) AS ranked WHERE {_RANK} = 1)"
 
 
 def _if_newer(slots: Sequence[Slot], rule: MergeRule) -> str:
@@ -75,9 +75,9 @@ def _if_newer(slots: Sequence[Slot], rule: MergeRule) -> str:
         return ""
     version = quote(rule.version)
     staged = next((slot for slot in slots if slot.column == rule.version), None)
-    newer = f" WHERE (stored.{version} IS NULL"
+    newer = f" WHERE (there.{version} IS NULL"
     if staged is not None:
-        newer += f" OR {_ordered(f'fresh.{version}', staged)} >= {_ordered(f'stored.{version}', staged)}"
+        newer += f" OR {_ordered(f'fresh.{version}', staged)} >= {_ordered(f'there.{version}', staged)}"
     return newer + ")"
 
 

@@ -25,7 +25,7 @@ class Stream2Sql(Stream):
 
     name        the collector's name, and the table's
     db_name     the database; for dialect="sqlite" a file, against the project's folder
-    dialect     "postgresql" or "sqlite"
+    dialect     "postgresql", "mariadb", "mysql" or "sqlite"
     username, password, host, port   of the server; not needed for sqlite
     auth_path   a JSON file with username, password and host instead
     if_exists   "append" adds rows; "fail" refuses a table that was there before this stream
