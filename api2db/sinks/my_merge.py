@@ -1,4 +1,4 @@
-"""The two statements of a merge in MySQL and MariaDB: rows that are there are updated, the others inserted.
+"""A merge in MySQL and MariaDB: from a staging table, rows that are there are updated and the others inserted.
 
 Not ``ON DUPLICATE KEY UPDATE``: that would also update a row which only another unique index has met.
 """
@@ -14,21 +14,25 @@ from api2db.sinks.dialect import MergeRule
 from api2db.sinks.my_names import quote
 
 STAGE = "_api2db_stage"
+_NEWEST = "_api2db_newest"
 _ORDINAL = "_api2db_ordinal"
-_RANK = "_api2db_rank"
+# TRUNCATE would commit.
+CLEAR = f"DROP TEMPORARY TABLE IF EXISTS {STAGE}, {_NEWEST}"
 
 
 @dataclass(frozen=True)
 class Merge:
-    """Rows of the stage into a table.
+    """The statements of one merge, in their order.
 
-    stage    the statement that makes the stage; its ordinals are given as the rows come
+    make     the stage, whose ordinals are given as the rows come, and the list of what is newest in it
+    choose   one row a key into that list, in the key's order: daemons meet the table's rows in the same order
     update   newer rows into those of the table with their keys; None where there is nothing but the key
-    insert   rows whose keys the table doesn't have, in the key's order
+    insert   rows whose keys the table doesn't have
     missing  how many those are
     """
 
-    stage: str
+    make: tuple[str, str]
+    choose: str
     update: str | None
     insert: str
     missing: str
@@ -39,35 +43,40 @@ class Merge:
         key = [quote(name) for name in rule.key]
         others = [name for name in names if name not in key]
         columns = [f"{quote(slot.column)} {types[slot.column]}" for slot in slots]
-        stage = (
-            f"CREATE TEMPORARY TABLE {STAGE} ({', '.join(columns)}, "
-            f"{_ORDINAL} bigint NOT NULL AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB"
+        counted = "bigint NOT NULL AUTO_INCREMENT PRIMARY KEY"
+        make = (
+            f"CREATE TEMPORARY TABLE {STAGE} ({', '.join(columns)}, {_ORDINAL} {counted}) ENGINE=InnoDB",
+            f"CREATE TEMPORARY TABLE {_NEWEST} (place {counted}, ordinal bigint NOT NULL) ENGINE=InnoDB",
         )
+        fresh = f"{_NEWEST} AS newest STRAIGHT_JOIN {STAGE} AS fresh ON fresh.{_ORDINAL} = newest.ordinal"
         same = " AND ".join(f"there.{name} = fresh.{name}" for name in key)
-        fresh = f"{_newest(names, key, slots, rule)} AS fresh"
         update = None
         if others:
             sets = ", ".join(f"there.{name} = fresh.{name}" for name in others)
-            update = f"UPDATE {fresh} JOIN {quote(table)} AS there ON {same} SET {sets}{_if_newer(slots, rule)}"
+            there = f"STRAIGHT_JOIN {quote(table)} AS there ON {same}"
+            update = f"UPDATE {fresh} {there} SET {sets}{_if_newer(slots, rule)}"
         absent = f"FROM {fresh} LEFT JOIN {quote(table)} AS there ON {same} WHERE there.{key[0]} IS NULL"
         insert = (
             f"INSERT INTO {quote(table)} ({', '.join(names)}) "
-            f"SELECT {', '.join(f'fresh.{name}' for name in names)} {absent} "
-            f"ORDER BY {', '.join(f'fresh.{name}' for name in key)}"
+            f"SELECT {', '.join(f'fresh.{name}' for name in names)} {absent} ORDER BY newest.place"
         )
-        return cls(stage, update, insert, f"SELECT count(*) {absent}")
+        return cls(make, _choose(key, slots, rule), update, insert, f"SELECT count(*) {absent}")
 
 
-def _newest(names: Sequence[str], key: Sequence[str], slots: Sequence[Slot], rule: MergeRule) -> str:
-    """One row a key: the newest version, NULL the oldest, of equals the later row."""
+def _choose(key: Sequence[str], slots: Sequence[Slot], rule: MergeRule) -> str:
+    """Of each key the newest version, NULL the oldest, of equals the later row."""
     staged = next((slot for slot in slots if slot.column == rule.version), None)
     order = f"{_ORDINAL} DESC"
     if staged is not None:
         version = quote(staged.column)
         order = f"{version} IS NOT NULL DESC, {_ordered(version, staged)} DESC, {order}"
-    rank = f"row_number() OVER (PARTITION BY {', '.join(key)} ORDER BY {order}) AS {_RANK}"
-    ranked = f"SELECT {', '.join(names)}, {rank} FROM {STAGE}"
-    return f"(SELECT {', '.join(names)} FROM ({ranked}) AS ranked WHERE {_RANK} = 1)"
+    columns = ", ".join(key)
+    rank = f"row_number() OVER (PARTITION BY {columns} ORDER BY {order}) AS _api2db_rank"
+    ranked = f"SELECT {columns}, {_ORDINAL}, {rank} FROM {STAGE}"
+    return (
+        f"INSERT INTO {_NEWEST} (ordinal) SELECT {_ORDINAL} FROM ({ranked}) AS ranked "
+        f"WHERE _api2db_rank = 1 ORDER BY {columns}"
+    )
 
 
 def _if_newer(slots: Sequence[Slot], rule: MergeRule) -> str:

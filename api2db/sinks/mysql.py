@@ -19,7 +19,7 @@ from api2db.schema import Field
 from api2db.sinks import my_errors, my_rows, my_types
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
-from api2db.sinks.my_merge import STAGE, Merge
+from api2db.sinks.my_merge import CLEAR, STAGE, Merge
 from api2db.sinks.my_names import MySQLNames, quote
 from api2db.sinks.names import NameRules
 
@@ -187,10 +187,10 @@ class MySQL:
     ) -> None:
         merge = Merge.of(table, slots, rule, connection.info[_SEEN][table].types)
         session = _session(connection)
-        # TRUNCATE would commit.
-        session.run(f"DROP TEMPORARY TABLE IF EXISTS {STAGE}".encode())
-        session.run(merge.stage.encode())
+        for statement in (CLEAR, *merge.make):
+            session.run(statement.encode())
         _fill(connection, STAGE, slots, chunks)
+        session.run(merge.choose.encode())
         missing: int | None = None
         while True:
             if merge.update is not None:
@@ -206,7 +206,7 @@ class MySQL:
                 before, missing = missing, session.run(merge.missing.encode()).rows[0][0]
                 if before is not None and missing >= before:
                     raise
-        session.run(f"DROP TEMPORARY TABLE {STAGE}".encode())
+        session.run(CLEAR.encode())
 
     def _look(self, connection: Connection, table: str) -> _Seen:
         """What the catalog says, read in full only where the definition isn't the one seen last."""
