@@ -27,6 +27,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from api2db.batch import Batch
+from api2db.errors import RetryableError
 
 NAME = "_api2db_ledger"
 
@@ -86,7 +87,12 @@ def _claim_in_mysql(connection: Connection, values: list[dict[str, object]]) -> 
             if connection.execute(statement.values(values)).rowcount == len(values):
                 return {str(value["batch_id"]) for value in values}
             together.rollback()
-    return {str(value["batch_id"]) for value in values if connection.execute(statement, value).rowcount}
+    new = {str(value["batch_id"]) for value in values if connection.execute(statement, value).rowcount}
+    # IGNORE would also hide that a row can't be entered; such a batch is neither new nor loaded.
+    others = {str(value["batch_id"]) for value in values} - new
+    if others - set(loaded(connection, str(values[0]["stream"]), others)):
+        raise RetryableError("the ledger didn't take a batch, nor did it have it")
+    return new
 
 
 def mark(connection: Connection, stream: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,23 +14,21 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from api2db import ledger
-from api2db.errors import ConfigError, FatalError, RetryableError
+from api2db.errors import FatalError, RetryableError
 from api2db.schema import Field
-from api2db.sinks import my_errors, my_rows, my_types
+from api2db.sinks import my_errors, my_types
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
+from api2db.sinks.my_load import driver, fill
 from api2db.sinks.my_merge import CLEAR, STAGE, Merge
 from api2db.sinks.my_names import MySQLNames, quote
 from api2db.sinks.names import NameRules
 
 _DRIVER = "mysql+pymysql"
-# In connection.info: what was last seen of each table; the locks this transaction holds; that INSERT is the way.
+# In connection.info: what was last seen of each table; the locks this transaction holds; who opened the session.
 _SEEN = "api2db.seen"
 _LOCKS = "api2db.locks"
-_BY_INSERT = "api2db.by_insert"
 _SESSIONS = "api2db.sessions"
-# A statement of a megabyte is as fast per row as a longer one.
-_INSERT_BYTES = 2**20
 # MariaDB's and MySQL's names of "by code point, blanks count"; before them a blank at the end of a key is lost.
 _NOPAD_MARIADB, _NOPAD_MYSQL, _PADDED = "utf8mb4_nopad_bin", "utf8mb4_0900_bin", "utf8mb4_bin"
 _MYSQL_WITH_NOPAD = (8, 0, 17)
@@ -59,10 +57,10 @@ class MySQL:
 
     @cached_property
     def errors(self) -> tuple[type[Exception], ...]:
-        return (DBAPIError, _pymysql().MySQLError)
+        return (DBAPIError, driver().MySQLError)
 
     def engine(self, url: URL, pool_size: int) -> Engine:
-        _pymysql()
+        driver()
         from api2db.sinks.my_session import Sessions, options
 
         sessions = Sessions(self.target(url), ledger.NAME)
@@ -175,7 +173,7 @@ class MySQL:
     def append(
         self, connection: Connection, table: str, slots: Sequence[Slot], chunks: Iterable[pa.RecordBatch]
     ) -> None:
-        _fill(connection, quote(table), slots, chunks)
+        fill(_session(connection), quote(table), slots, chunks, connection.info[_SESSIONS].say_slow)
 
     def merge(
         self,
@@ -189,7 +187,7 @@ class MySQL:
         session = _session(connection)
         for statement in (CLEAR, *merge.make):
             session.run(statement.encode())
-        _fill(connection, STAGE, slots, chunks)
+        fill(session, STAGE, slots, chunks, connection.info[_SESSIONS].say_slow)
         session.run(merge.choose.encode())
         missing: int | None = None
         while True:
@@ -198,7 +196,7 @@ class MySQL:
             try:
                 session.run(merge.insert.encode())
                 break
-            except _pymysql().IntegrityError as error:
+            except driver().IntegrityError as error:
                 if my_errors.number(error) != my_errors.DUPLICATE:
                     raise
                 # Another daemon inserted one of the keys meanwhile: that row is there to be updated now. A row that
@@ -235,15 +233,6 @@ class MySQL:
             )
 
 
-def _pymysql() -> Any:
-    """The driver, when first needed."""
-    try:
-        import pymysql
-    except ImportError as error:
-        raise ConfigError('MySQL and MariaDB need a driver: pip install "api2db-daemon[mysql]"') from error
-    return pymysql
-
-
 def _original(error: BaseException) -> BaseException:
     return error.orig or error if isinstance(error, DBAPIError) else error
 
@@ -274,64 +263,3 @@ def _read(run: Any, table: str, definition: str, mariadb: bool) -> _Seen:
     run.execute(my_types.COLUMNS.format(table=literal))
     found = [my_types.found(row, has_triggers, checks) for row in run.fetchall()]
     return _Seen(definition, tuple(one.column for one in found), {one.column.name: one.bare for one in found})
-
-
-def _fill(connection: Connection, quoted: str, slots: Sequence[Slot], chunks: Iterable[pa.RecordBatch]) -> None:
-    """The chunks into a table or the stage; what the server would only warn of is an error."""
-    session = _session(connection)
-    if session.server.local_infile:
-        try:
-            _load_data(session, quoted, slots, chunks)
-            return
-        except _pymysql().MySQLError as error:
-            # Said before the first row was asked for.
-            if my_errors.number(error) not in my_errors.FORBIDS_LOCAL:
-                raise
-            session.server.local_infile = False
-            connection.info[_SESSIONS].say_slow()
-    _insert(session, quoted, slots, chunks)
-
-
-def _load_data(session: Any, quoted: str, slots: Sequence[Slot], chunks: Iterable[pa.RecordBatch]) -> None:
-    into, sets = [], []
-    for place, slot in enumerate(slots):
-        before, after = my_rows.expression(slot)
-        into.append(f"@v{place}" if before else quote(slot.column))
-        sets += [f"{quote(slot.column)} = {before}@v{place}{after}"] if before else []
-    statement = f"LOAD DATA LOCAL INFILE 'rows' INTO TABLE {quoted} {my_rows.FORMAT} ({', '.join(into)})"
-    sent = 0
-
-    def lines() -> Iterator[memoryview]:
-        nonlocal sent
-        for chunk in chunks:
-            sent += chunk.num_rows
-            yield my_rows.lines(chunk, slots)
-
-    _check(session, session.load(statement + (f" SET {', '.join(sets)}" if sets else ""), lines()), sent)
-
-
-def _insert(session: Any, quoted: str, slots: Sequence[Slot], chunks: Iterable[pa.RecordBatch]) -> None:
-    head = f"INSERT INTO {quoted} ({', '.join(quote(slot.column) for slot in slots)}) VALUES ".encode()
-    # The command's own byte and some room: a server counts what it adds.
-    room = session.server.max_packet - len(head) - 64
-    for chunk in chunks:
-        for part, rows in my_rows.tuples(chunk, slots, min(_INSERT_BYTES, room)):
-            if len(part) > room:
-                raise _pymysql().DataError(
-                    my_errors.PACKET_TOO_LARGE,
-                    f"the row takes {len(part):,} bytes, max_allowed_packet is {session.server.max_packet:,}",
-                )
-            _check(session, session.run(head + part), rows)
-
-
-def _check(session: Any, result: Any, rows: int) -> None:
-    """LOAD DATA LOCAL skips and cuts what doesn't fit, and warns; here that is an error, as in INSERT."""
-    if result.affected_rows == rows and not result.warning_count:
-        return
-    warned = session.run(b"SHOW WARNINGS").rows
-    for level, number, text in warned:
-        if level != "Note" and number not in my_errors.DEPRECATIONS:
-            raise _pymysql().DataError(number, text, sqlstate=my_errors.BAD_DATA)
-    if result.affected_rows != rows:
-        text = f"the server took {result.affected_rows:,} of {rows:,} rows"
-        raise _pymysql().DataError(my_errors.TRUNCATED, text)

@@ -18,7 +18,8 @@ from sqlalchemy import Connection, make_url
 from api2db.schema import JSON_METADATA, Field, canonical, fields_of
 from api2db.sinks import my_rows
 from api2db.sinks.conform import Slot, conform
-from api2db.sinks.mysql import MySQL, _fill, _session
+from api2db.sinks.my_load import fill
+from api2db.sinks.mysql import MySQL, _session
 from api2db.sinks.sql import SqlSink
 from tests.contract.places import MariaDBPlace, batch, load
 from tests.mariadb import MariaDB
@@ -143,7 +144,7 @@ def write(connection: Connection, way: str, chunks: list[pa.RecordBatch], slots:
     session = _session(connection)
     session.server.local_infile = way == "load data"
     session.run(b"DELETE FROM t")
-    _fill(connection, "t", slots, iter(chunks))
+    fill(session, "t", slots, iter(chunks), lambda: None)
     return list(session.run(b"SELECT * FROM t").rows)
 
 

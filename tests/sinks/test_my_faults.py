@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import pymysql
 import pytest
 from sqlalchemy import URL, make_url
 
@@ -135,6 +136,29 @@ def test_a_deadlock_rolls_the_whole_load_back_and_is_retryable(place: MariaDBPla
     assert sink.load([one], Quarantine()) == [Receipt(one.batch_id, 2)]
     assert place.query("SELECT id, v FROM t WHERE id < 3 ORDER BY id") == [(1, 7), (2, 7)]
     sink.close()
+
+
+def test_a_table_can_not_be_altered_under_a_load(place: MariaDBPlace, sink: SqlSink) -> None:
+    load(sink, batch({"id": [1]}))
+    tried: list[str] = []
+
+    def alter() -> None:
+        try:
+            place.query("SET STATEMENT lock_wait_timeout = 0 FOR ALTER TABLE t MODIFY id varchar(9)")
+        except pymysql.OperationalError as error:
+            tried.append(str(error))
+
+    # Called in the midst of the load, which has a row to refuse.
+    assert sink.load([batch({"id": ["x"]})], Quarantine(on_call=alter))[0].quarantined == 1
+    assert "1205" in tried[0]
+
+
+def test_a_batch_the_ledger_can_not_take_is_not_taken_for_loaded(place: MariaDBPlace, sink: SqlSink) -> None:
+    load(sink, batch({"id": [1]}))
+    place.query('ALTER TABLE _api2db_ledger ADD CONSTRAINT closed CHECK ("rows" <> 3)')
+    with pytest.raises(RetryableError, match="didn't take"):
+        load(sink, batch({"id": [1, 2, 3]}))
+    assert place.query("SELECT count(*) FROM t") == [(1,)]
 
 
 def test_a_wrong_password_is_fatal_and_not_repeated_in_the_message(place: MariaDBPlace) -> None:
