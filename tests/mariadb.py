@@ -91,12 +91,15 @@ class OwnMariaDB(MariaDB):
     """A server of our own. ``start`` again after ``stop`` or ``kill``: same port, same data, recovered.
 
     Its character set is latin1: ours must not depend on what an old server was set up with.
+
+    options  more of the server's own, such as ``--ssl-cert=…``
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         super().__init__("127.0.0.1", free_port(), "api2db_test", f"p@ss:/?#%{secrets.token_hex(4)}")
         self.log: deque[str] = deque(maxlen=1000)
         self.program = mariadbd()
+        self._options = options
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._account = account()
@@ -128,6 +131,7 @@ class OwnMariaDB(MariaDB):
             "--innodb-buffer-pool-size=64M",
             "--innodb-flush-log-at-trx-commit=1",
             "--character-set-server=latin1",
+            *self._options,
         ]
         if setpriv := shutil.which("setpriv"):
             # A test run that is killed takes its servers with it.

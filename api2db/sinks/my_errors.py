@@ -52,6 +52,7 @@ _RULES: tuple[tuple[type[SinkError], str, tuple[int, ...]], ...] = (
     (FatalError, "is it the right server? Nothing was sent", (2068,)),
     (FatalError, "set binlog_format to ROW or MIXED on the server", (1665,)),
     (FatalError, "load into a plain table this server can load into", (1288, 1347, 1348, 1471, 1906, 3105, 1031, 1036)),
+    (FatalError, "this server can't do what the load needs", (1115, 1235, 1273)),
     (FatalError, "repair the table", (1033, 1034, 1035, 1194, 1195, 1459, 1712, 1932)),
     (FatalError, "compare the table's definition with what is loaded into it", (1064, 1059, 1068, 1071, 1072, 1075)),
     (FatalError, "compare the table's definition with what is loaded into it", (1067, 1103, 1113, 1166, 1170, 1286)),

@@ -5,16 +5,23 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
+import shutil
 import socket
 import struct
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pymysql
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from sqlalchemy import URL, make_url
 
 from api2db.batch import Receipt
@@ -24,7 +31,8 @@ from api2db.sinks.sql import SqlSink
 from api2db.sinks.transaction import TableWork
 from tests.contract.places import MariaDBPlace, Quarantine, batch, load
 from tests.contract.proxy import Proxy
-from tests.mariadb import MariaDB
+from tests.mariadb import MariaDB, OwnMariaDB
+from tests.servers import shared_folder
 
 TIMEOUT_S = 60.0
 
@@ -428,6 +436,80 @@ def test_encryption_that_is_required_is_not_done_without(place: MariaDBPlace) ->
     url = place.url.update_query_dict({"ssl_mode": "verify_identity"})
     sink = SqlSink(stream="s", url=url, table="t")
     with pytest.raises(FatalError, match=r"TLS|SSL"):
+        sink.connect()
+    sink.close()
+
+
+@pytest.fixture(scope="module")
+def certificate() -> Iterator[Path]:
+    """The folder of a certificate for 127.0.0.1, signed by itself, and its key; any user may enter it."""
+    folder = shared_folder("api2db-tls-")
+    folder.chmod(0o755)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(dt.datetime(2020, 1, 1))
+        .not_valid_after(dt.datetime(2100, 1, 1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (folder / "cert.pem").write_bytes(made.public_bytes(pem))
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def tls_server(certificate: Path, mariadb_server: MariaDB) -> Iterator[MariaDB]:
+    server = OwnMariaDB(f"--ssl-cert={certificate / 'cert.pem'}", f"--ssl-key={certificate / 'key.pem'}")
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "encrypted"),
+    [
+        ({}, True),
+        ({"ssl_mode": "disabled"}, False),
+        ({"ssl_mode": "required"}, True),
+        ({"ssl_ca": "cert.pem"}, True),
+        ({"ssl_ca": "cert.pem", "ssl_mode": "verify_ca"}, True),
+    ],
+)
+def test_a_connection_is_encrypted_as_the_url_says(
+    tls_server: MariaDB, certificate: Path, query: dict[str, str], encrypted: bool
+) -> None:
+    query = {name: str(certificate / value) if name == "ssl_ca" else value for name, value in query.items()}
+    database = tls_server.create_database()
+    sink = SqlSink(stream="s", url=make_url(tls_server.url(database)).update_query_dict(query), table="t")
+    tls_server.query("CREATE TABLE t (id bigint, cipher text)", database)
+    tls_server.query(
+        "CREATE TRIGGER tells BEFORE INSERT ON t FOR EACH ROW SET NEW.cipher = (SELECT VARIABLE_VALUE"
+        " FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME = 'SSL_CIPHER')",
+        database,
+    )
+    load(sink, batch({"id": [1]}))
+    sink.close()
+    ((cipher,),) = tls_server.query("SELECT cipher FROM t", database)
+    assert bool(cipher) == encrypted
+
+
+@pytest.mark.parametrize(
+    ("host", "query"),
+    [("127.0.0.1", {"ssl_mode": "verify_identity"}), ("127.0.0.1", {"ssl_mode": "verify_ca"}), ("localhost", {})],
+    ids=["unknown", "unknown-ca", "other-host"],
+)
+def test_a_certificate_that_is_not_trusted_or_not_of_this_host_is_fatal(
+    tls_server: MariaDB, certificate: Path, host: str, query: dict[str, str]
+) -> None:
+    query = query or {"ssl_ca": str(certificate / "cert.pem")}
+    url = make_url(tls_server.url()).set(host=host).update_query_dict(query)
+    sink = SqlSink(stream="s", url=url, table="t")
+    with pytest.raises(FatalError, match="certificate"):
         sink.connect()
     sink.close()
 
