@@ -17,6 +17,8 @@ from api2db.sinks.base import Placement
 from api2db.sinks.sql import IfExists, SqlSink, dialect_of
 from api2db.stream.stream import Stream
 
+# As many as SQLAlchemy's own engines keep.
+_ENGINE_CONNECTIONS = 5
 _UNSUPPORTED = ("amazon_aurora", "oracle", "microsoft_sql")
 
 
@@ -108,6 +110,9 @@ class Stream2Sql(Stream):
         """
         if not hasattr(self, "_url"):
             self._url = self._url_of_parts()
+        if self._url.drivername in ("mysql", "mariadb"):
+            # Without a driver's name SQLAlchemy would take another one than ours.
+            self._url = self._url.set(drivername=DRIVERS[self._url.drivername])
         self.driver = self._url.drivername
         self.engine_str = self._url.render_as_string(hide_password=False)
         self.log_str = f"{redact_url(self._url)} table={self.table}"
@@ -123,11 +128,17 @@ class Stream2Sql(Stream):
             logging.getLogger(__name__).warning("not connected stream=%s cause=%s", self.log_str, error)
             self.connected = False
         else:
-            self.con = sqlalchemy.create_engine(self._at(Path.cwd()))
+            self.con = self._engine(self._at(Path.cwd()))
             self.connected = True
         finally:
             sink.close()
         return self.connected
+
+    def _engine(self, url: URL) -> sqlalchemy.Engine:
+        if url.get_backend_name() in ("mysql", "mariadb"):
+            # Parameters such as ssl_mode are ours: the driver doesn't know them.
+            return dialect_of(url).engine(url, _ENGINE_CONNECTIONS)
+        return sqlalchemy.create_engine(url)
 
     def target(self, project: Path, store: Path) -> str:
         url = self._at(project)

@@ -29,6 +29,7 @@ from api2db.errors import ConfigError, FatalError, RetryableError, SinkError
 from api2db.sinks.my_session import Sessions
 from api2db.sinks.sql import SqlSink
 from api2db.sinks.transaction import TableWork
+from api2db.stream import Stream2Sql
 from tests.contract.places import MariaDBPlace, Quarantine, batch, load
 from tests.contract.proxy import Proxy
 from tests.mariadb import MariaDB, OwnMariaDB
@@ -257,6 +258,25 @@ def test_a_table_without_transactions_is_refused_and_says_what_to_run(
         load(fresh, batch({"id": [2]}))
     fresh.close()
     assert place.query("SELECT count(*) FROM t") == [(1,)]
+
+
+@pytest.mark.parametrize("dialect", ["mysql", "mariadb"])
+def test_a_stream_of_either_name_connects_and_says_which_it_is(
+    mariadb: MariaDB, place: MariaDBPlace, dialect: str
+) -> None:
+    url = place.url.set(drivername=dialect).update_query_dict({"ssl_mode": "preferred"})
+    parts = {"username": mariadb.user, "password": mariadb.password, "host": mariadb.host, "port": mariadb.port}
+    for stream in (
+        Stream2Sql("weather", url=url.render_as_string(hide_password=False)),
+        Stream2Sql("weather", db_name=place.url.database, dialect=dialect, **parts),
+    ):
+        assert (stream.stream_type, stream.driver) == (f"sql.{dialect}", f"{dialect}+pymysql")
+        assert mariadb.password not in stream.log_str
+        assert stream.connect()
+        assert stream.con is not None
+        with stream.con.connect() as connection:
+            assert connection.exec_driver_sql("SELECT DATABASE()").scalar() == place.url.database
+        stream.con.dispose()
 
 
 def test_a_view_is_no_place_and_says_so(place: MariaDBPlace, sink: SqlSink) -> None:
