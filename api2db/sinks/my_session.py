@@ -91,7 +91,7 @@ class Sessions:
     def say_slow(self) -> None:
         """The server takes rows by INSERT alone."""
         self._say(
-            "rows go by INSERT, at about half the speed: the server forbids LOAD DATA LOCAL target=%s;"
+            "rows go by INSERT, at about two thirds of the speed: the server forbids LOAD DATA LOCAL target=%s;"
             " there, run: SET GLOBAL local_infile = 1"
         )
 
