@@ -98,6 +98,7 @@ class PostgreSQL:
     names = NameRules(max_bytes=63, reserved=frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid"}))
     max_threads: int | None = None
     chunk_rows = 16_384
+    ddl_commits = False
 
     @cached_property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -153,8 +154,11 @@ class PostgreSQL:
         finally:
             engine.dispose()
 
-    def declare(self, field: Field) -> str:
+    def declare(self, field: Field, key_columns: int = 0) -> str:
         return "numeric" if field.arrow == pa.uint64() else _DECLARED[field.kind]
+
+    def table_options(self, connection: Connection) -> str:
+        return ""
 
     def slot(self, column: Column, field: Field) -> Slot:
         arrow = column.arrow or pa.string()

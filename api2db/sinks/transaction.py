@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,10 +52,26 @@ class TableWork:
         self._columns: dict[str, Column] = {}
 
     def prepare(self, groups: Sequence[Group]) -> None:
-        """Create the table or add columns, for all groups before the first row: no lock is raised later.
+        """Make the table fit, for all groups before the first row: no lock is raised later.
 
         Afterwards the catalog can't change under the load.
         """
+        if not self._dialect.ddl_commits:
+            self.fit(groups)
+        if self._creatable:
+            columns = self._dialect.lock_columns(self._connection, self._goal.table)
+            if self._missing(columns, groups):
+                raise RetryableError("its columns were changed by someone else meanwhile")
+            self._columns = {column.name: column for column in columns}
+            self._learned[self._goal.table] = columns
+
+    def fits(self, groups: Sequence[Group]) -> bool:
+        """Whether nothing has to be created, as far as this connection has seen the table."""
+        seen = self._learned.get(self._goal.table)
+        return seen is not None and not self._missing(seen, groups) and not self._too_narrow(seen, groups)
+
+    def fit(self, groups: Sequence[Group]) -> None:
+        """Create the table, or add and widen columns."""
         known = self._known()
         if known is None or self._missing(known, groups) or self._too_narrow(known, groups):
             self._dialect.lock_schema(self._connection, self._goal.table)
@@ -65,12 +82,6 @@ class TableWork:
                 self._add(self._missing(known, groups))
                 for column in self._too_narrow(known, groups):
                     self._widen(column)
-        if self._creatable:
-            columns = self._dialect.lock_columns(self._connection, self._goal.table)
-            if self._missing(columns, groups):
-                raise RetryableError("its columns were changed by someone else meanwhile")
-            self._columns = {column.name: column for column in columns}
-            self._learned[self._goal.table] = columns
 
     def clear(self) -> None:
         """Delete all rows; for other transactions they stay until this one commits."""
@@ -116,12 +127,15 @@ class TableWork:
             return
         quote = self._dialect.quote
         parts = [
-            f"{quote(name)} {self._dialect.declare(field)}{' NOT NULL' if name in key else ''}"
+            f"{quote(name)} {self._dialect.declare(field, len(key))} NOT NULL"
+            if name in key
+            else f"{quote(name)} {self._dialect.declare(field)}"
             for name, field in fields.items()
         ]
         if key:
             parts.append(f"PRIMARY KEY ({', '.join(map(quote, key))})")
-        self._run(f"CREATE TABLE {quote(self._goal.table)} ({', '.join(parts)})")
+        options = self._dialect.table_options(self._connection)
+        self._run(f"CREATE TABLE {quote(self._goal.table)} ({', '.join(parts)}){options}")
 
     def _add(self, fields: dict[str, Field]) -> None:
         quote = self._dialect.quote
@@ -152,7 +166,7 @@ class TableWork:
         started = time.monotonic()
         try:
             if not inexact:
-                with self._connection.begin_nested():
+                with nullcontext() if self._dialect.ddl_commits else self._connection.begin_nested():
                     for sql in self._dialect.widen(self._goal.table, column):
                         self._run(sql)
         except self._dialect.errors as error:

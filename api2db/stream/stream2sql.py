@@ -22,6 +22,8 @@ from api2db.stream.stream import Stream
 
 log = logging.getLogger(__name__)
 
+# As many as SQLAlchemy's own engines keep.
+_ENGINE_CONNECTIONS = 5
 _UNSUPPORTED = ("amazon_aurora", "oracle", "microsoft_sql")
 
 
@@ -30,7 +32,7 @@ class Stream2Sql(Stream):
 
     name        the collector's name, and the table's
     db_name     the database; for dialect="sqlite" a file, against the project's folder
-    dialect     "postgresql" or "sqlite"
+    dialect     "postgresql", "mariadb", "mysql" or "sqlite"
     username, password, host, port   of the server; not needed for sqlite
     auth_path   a JSON file with username, password and host instead
     if_exists   "append" adds rows; "replace" puts what a poll brings in the place of all rows, in one transaction;
@@ -114,6 +116,9 @@ class Stream2Sql(Stream):
         """
         if not hasattr(self, "_url"):
             self._url = self._url_of_parts()
+        if self._url.drivername in ("mysql", "mariadb"):
+            # Without a driver's name SQLAlchemy would take another one than ours.
+            self._url = self._url.set(drivername=DRIVERS[self._url.drivername])
         self.driver = self._url.drivername
         self.engine_str = self._url.render_as_string(hide_password=False)
         self.log_str = f"{redact_url(self._url)} table={self.table}"
@@ -127,7 +132,7 @@ class Stream2Sql(Stream):
             log.warning("not connected stream=%s cause=%s", self.log_str, error)
             self.connected = False
         else:
-            self.con = sqlalchemy.create_engine(self._at(Path.cwd()))
+            self.con = self._engine(self._at(Path.cwd()))
             self.connected = True
         finally:
             sink.close()
@@ -154,6 +159,12 @@ class Stream2Sql(Stream):
                 "not loaded, kept in STORE/upload_failed/%s/%s to be tried again cause=%s",
                 self.name, self.stream_type, post.cause,
             )  # fmt: skip
+
+    def _engine(self, url: URL) -> sqlalchemy.Engine:
+        if url.get_backend_name() in ("mysql", "mariadb"):
+            # Parameters such as ssl_mode are ours: the driver doesn't know them.
+            return dialect_of(url).engine(url, _ENGINE_CONNECTIONS)
+        return sqlalchemy.create_engine(url)
 
     def target(self, project: Path, store: Path) -> str:
         url = self._at(project)
