@@ -33,7 +33,7 @@ from api2db.errors import RetryableError
 NAME = "_api2db_ledger"
 
 # MySQL's keys are text of limited length.
-_STREAM = mysql.VARCHAR(512, charset="utf8mb4", collation="utf8mb4_bin")
+_STREAM = mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin")
 _BATCH_ID = mysql.VARCHAR(64, charset="utf8mb4", collation="utf8mb4_bin")
 # In place of a batch: the stream is about to make its table, where that can't be done in a load's transaction.
 _MARK = "table"
