@@ -14,15 +14,20 @@ from api2db.collector import Collector
 from api2db.secret import redact
 
 LOGGER = "api2db"
+USER = f"{LOGGER}.user"
 DAEMON_LOG = "api2db"
 # A log file is renamed to .1 at this size, three are kept: a year of one-second failures fits the disk.
 MAX_LOG_BYTES = 5 * 2**20
 BACKUPS = 3
 
 
-def get_logger(name: str) -> logging.Logger:
-    """The logger of a collector (or of anything else in a user's project), below ours."""
-    return logging.getLogger(f"{LOGGER}.user.{name}")
+def get_logger(filename: str | None = None, q: object = None) -> logging.Logger:
+    """A logger for a user's own code: while ``Run`` runs, its lines are in ``LOGS/<filename>.log``.
+
+    filename  a collector's name, or another; None: the daemon's own log, ``LOGS/api2db.log``
+    q         not used: programs may hand over a queue
+    """
+    return logging.getLogger(f"{USER}.{filename}" if filename else USER)
 
 
 class Redacting(logging.Formatter):
@@ -33,7 +38,7 @@ class Redacting(logging.Formatter):
 
 
 class CollectorLogs(logging.Handler):
-    """Writes each record to LOGS/<collector>.log (its ``collector`` attribute), the rest to LOGS/api2db.log.
+    """Writes each record to LOGS/<collector>.log (see ``_log_of``), the rest to LOGS/api2db.log.
 
     Files are opened for a record and closed after it: a thousand collectors don't hold a thousand files.
     """
@@ -46,7 +51,7 @@ class CollectorLogs(logging.Handler):
         self.setFormatter(Redacting("%(asctime)s %(levelname)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        name = getattr(record, "collector", DAEMON_LOG)
+        name = _log_of(record) or DAEMON_LOG
         file = self._files.get(name)
         try:
             if file is None:
@@ -78,13 +83,22 @@ class Console(logging.StreamHandler):  # type: ignore[type-arg]
         )
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING or getattr(record, "collector", None) not in self._quiet
+        return record.levelno >= logging.WARNING or _log_of(record) not in self._quiet
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         if self._journal:
             return f"<{_priority(record.levelno)}>{text}"
         return text if record.levelno < logging.WARNING else text.replace("  ", f"  {record.levelname}: ", 1)
+
+
+def _log_of(record: logging.LogRecord) -> str | None:
+    """Whose log a record belongs in: its ``collector`` attribute says, or the name its logger was asked for with."""
+    named: str | None = getattr(record, "collector", None)
+    if named is None and record.name.startswith(f"{USER}."):
+        # Only a file of LOGS/ itself, whatever the name.
+        named = record.name.removeprefix(f"{USER}.").replace("/", "_").replace("\0", "_")
+    return named
 
 
 def _is_journal(stream: TextIO) -> bool:

@@ -74,3 +74,30 @@ def test_a_project_that_can_only_be_read_runs_with_its_folders_elsewhere(project
     assert {path for path in project.folder.rglob("*") if path.name != "console.txt"} == before
     assert sorted(os.listdir(away / "logs")) == ["bad.log", "good.log"]
     assert (away / "store" / "journal.sqlite").exists()
+
+
+def test_a_programs_own_lines_are_in_the_log_it_names(tmp_path):
+    project = Project(
+        tmp_path,
+        own="""
+            from api2db import collector
+            from api2db.app.log import get_logger
+
+            @collector(every=0.1, to=["files"], debug=False)
+            def own():
+                for name in ("own", "../elsewhere", None):
+                    get_logger(name).info("line for %s", name)
+                return [{"n": 1}]
+        """,
+    )
+    try:
+        process = project.start()
+        eventually(lambda: (tmp_path / "STORE" / "own").exists())
+        assert project.stop(process) == 0
+        assert "line for own" in (tmp_path / "LOGS" / "own.log").read_text()
+        assert "line for ../elsewhere" in (tmp_path / "LOGS" / ".._elsewhere.log").read_text()
+        assert "line for None" in (tmp_path / "LOGS" / "api2db.log").read_text()
+        # debug=False holds for them too.
+        assert "line for own" not in project.console
+    finally:
+        project.close()
