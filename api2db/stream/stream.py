@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,22 @@ log = logging.getLogger(__name__)
 CLOSE_TIMEOUT_S = 20.0
 
 
+class Inbox(queue.Queue["pd.DataFrame | None"]):
+    """A stream's queue. A frame put on it starts the stream where nobody has, so that none waits unheard.
+
+    ``put`` raises what ``Stream.start`` does, with the frame not taken.
+    """
+
+    def __init__(self, start: Callable[[], None]) -> None:
+        super().__init__()
+        self._start = start
+
+    def put(self, item: pd.DataFrame | None, block: bool = True, timeout: float | None = None) -> None:
+        if item is not None:
+            self._start()
+        super().put(item, block, timeout)
+
+
 class Stream(FileConverter):
     """One collector's delivery to one place; subclassed for each kind of place.
 
@@ -43,7 +60,7 @@ class Stream(FileConverter):
     stream_type  names the stream's folders in STORE
     store        True when a store uses the stream
 
-    q      frames for a started stream, from any thread
+    q      frames to deliver, from any thread; the first one starts the stream if nobody has
     lock   held while a started stream lives, free once it has died
     """
 
@@ -62,9 +79,10 @@ class Stream(FileConverter):
         self.stream_type = stream_type
         self.is_store_instance = store
         self.lock = threading.Lock()
-        self.q: queue.Queue[pd.DataFrame | None] = queue.Queue()
+        self.q: queue.Queue[pd.DataFrame | None] = Inbox(self._start_by_itself)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._by_itself = False
 
     @property
     def has_place(self) -> bool:
@@ -102,9 +120,17 @@ class Stream(FileConverter):
         """As ``start``, in the calling thread: returns after ``close``."""
         post = self._listening_post()
         if not self.lock.acquire(blocking=False):
+            if self._by_itself and self._thread is not None:
+                self._thread.join()  # a frame on ``q`` was quicker
+                return
             raise ConfigError(f"stream {self.name}/{self.stream_type} is started already: once is enough")
         self._stop.clear()
         self._live(post)
+
+    def _start_by_itself(self) -> None:
+        if not self.lock.locked():
+            self.start()
+            self._by_itself = True
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """End a started stream: what is on ``q`` is accepted, and delivered as far as its place can be reached.

@@ -99,6 +99,38 @@ def test_what_is_on_the_queue_when_the_program_ends_is_loaded(script):
     assert script.rows() == list(range(100))
 
 
+def test_a_frame_on_the_queue_starts_a_stream_that_nobody_started(script):
+    out, _ = script.run(
+        SQLITE
+        + """
+s.q.put(frame(1))
+s.q.put_nowait(frame(2))
+print(s.lock.locked())
+s.start()
+print(s.close(), s.lock.locked())
+s.q.put(frame(3))
+"""
+    )
+    assert out == "True\nTrue False\n"
+    assert script.rows() == [1, 2, 3]
+
+
+def test_stream_start_beside_a_frame_that_was_quicker_returns_after_close(script):
+    out, _ = script.run(
+        SQLITE
+        + """
+import threading
+s.q.put(frame(1))
+t = threading.Thread(target=s.stream_start)
+t.start()
+s.q.put(frame(2))
+print(s.close()); t.join(); print(t.is_alive())
+"""
+    )
+    assert out == "True\nFalse\n"
+    assert script.rows() == [1, 2]
+
+
 def test_stream_start_listens_in_the_thread_that_calls_it(script):
     script.run(
         SQLITE
@@ -180,7 +212,8 @@ POINTS = ("spool.renamed", "spool.fanned_out", "journal.accepted", "sink.loaded"
 def test_killed_anywhere_what_was_taken_is_loaded_once_by_the_next_run(script, point, use):
     put = "s.stream(frame(n))" if use == "stream" else "s.q.put(frame(n))"
     begin = SQLITE + ("s.start()\n" if use == "queue" else "")
-    killed = begin + f"for n in range(10):\n    {put}\n    print(n, flush=True)\n    time.sleep(0.02)\ntime.sleep(30)"
+    # Until it is killed: frames that wait together are one load, and on a busy machine most do.
+    killed = begin + f"for n in range(1000):\n    {put}\n    print(n, flush=True)\n    time.sleep(0.03)"
     out, _ = script.run(killed, status=-signal.SIGKILL, API2DB_FAILPOINT=f"{point}:4")
     returned = [int(line) for line in out.split()]
     script.run(SQLITE + "s.check_failures()")

@@ -25,7 +25,7 @@ called.check_failures()
 queued = Stream2Sql(name="queued", db_name=os.environ["DB"], **DB)
 queued.start()
 files = Stream2Local(name="queued", path="shards/")
-files.start()
+assert not files.lock.locked()
 
 while not os.path.exists("stop"):
     # On its way until the call returns.
