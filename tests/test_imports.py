@@ -21,7 +21,7 @@ LAYERS = (
     ("form", "sources", "formats", "sinks", "collector"),
     ("discovery", "ingest"),
     ("runtime",),
-    ("stream",),
+    ("stream", "store"),
     ("app",),
     ("demo", "cli"),
 )

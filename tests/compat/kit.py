@@ -28,7 +28,10 @@ class Program(Project):
         self.feed = feed
         self.env = {"API": feed.base}
         self._processes: list[subprocess.Popen[str]] = []
-        shutil.copy(PROGRAMS / f"{name}.py", folder / "main.py")
+        if (PROGRAMS / name).is_dir():
+            shutil.copytree(PROGRAMS / name, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(PROGRAMS / f"{name}.py", folder / "main.py")
         for file, content in auth.items():
             (folder / "AUTH").mkdir(exist_ok=True)
             (folder / "AUTH" / f"{file}.json").write_text(json.dumps(content))

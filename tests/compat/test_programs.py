@@ -322,3 +322,17 @@ def test_an_api_that_is_not_always_there(started, mariadb, mariadb_database):
     assert not (program.folder / "LOGS" / "disabled.log").exists()
     assert "accepted collector=loud" in program.console
     assert "accepted collector=tickets" not in program.console
+
+
+def test_a_project_as_pmake_made_it(started):
+    def data(number, ids):
+        return {"data": [{"id": key} for key in ids]}
+
+    feed = Feed(rain=data, sun=data)
+    program = started("project", feed)
+    program.killed_after(5)
+    program.killed_at("spool.renamed:3")
+    program.run_to_the_end(6)
+    for name in ("rain", "sun"):
+        feed.audit(name, program.parquet(f"STORE/{name}/parquet")["id"])
+    assert not (program.store / "snow").exists()
