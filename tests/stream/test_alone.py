@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from textwrap import dedent
 
+import pandas as pd
 import pytest
 
 from tests.project_kit import REPOSITORY, eventually
@@ -169,6 +170,19 @@ def test_check_failures_loads_what_failed_and_leaves_what_still_does(script):
     script.run(SQLITE + "s.check_failures(); s.check_failures()")
     assert script.rows() == [1, 2]
     assert script.shards("upload_failed") == []
+
+
+def test_files_of_another_program_in_upload_failed_are_set_aside_as_they_are(script):
+    folder = script.folder / "STORE" / "upload_failed" / "levels" / "sql.sqlite"
+    folder.mkdir(parents=True)
+    pd.DataFrame({"n": [7]}).to_parquet(folder / "1700000000000000000.parquet")
+    whole = (folder / "1700000000000000000.parquet").read_bytes()
+    _, err = script.run(SQLITE + "s.check_failures(); s.stream(frame(1))")
+    assert "1700000000000000000.parquet" in err
+    (kept,) = script.shards("quarantine")
+    assert kept.read_bytes() == whole
+    script.run(SQLITE + f"s.stream(pd.read_parquet({str(kept)!r}))")
+    assert script.rows() == [1, 7]
 
 
 def test_several_streams_of_one_name_go_to_their_own_places(script):
