@@ -15,8 +15,8 @@ from sqlalchemy import Connection
 from api2db.batch import Batch, Receipt
 from api2db.errors import BadDataError, FatalError, RetryableError
 from api2db.schema import Field, Kind
-from api2db.sinks.conform import Slot
-from api2db.sinks.dialect import Column, Dialect, MergeRule, cursor
+from api2db.sinks.conform import Slot, reason
+from api2db.sinks.dialect import Cause, Column, Dialect, MergeRule, cursor
 from api2db.sinks.group import Group
 from api2db.sinks.names import place
 
@@ -74,9 +74,19 @@ class TableWork:
 
     def clear(self) -> None:
         """Delete all rows; for other transactions they stay until this one commits."""
-        if self._creatable:
-            self._run("SAVEPOINT api2db_old")
+        if not self._creatable:
+            return
+        self._run("SAVEPOINT api2db_old")
+        try:
             self._run(f"DELETE FROM {self._dialect.quote(self._goal.table)}")
+        except self._dialect.errors as error:
+            cause = self._dialect.cause(error)
+            if cause.error is not BadDataError:
+                raise
+            raise FatalError(
+                f"the old rows can't be deleted: {cause.text}; other tables refer to them, or a trigger keeps them: "
+                "load by key= instead of replacing, or change that rule"
+            ) from error
 
     def keep_old(self) -> None:
         """Take ``clear`` back: of what was to replace the rows, not one could be loaded."""
@@ -115,24 +125,46 @@ class TableWork:
             self._creatable = False
             return
         quote = self._dialect.quote
-        parts = [
-            f"{quote(name)} {self._dialect.declare(field)}{' NOT NULL' if name in key else ''}"
-            for name, field in fields.items()
-        ]
+        parts = [self._definition(name, field) + (" NOT NULL" if name in key else "") for name, field in fields.items()]
         if key:
             parts.append(f"PRIMARY KEY ({', '.join(map(quote, key))})")
-        self._run(f"CREATE TABLE {quote(self._goal.table)} ({', '.join(parts)})")
+        self._define("the table can't be created", f"CREATE TABLE {quote(self._goal.table)} ({', '.join(parts)})")
+        self._mark(fields)
 
     def _add(self, fields: dict[str, Field]) -> None:
         quote = self._dialect.quote
         for name, field in fields.items():
-            declared = self._dialect.declare(field)
-            self._run(f"ALTER TABLE {quote(self._goal.table)} ADD COLUMN {quote(name)} {declared}")
+            self._define(
+                f'column "{name}" can\'t be added (or leave it out of the form)',
+                f"ALTER TABLE {quote(self._goal.table)} ADD COLUMN {self._definition(name, field)}",
+            )
+        self._mark(fields)
+
+    def _definition(self, name: str, field: Field) -> str:
+        return self._dialect.define(self._connection, self._goal.table, name, field)
+
+    def _define(self, problem: str, sql: str) -> None:
+        try:
+            self._run(sql)
+        except self._dialect.errors as error:
+            cause = self._dialect.cause(error)
+            if cause.error is not FatalError:
+                raise
+            raise FatalError(f"{problem}: {cause.text}; {cause.advice}, or as someone who may, run: {sql}") from error
+
+    def _mark(self, fields: dict[str, Field]) -> None:
+        integers = [name for name, field in fields.items() if field.kind is Kind.INTEGER and name not in self._goal.key]
+        for sql in self._dialect.mark(self._goal.table, integers):
+            self._run(sql)
 
     def _too_narrow(self, known: Sequence[Column], groups: Sequence[Group]) -> list[str]:
         """Integer columns, as we create them, for which a fraction has come: numbers are integer until then."""
         ours = self._dialect.declare(Field("", Kind.INTEGER, pa.int64()))
-        integers = {column.name for column in known if column.kind is Kind.INTEGER and column.declared == ours}
+        integers = {
+            column.name
+            for column in known
+            if column.kind is Kind.INTEGER and column.declared == ours and not column.generated
+        }
         found: list[str] = []
         for one in groups:
             placed = place([field.name for field in one.fields], [column.name for column in known], self._dialect.names)
@@ -144,7 +176,14 @@ class TableWork:
         return found
 
     def _widen(self, column: str) -> None:
-        """Make an integer column floating if every value stays exact; else rows with a fraction go to quarantine."""
+        """Make an integer column floating if it is ours and every value stays exact.
+
+        Else rows with a fraction go to quarantine.
+        """
+        if not self._dialect.made(self._connection, self._goal.table, column):
+            log.warning("column stays integer table=%s column=%s cause=it isn't ours", self._goal.table, column)
+            self._kept_narrow.add(column)
+            return
         table, name = self._dialect.quote(self._goal.table), self._dialect.quote(column)
         with cursor(self._connection) as run:
             run.execute(f"SELECT 1 FROM {table} WHERE {name} NOT BETWEEN -{_EXACT} AND {_EXACT} LIMIT 1")
@@ -200,11 +239,21 @@ class TableWork:
             elif stop - at > 1:
                 step = (stop - at) // 2
             else:
-                one.refused[at] = refusal
+                one.refused[at] = self._told(one, at, refusal)
                 at = stop
         self._run("RELEASE SAVEPOINT api2db")
 
-    def _try(self, one: Group, start: int, stop: int) -> str | None:
+    def _told(self, one: Group, row: int, cause: Cause) -> str:
+        """Why the database refuses this row: with type and value of the column it names; else in its own words."""
+        placed = self._placed(one)
+        field = next((field for field in one.fields if placed[field.name] == cause.column), None)
+        if field is None or cause.column not in self._columns:
+            return cause.text
+        slot = self._dialect.slot(self._columns[cause.column], field)
+        value = one.table.column(field.name).slice(row, 1).combine_chunks()
+        return reason(value, field, slot, cause.text.removeprefix(f'column "{cause.column}": '))
+
+    def _try(self, one: Group, start: int, stop: int) -> Cause | None:
         """Load some rows, or none of them and say why the database refuses one."""
         try:
             self._load(one, start, stop)
@@ -213,7 +262,7 @@ class TableWork:
             if cause.error is not BadDataError:
                 raise
             self._run("ROLLBACK TO SAVEPOINT api2db")
-            return cause.text
+            return cause
         self._run("RELEASE SAVEPOINT api2db")
         self._run("SAVEPOINT api2db")
         return None
@@ -239,10 +288,14 @@ class TableWork:
             if key not in names:
                 return f'the key column "{key}" is missing: a row without it is no one\'s newer version'
         if not self._creatable:
-            return "every value is NULL in the columns the table needs, so there is no type to create it with"
+            columns = f'the key column "{self._goal.key[0]}"' if self._goal.key else "every column"
+            return (
+                f"there is no table yet and no type to create it with: {columns} has only been NULL; "
+                "say the types in the form, or replay the row once the table is there"
+            )
         placed = self._placed(one)
-        if not any(column in self._columns for column in placed.values()):
-            return "every value is NULL and the table has none of these columns"
+        if not any(column in self._columns and not self._columns[column].generated for column in placed.values()):
+            return "every value is NULL and the table has none of these columns, or computes them itself"
         for column in self._columns.values():
             if not column.optional and column.name not in placed.values():
                 return f'column "{column.name}" ({column.declared}) must have a value and the rows have none'
@@ -256,6 +309,13 @@ class TableWork:
         slots: list[Slot | None] = []
         for field in one.fields:
             column = self._columns.get(placed[field.name])
+            if column is not None and column.generated:
+                if field.kind is not Kind.NULL:
+                    raise FatalError(
+                        f'column "{column.name}" is computed by the database and takes no value: '
+                        "leave it out of the form, or give the field another name there"
+                    )
+                column = None
             slot = None if column is None else self._dialect.slot(column, field)
             if slot is not None and field.name in self._goal.key:
                 slot = replace(slot, required=True, nan_free=True)
@@ -285,8 +345,8 @@ class TableWork:
         if not self._dialect.has_unique(self._connection, self._goal.table, rule.key):
             quote = self._dialect.quote
             raise FatalError(
-                f"no unique index over the key, so a merge can't find its rows; run: "
-                f"CREATE UNIQUE INDEX {quote(self._dialect.names.legal(self._goal.table + '_key'))} "
+                f"no unique index over the key, so a merge can't find its rows (in place of a view name the table "
+                f"behind it); run: CREATE UNIQUE INDEX {quote(self._dialect.names.legal(self._goal.table + '_key'))} "
                 f"ON {quote(self._goal.table)} ({', '.join(map(quote, rule.key))})"
             )
         self._learned[memory] = True
