@@ -219,15 +219,21 @@ def test_rules_on_other_commands_are_no_matter(place: PostgresPlace, make_sink: 
     assert place.query("SELECT id FROM t") == [(1,)]
 
 
-def test_replacing_rows_that_others_refer_to_says_so_and_keeps_them(place: PostgresPlace, make_sink: MakeSink) -> None:
+@pytest.mark.parametrize("when", ["", "DEFERRABLE INITIALLY DEFERRED"], ids=["at once", "at commit"])
+def test_replacing_rows_that_others_refer_to_says_so_and_keeps_them(
+    place: PostgresPlace, make_sink: MakeSink, when: str
+) -> None:
     place.query("CREATE TABLE t (id int PRIMARY KEY)")
     place.query("INSERT INTO t VALUES (1)")
-    place.query("CREATE TABLE child (x int REFERENCES t)")
+    place.query(f"CREATE TABLE child (x int REFERENCES t {when})")
     place.query("INSERT INTO child VALUES (1)")
     told = refusal(make_sink(table="t", if_exists="replace"), {"id": [2]})
     assert "the old rows can't be deleted" in told
     assert "child_x_fkey" in told
     assert place.query("SELECT id FROM t") == [(1,)]
+    if when:
+        load(make_sink(table="t", if_exists="replace"), batch({"id": [1, 2]}))
+        assert place.query("SELECT id FROM t ORDER BY id") == [(1,), (2,)]
 
 
 def test_a_name_with_a_schema_in_it_is_refused_with_the_way_to_that_schema(
