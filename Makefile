@@ -1,6 +1,7 @@
 # make run    set up .venv and run the daemon: at once, and without a network, the demo
 # make test   set up .venv with what tests need and run all of them; ARGS="-k spool" for some
-# Both need only python3 (3.11 to 3.13) with venv and pip. What is set up is kept until pyproject.toml changes.
+# Both need only python3 (3.11 to 3.13) with venv and pip; tests with MariaDB need Debian's mariadb-server-core, which
+# root gets installed. What is set up is kept until pyproject.toml changes.
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -21,9 +21,13 @@ POINTS = (
     "sink.committed",  # in the database, receipt not given
     "local.prepared",  # target file finished beside the shard
     "local.publishing",  # shard dropped, file not yet at its place
+    "local.copied",  # from another file system: whole beside its place, the original still there
+    "local.moved",  # the original gone
+    "local.published",  # at its place, its folder not yet flushed, what belonged to it still there
     "journal.delivered",
     "spool.settled",  # cursor file written, accepted name gone
-    "spool.acked",  # shard dropped
+    "spool.dropping",  # one shard of a group dropped
+    "spool.acked",  # all of them
     "spool.parked",
     "quarantine.written",
     "quarantine.held",  # rows that aren't accepted are kept, their batch not accepted yet

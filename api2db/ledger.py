@@ -24,20 +24,29 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from api2db.batch import Batch
+from api2db.errors import RetryableError
 
 NAME = "_api2db_ledger"
+
+# MySQL's keys are text of limited length.
+_STREAM = mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin")
+_BATCH_ID = mysql.VARCHAR(64, charset="utf8mb4", collation="utf8mb4_bin")
+# In place of a batch: the stream is about to make its table, where that can't be done in a load's transaction.
+_MARK = "table"
 
 _TABLE = Table(
     NAME,
     MetaData(),
-    Column("stream", Text, primary_key=True),
-    Column("batch_id", Text, primary_key=True),
+    Column("stream", Text().with_variant(_STREAM, "mysql"), primary_key=True),
+    Column("batch_id", Text().with_variant(_BATCH_ID, "mysql"), primary_key=True),
     Column("rows", BigInteger, nullable=False),
     Column("loaded_at", DateTime(timezone=True), nullable=False, server_default=func.current_timestamp()),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
 )
 _CLAIM = {
     name: dialect.insert(_TABLE).on_conflict_do_nothing().returning(_TABLE.c.batch_id)
@@ -68,9 +77,37 @@ def claim(connection: Connection, stream: str, batches: Sequence[Batch]) -> set[
     # Always in the same order: two processes that claim the same batches wait instead of deadlocking.
     rows = {batch.batch_id: batch.table.num_rows for batch in batches}
     values = [{"stream": stream, "batch_id": name, "rows": rows[name]} for name in sorted(rows)]
+    if connection.dialect.name == "mysql":
+        return _claim_in_mysql(connection, values)
     # One batch, as most loads have, as one dictionary: SQLAlchemy's way with many costs more than the statement.
     rows_given: Any = values if len(values) > 1 else values[0]
     return set(connection.execute(_CLAIM[connection.dialect.name], rows_given).scalars())
+
+
+def _claim_in_mysql(connection: Connection, values: list[dict[str, object]]) -> set[str]:
+    """There only the number of rows says which were new: all together, else one by one."""
+    statement = mysql.insert(_TABLE).prefix_with("IGNORE")
+    if len(values) > 1:
+        with connection.begin_nested() as together:
+            if connection.execute(statement.values(values)).rowcount == len(values):
+                return {str(value["batch_id"]) for value in values}
+            together.rollback()
+    new = {str(value["batch_id"]) for value in values if connection.execute(statement, value).rowcount}
+    # IGNORE would also hide that a row can't be entered; such a batch is neither new nor loaded.
+    others = {str(value["batch_id"]) for value in values} - new
+    if others - set(loaded(connection, str(values[0]["stream"]), others)):
+        raise RetryableError("the ledger didn't take a batch, nor did it have it")
+    return new
+
+
+def mark(connection: Connection, stream: str) -> None:
+    """Enter the stream itself, which ``knows`` finds from then on."""
+    connection.execute(mysql.insert(_TABLE).prefix_with("IGNORE").values(stream=stream, batch_id=_MARK, rows=0))
+
+
+def knows(connection: Connection, stream: str) -> bool:
+    """Whether the stream has loaded a batch, or made its table."""
+    return bool(connection.execute(select(_TABLE.c.stream).where(_TABLE.c.stream == stream).limit(1)).first())
 
 
 def set_rows(connection: Connection, stream: str, batch_id: str, rows: int) -> None:
@@ -92,5 +129,5 @@ def loaded(connection: Connection, stream: str, batch_ids: Iterable[str]) -> dic
 
 def count(connection: Connection, stream: str) -> int:
     """How many batches of the stream the database has."""
-    query = select(func.count()).select_from(_TABLE).where(_TABLE.c.stream == stream)
+    query = select(func.count()).select_from(_TABLE).where(_TABLE.c.stream == stream, _TABLE.c.batch_id != _MARK)
     return connection.execute(query).scalar_one()

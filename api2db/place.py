@@ -41,7 +41,7 @@ class Place:
     kind    "sql" or "local"
     url     of an SQL database; None for files
     table   of an SQL database; None is the collector's name
-    path    of files, absolute; None is STORE/<collector>/<fmt>/
+    path    of files, absolute: a folder, or with mode "update" or "replace" a file; None is Stream2Local's own
     """
 
     name: str

@@ -72,6 +72,8 @@ class Spool:
         seen: set[int] = set()
         for root in (self.layout.queues, self.layout.root / "upload_failed", self.layout.root / "quarantine"):
             for path in root.glob("*/*/*"):
+                if path.suffix in (".ready", ".rows", ".group"):
+                    continue  # of a sink that writes files: gone as soon as it runs
                 entry = path.stat()
                 self.clock.raise_to(_created_ns(path.name) or 0)
                 if entry.st_ino not in seen:
@@ -97,8 +99,15 @@ class CollectorSpool:
         self._lock = threading.Lock()  # guards _unsettled and _state
         self._dropping = threading.Lock()  # makes "was that the last name?" and the unlink one step
         self._settling = threading.Lock()  # held while names are flushed and dropped
-        for path in (self._accepted, *(spool.layout.queue(collector, stream) for stream in streams)):
-            _make_dir(path, spool.durable)
+        _make_dir(self._accepted, spool.durable)
+        for stream in streams:
+            _make_dir(self._layout.queue(collector, stream), spool.durable)
+
+    def add_stream(self, stream: str) -> None:
+        """One more directory that batches are accepted for from now on. No error for one it has."""
+        if stream not in self._streams:
+            _make_dir(self._layout.queue(self.collector, stream), self._spool.durable)
+            self._streams = (*self._streams, stream)
 
     @property
     def cursor(self) -> str | None:
@@ -310,6 +319,7 @@ class CollectorSpool:
             except FileNotFoundError:
                 continue  # removed by a person: the receipt stands all the same
             self._forget(created_ns, entry)
+            reach("spool.dropping")
         if flush and directory is not None:
             self._flush(directory)
         reach("spool.acked")

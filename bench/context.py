@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from tests.mariadb import OwnMariaDB
 from tests.servers import OwnPostgres
 
 REPOSITORY = Path(__file__).parents[1]
@@ -57,9 +58,30 @@ class Context:
         finally:
             self.postgres.drop_database(name)
 
+    @cached_property
+    def mariadb(self) -> OwnMariaDB:
+        """The same of MariaDB."""
+        server = OwnMariaDB()
+        try:
+            server.start()
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    @contextmanager
+    def mariadb_database(self) -> Iterator[str]:
+        """A new database in it."""
+        name = self.mariadb.create_database()
+        try:
+            yield name
+        finally:
+            self.mariadb.drop_database(name)
+
     def close(self) -> None:
-        if "postgres" in self.__dict__:
-            self.postgres.close()
+        for server in ("postgres", "mariadb"):
+            if server in self.__dict__:
+                getattr(self, server).close()
 
 
 def child(command: Sequence[str | Path], **options: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Memory to SQLite through ``DataFrame.to_sql``: ``python -m bench.frames sqlite3|sqlalchemy FILE ROWS``."""
+"""Memory to a database through ``DataFrame.to_sql``: ``python -m bench.frames sqlite3|sqlalchemy WHERE ROWS``.
+
+WHERE is a file of SQLite or, over sqlalchemy, a URL.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,13 @@ from sqlalchemy import create_engine
 from bench import load, rows
 
 
-def main(over: str, file: str, count: int) -> None:
+def main(over: str, where: str, count: int) -> None:
     frames = [table.to_pandas() for table in rows.tables(count, load.BATCH_ROWS)]
-    connection: Any = sqlite3.connect(file) if over == "sqlite3" else create_engine(f"sqlite:///{file}")
+    connection: Any = (
+        sqlite3.connect(where)
+        if over == "sqlite3"
+        else create_engine(where if "://" in where else f"sqlite:///{where}")
+    )
     start = time.perf_counter()
     for frame in frames:
         frame.to_sql(load.TABLE, connection, if_exists="append", index=False)

@@ -1,4 +1,7 @@
-"""Memory to database through ``SqlSink``, in a process of its own: ``python -m bench.load URL ROWS``."""
+"""Memory to database through ``SqlSink``, in a process of its own: ``python -m bench.load URL ROWS [replace]``.
+
+With ``replace`` the table is full of as many rows, which those that are timed take the place of.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,18 @@ BATCH_ROWS = 50_000
 TABLE = "events"
 
 
-def main(url: str, count: int) -> None:
+def main(url: str, count: int, if_exists: str = "append") -> None:
     batches = [Batch(table, new_batch_id(), i) for i, table in enumerate(rows.tables(count, BATCH_ROWS))]
-    sink = SqlSink(stream="bench/sql", url=make_url(url), table=TABLE)
+    sink = SqlSink(stream="bench/sql", url=make_url(url), table=TABLE, if_exists=if_exists)
+    groups = list(grouped(batches))
+    if sink.replaces:
+        groups = [batches]  # all of one poll
+        sink.load([Batch(each.table, new_batch_id(), each.created_ns) for each in batches], refuse)
     measure.give_back()
     before_mb = measure.rss_mb()
     measure.reset_peak()
     start = time.perf_counter()
-    for group in grouped(batches):
+    for group in groups:
         sink.load(group, refuse)
     seconds = time.perf_counter() - start
     growth_mb = measure.peak_mb() - before_mb
@@ -53,4 +60,4 @@ def refuse(batch: Batch, refused: pa.Table, reasons: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 
 from tests.http_api import HttpApi
+from tests.mariadb import MariaDB, start_mariadb
 from tests.servers import Postgres, start_postgres
 
 # Time limits per example fail on a busy machine and say nothing about the code.
@@ -45,6 +46,29 @@ def database(postgres: Postgres) -> Iterator[str]:
     yield name
     postgres.start()
     postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDB]:
+    server = start_mariadb()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mariadb(mariadb_server: MariaDB) -> MariaDB:
+    """A running MariaDB server, shared by all tests; one that stops or kills it may leave it so."""
+    mariadb_server.start()
+    return mariadb_server
+
+
+@pytest.fixture
+def mariadb_database(mariadb: MariaDB) -> Iterator[str]:
+    """The name of a fresh, empty database on ``mariadb``."""
+    name = mariadb.create_database()
+    yield name
+    mariadb.start()
+    mariadb.drop_database(name)
 
 
 @pytest.fixture

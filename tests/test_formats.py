@@ -19,6 +19,7 @@ from pandas.testing import assert_frame_equal
 
 from api2db.errors import ConfigError, ShapeError, StoreError
 from api2db.formats import FORMATS, dtypes_of, load_dtypes, store_dtypes
+from api2db.formats import frame_of as frame_of_table
 from api2db.formats.stack import stack
 
 ALL = tuple(FORMATS)
@@ -190,7 +191,7 @@ def test_a_nan_is_missing_and_an_infinity_is_kept(fmt):
     expected = {
         "parquet": [1.5, None, None, math.inf],
         "json": [1.5, None, None, "Infinity"],
-        "csv": ["1.5", None, None, "inf"],
+        "csv": [1.5, None, None, math.inf],
     }
     assert found["o"].tolist() == expected[fmt]
 
@@ -529,3 +530,34 @@ def test_more_frames_than_are_stacked_at_once_keep_their_order():
     frames = [pd.DataFrame({"a": [number]}) for number in range(1500)]
     assert stack(iter(frames))["a"].tolist() == list(range(1500))
     assert stack([]).shape == (0, 0)
+
+
+def test_csv_told_of_objects_takes_numbers_for_numbers_and_times_for_texts():
+    data = b'"a","b","c"\n7,2026-01-31T12:00:00.000000,"007"\n'
+    found = FORMATS["csv"].decode(data, dict.fromkeys("abc", "object"))
+    assert found.iloc[0].tolist() == [7, "2026-01-31T12:00:00.000000", "007"]
+
+
+@pytest.mark.parametrize("fmt", ALL)
+def test_a_batchs_table_comes_back_as_the_same_frame_from_each_format(fmt):
+    json_field = pa.field("tags", pa.string(), metadata={b"api2db.kind": b"json"})
+    table = pa.table(
+        [pa.array([1, None]), pa.array(["x", None]), pa.array(['["a"]', None])],
+        schema=pa.schema([pa.field("n", pa.int64()), pa.field("t", pa.string()), json_field]),
+    )
+    frame = frame_of_table(table)
+    assert frame.dtypes.astype(str).to_dict() == {"n": "Int64", "t": "string", "tags": "object"}
+    assert frame["tags"].tolist() == [["a"], None]
+    expected = frame.assign(tags=pd.Series(['["a"]', None], dtype=object)) if fmt == "csv" else frame
+    assert_frame_equal(FORMATS[fmt].decode(FORMATS[fmt].encode_table(table), dtypes_of(frame)), expected)
+
+
+@pytest.mark.parametrize("fmt", TEXT_FORMATS)
+@pytest.mark.parametrize(("dtype", "fits", "odd"), [("Float64", 2**53, 2**53 + 1), ("float32", 2**24, 2**24 + 1)])
+def test_a_whole_number_that_a_float_would_change_is_refused(fmt, dtype, fits, odd):
+    def through(value):
+        return FORMATS[fmt].decode(FORMATS[fmt].encode(pd.DataFrame({"n": [0, value]})), {"n": dtype})["n"][1]
+
+    assert through(fits) == fits
+    with pytest.raises(StoreError, match="exact"):
+        through(odd)

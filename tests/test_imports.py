@@ -18,8 +18,8 @@ LAYERS = (
     ("credentials", "place", "settings", "shard", "layout", "state", "schema"),
     ("usage", "recent"),
     ("spool", "journal", "quarantine", "ledger"),
-    ("form", "sources", "sinks", "collector"),
-    ("discovery", "ingest", "formats"),
+    ("form", "sources", "formats", "sinks", "collector"),
+    ("discovery", "ingest"),
     ("runtime",),
     ("stream",),
     ("app",),
@@ -56,7 +56,7 @@ def test_heavy_packages_are_imported_when_first_needed():
     code = """
 import sys
 import api2db, api2db.cli.main, api2db.runtime.status
-print(sorted({"pandas", "google.cloud.bigquery", "psycopg", "requests"} & set(sys.modules)))
+print(sorted({"pandas", "google.cloud.bigquery", "psycopg", "pymysql", "requests"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -13,8 +13,10 @@ from api2db.errors import ConfigError
 from api2db.formats import comma, parquet, pickled, records
 from api2db.formats.dtypes import Dtypes, dtypes_of, load_dtypes, store_dtypes
 from api2db.formats.format import Format
+from api2db.formats.parquet import frame_of
+from api2db.place import FORMATS as NAMES
 
-__all__ = ["FORMATS", "Dtypes", "Format", "dtypes_of", "load_dtypes", "store_dtypes"]
+__all__ = ["FORMATS", "Dtypes", "Format", "dtypes_of", "frame_of", "load_dtypes", "store_dtypes"]
 
 
 class _ByName(dict[str, Format]):
@@ -27,10 +29,10 @@ FORMATS: Final = MappingProxyType(
         {
             each.name: each
             for each in (
-                Format("parquet", parquet.encode, parquet.decode),
-                Format("json", records.encode, records.decode),
-                Format("pickle", pickled.encode, pickled.decode, only_columns=False),
-                Format("csv", comma.encode, comma.decode),
+                Format(NAMES[0], parquet.encode, parquet.decode, of_table=parquet.encode_table),
+                Format(NAMES[1], records.encode, records.decode, says_dtypes=False),
+                Format(NAMES[2], pickled.encode, pickled.decode, only_columns=False),
+                Format(NAMES[3], comma.encode, comma.decode, says_dtypes=False),
             )
         }
     )

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-from pandas.api.types import is_object_dtype
+from pandas.api.types import is_object_dtype, pandas_dtype
 
 from api2db.errors import StoreError
 from api2db.form.jsontext import text_of
@@ -122,6 +122,10 @@ def decode(data: bytes, dtypes: Dtypes | None) -> pd.DataFrame:
             series[name] = _found(columns[at], bare=at in bare)
         elif wanted == "category":
             series[name] = cast(_found(columns[at], bare=at in bare), wanted)
+        elif is_object_dtype(pandas_dtype(wanted)):
+            # Values are what their cells say: a bare 7 is a number. Times stay the text that they are in JSON too.
+            found = _found(columns[at], bare=at in bare)
+            series[name] = cast(_as_text(columns[at]) if times.is_time(found.dtype) else found, wanted)
         else:
             series[name] = cast(_as_text(columns[at]).rename(name), wanted)
     return pd.DataFrame(series, index=pd.RangeIndex(len(columns[0])))

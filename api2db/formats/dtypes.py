@@ -31,6 +31,9 @@ _PARSED: Final[dict[str, Any]] = {
     "b": (pa.bool_(), pd.BooleanDtype()),
 }
 
+_EXACT_IN_ANY_FLOAT: Final = 2**24
+_MANY_DIGITS: Final = r"-?[0-9]{8,}"
+
 Dtypes = Mapping[str, object]
 """Column -> what ``DataFrame.astype`` takes: a dtype, its name, or a Python type."""
 
@@ -92,7 +95,11 @@ def cast(series: pd.Series[Any], dtype: object) -> pd.Series[Any]:
         ]
         return pd.Series(texts, dtype=wanted, index=series.index, name=series.name)
     if isinstance(series.dtype, pd.StringDtype) and wanted.kind in _PARSED:
+        if wanted.kind == "f":
+            _check_exact(series[series.str.fullmatch(_MANY_DIGITS).fillna(False)].map(int), wanted)
         series = _parsed(series, wanted.kind)
+    elif wanted.kind == "f" and series.dtype.kind in ("i", "u"):
+        _check_exact(series.dropna(), wanted)
     if wanted.kind in "iu":
         return _whole(series, wanted)
     if wanted == np.dtype(bool):
@@ -108,6 +115,16 @@ def _parsed(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
     numbers = found.to_pandas(types_mapper={widest: nullable}.get)
     numbers.index, numbers.name = series.index, series.name
     return numbers
+
+
+def _check_exact(whole: pd.Series[Any], wanted: Any) -> None:
+    """Raises ValueError for whole numbers that a float of this size would change."""
+    if len(whole) and max(int(whole.max()), -int(whole.min())) > _EXACT_IN_ANY_FLOAT:
+        name: Any = str(wanted).lower()
+        floats = whole.astype(name)
+        for given, value in zip(whole.tolist(), floats.tolist(), strict=True):
+            if given != value:
+                raise ValueError(f"column {whole.name}: {given} isn't exact in {wanted}")
 
 
 def _whole(series: pd.Series[Any], wanted: Any) -> pd.Series[Any]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from api2db.errors import ShapeError, StoreError
 from api2db.form.text import scrub
 from api2db.formats.dtypes import Dtypes
+from api2db.formats.parquet import frame_of
 
 _REFUSALS = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError, AttributeError, pa.ArrowException)
 """What pandas and pyarrow raise for a frame, or for bytes, that they can't handle."""
@@ -22,12 +23,16 @@ class Format:
     encoder       a frame with text names, each once, and a fresh index -> the file's bytes
     decoder       the bytes, and dtypes where they are known -> the frame
     only_columns  False where a frame is written as it is, index and names included
+    says_dtypes   False where a file doesn't say each column's dtype by itself
+    of_table      a batch's table -> the file's bytes, where no frame has to be made of it
     """
 
     name: str
     encoder: Callable[[pd.DataFrame], bytes]
     decoder: Callable[[bytes, Dtypes | None], pd.DataFrame]
     only_columns: bool = True
+    says_dtypes: bool = True
+    of_table: Callable[[pa.Table], bytes | memoryview] | None = None
 
     @property
     def suffix(self) -> str:
@@ -41,6 +46,15 @@ class Format:
             return self.encoder(with_plain_columns(df) if self.only_columns else df)
         except _REFUSALS as error:
             raise ShapeError(f"format {self.name} can't hold this frame: {error}") from error
+
+    def encode_table(self, table: pa.Table) -> bytes | memoryview:
+        """A batch's table as a whole file, which decodes to ``frame_of(table)``. Raises ShapeError as ``encode``."""
+        if self.of_table is None:
+            return self.encode(frame_of(table))
+        try:
+            return self.of_table(table)
+        except _REFUSALS as error:
+            raise ShapeError(f"format {self.name} can't hold this table: {error}") from error
 
     def decode(self, data: bytes, dtypes: Dtypes | None = None) -> pd.DataFrame:
         """The frame of a file's bytes, its columns cast to ``dtypes`` (those of columns it doesn't have are ignored).

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _PART: Final = 1 << 14
 
-_SINGLE: Final = (bool, int, float, bytes, Decimal, dt.date)
+_SINGLE: Final = (bool, int, float, bytes, Decimal, dt.date, dt.time)
 """Types of which a whole column is an Arrow column, and comes back equal."""
 
 

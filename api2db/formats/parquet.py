@@ -24,6 +24,7 @@ from api2db.formats.objects import Objects, clean_categories, object_array
 _DTYPES: Final = b"api2db.dtypes"
 """Schema metadata: JSON, column -> the dtype that Arrow and pandas between them don't bring back."""
 
+_PANDAS: Final = b"pandas"
 _SMALL: Final = 1 << 20
 
 _NULLABLE: Final = {
@@ -57,20 +58,45 @@ def encode(df: pd.DataFrame) -> bytes:
         elif series.dtype == np.dtype("datetime64[s]"):
             dtypes[name] = "datetime64[s]"
         columns[name] = series
-    table = _table(pd.DataFrame(columns, index=df.index), objects)
-    if dtypes:
-        metadata = {**(table.schema.metadata or {}), _DTYPES: json.dumps(dtypes).encode()}
-        table = table.replace_schema_metadata(metadata)
-    out = pa.BufferOutputStream()
-    pq.write_table(table, out)
-    return out.getvalue().to_pybytes()
+    return bytes(_written(_told(_table(pd.DataFrame(columns, index=df.index), objects), dtypes)))
+
+
+def encode_table(table: pa.Table) -> memoryview:
+    """A file of which ``decode`` makes the frame that ``frame_of`` makes of the table."""
+    return _written(_described(table))
 
 
 def decode(data: bytes, dtypes: Dtypes | None) -> pd.DataFrame:
     # Starting threads costs more than a small file does.
     table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=len(data) > _SMALL)
+    return cast_frame(_frame(table), dtypes)
+
+
+def frame_of(table: pa.Table) -> pd.DataFrame:
+    """A batch's table as a frame: Int64, Float64, boolean, string, times; JSON documents as the values they are."""
+    return _frame(_described(table))
+
+
+def _described(table: pa.Table) -> pa.Table:
+    return _told(table, {field.name: "object" for field in table.schema if is_json(field)})
+
+
+def _told(table: pa.Table, dtypes: dict[str, object]) -> pa.Table:
+    if not dtypes:
+        return table
+    metadata = {**(table.schema.metadata or {}), _DTYPES: json.dumps(dtypes).encode()}
+    return table.replace_schema_metadata(metadata)
+
+
+def _written(table: pa.Table) -> memoryview:
+    out = pa.BufferOutputStream()
+    pq.write_table(table, out)
+    return memoryview(out.getvalue())
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
     metadata = table.schema.metadata or {}
-    if b"pandas" in metadata:
+    if _PANDAS in metadata:
         df = table.to_pandas()
         df = df.reset_index(drop=all(name is None for name in df.index.names))
     else:
@@ -78,7 +104,7 @@ def decode(data: bytes, dtypes: Dtypes | None) -> pd.DataFrame:
     for name, dtype in json.loads(metadata.get(_DTYPES, b"{}")).items():
         at = table.schema.get_field_index(name)
         df[name] = _restored(table.column(at), table.schema.field(at), df[name], dtype)
-    return cast_frame(df, dtypes)
+    return df
 
 
 def _table(df: pd.DataFrame, objects: dict[str, Objects]) -> pa.Table:

@@ -35,6 +35,11 @@ def stack(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return _stacked([*groups, *pending])
 
 
+def common_dtype(one: Any, other: Any) -> Any:
+    """The dtype in which columns of these two meet, as far as that can be said without their values."""
+    return one if one == other else _common([one, other], ())
+
+
 def _stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame()

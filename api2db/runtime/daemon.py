@@ -19,20 +19,17 @@ from api2db.discovery import Broken
 from api2db.errors import Api2dbError, ConfigError, StoreError
 from api2db.journal import Journal
 from api2db.layout import Layout, StoreLock
-from api2db.quarantine import RowQuarantine
+from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of
 from api2db.runtime.cadence import Cadence
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.job import Job
 from api2db.runtime.notify import ServiceManager
 from api2db.runtime.poller import Poller
 from api2db.runtime.pool import DeliveryPool
-from api2db.runtime.replacement import ReplacingDelivery
 from api2db.settings import Settings
-from api2db.shard import decode_header
-from api2db.sinks.base import Placement, Target
+from api2db.sinks.base import Target
 from api2db.sinks.engines import Engines
 from api2db.spool import CollectorSpool, Spool
-from api2db.state import assign_directories
 from api2db.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -190,35 +187,18 @@ class Daemon:
     def _prepare(
         self, collector: Collector, spool: Spool, journal: Journal, engines: Engines, pool: DeliveryPool
     ) -> Running:
-        settings, layout = self._settings, spool.layout
+        settings = self._settings
         if collector.stores():
             log.warning("stores aren't run by this version, its streams are collector=%s", collector.name)
         targets = list(self._targets_of(collector))
-        before = CollectorSpool(spool, collector.name)
-        waiting = frozenset(name for name in before.state.streams if before.holds_anything(name))
-        directories, memory = assign_directories(
-            before.state.streams,
-            [(t.stream_type, t.target(settings.project, layout.root)) for t in targets],
-            waiting,
-        )
-        shards = CollectorSpool(spool, collector.name, directories)
-        shards.remember_streams(memory)
-        deliveries: list[Delivery] = []
-        for target, directory in zip(targets, directories, strict=True):
-            placement = Placement(
-                stream=f"{collector.name}/{directory}",
-                store=layout.root,
-                staging=layout.queue(collector.name, directory),
-                parked=layout.failed(collector.name, directory),
-                project=settings.project,
-                engines=engines,
-                durable=spool.durable,
-            )
-            quarantine = RowQuarantine(layout, collector.name, directory, usage=spool.usage, durable=spool.durable)
-            sink = target.sink(placement)
-            _reconcile(journal, shards, directory)
-            kind = ReplacingDelivery if sink.replaces else Delivery
-            deliveries.append(kind(collector.name, directory, sink, shards, journal, quarantine))
+        kept = Kept(settings, spool, journal, engines)
+        shards = CollectorSpool(spool, collector.name)
+        directories = directories_of(shards, [place_of(target, kept) for target in targets])
+        for directory in directories:
+            shards.add_stream(directory)
+        deliveries = [
+            delivery_to(target, directory, shards, kept) for target, directory in zip(targets, directories, strict=True)
+        ]
 
         def accepted(batch: Batch) -> None:
             for delivery in deliveries:
@@ -329,19 +309,3 @@ def _settle(shards: CollectorSpool, age_s: float = 0.0) -> None:
     except StoreError as error:
         # Debug only: polls and deliveries of this collector meet the same error, and report it.
         log.debug("STORE can't be written, trying again collector=%s cause=%s", shards.collector, error)
-
-
-def _reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
-    """Tell the journal of shards it doesn't know: it may have been deleted, or a power cut took its last lines."""
-    known = journal.waiting(shards.collector, stream)
-    for parked in (False, True):
-        for created_ns in shards.parked(stream) if parked else shards.waiting(stream):
-            if created_ns in known:
-                continue
-            path = shards.path(stream, created_ns, parked=parked)
-            try:
-                journal.accepted(decode_header(path.read_bytes()))
-            except Api2dbError:
-                continue  # torn: delivery sets it aside and says so
-            if parked:
-                journal.outcome(shards.collector, stream, created_ns, "parked")

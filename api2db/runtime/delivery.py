@@ -115,6 +115,7 @@ class Delivery:
         # that a crash left between shard and target are published.
         self._unconnected = True
         self.state = State.OK
+        self.cause = ""  # of the last failure, in one line
 
     @property
     def name(self) -> str:
@@ -132,6 +133,32 @@ class Delivery:
             return  # only streams that replace are given those
         with self._lock:
             self._waiting.shards.append(batch.created_ns)
+
+    @property
+    def failures(self) -> int:
+        """Failed loads of what waits, since the last that went well."""
+        return self._waiting.failures
+
+    def holds(self, created_ns: int) -> bool:
+        """Whether a shard waits or is parked, not delivered yet."""
+        with self._lock:
+            return any(created_ns in lane.shards.all() for lane in (self._waiting, self._parked))
+
+    def begin_again(self, retry: RetryPolicy) -> None:
+        """Try everything at once, with as many repeats as ``retry`` has from now on."""
+        with self._lock:
+            self.retry = retry
+            for lane in (self._waiting, self._parked):
+                lane.failures, lane.due = 0, 0.0
+            if self.state is not State.OK:
+                self.state = State.RETRYING
+
+    def park_oldest(self) -> bool:
+        """Move the oldest waiting shard to STORE/upload_failed. False if none waits, or it can't be moved."""
+        waiting = self.backlog[0]
+        if waiting:
+            self._park()
+        return self.backlog[0] < waiting
 
     def due_in_s(self) -> float | None:
         """Seconds until ``step`` has something to do; None while nothing waits."""
@@ -236,6 +263,7 @@ class Delivery:
     def failed(self, error: Exception, lane: Lane) -> None:
         """A load failed and is repeated later. Past the retries its shard is parked, once per outage."""
         with self._lock:
+            self.cause = str(error)
             lane.failures += 1
             failures = lane.failures
             delay_s = self.retry.delay_s(failures, self.rng)
@@ -279,7 +307,7 @@ class Delivery:
                 self.collector, self.stream, STOPPED_PROBE_S, error,
             )  # fmt: skip
         with self._lock:
-            self.state = State.STOPPED
+            self.state, self.cause = State.STOPPED, str(error)
             self._waiting.due = self._parked.due = self.clock() + STOPPED_PROBE_S
         self.journal.stream_state(self.collector, self.stream, self.state.value, str(error), STOPPED_PROBE_S)
 

@@ -45,6 +45,8 @@ class Slot:
     number_as_text  a number stored in text: it is still ordered as a number
     no_digits  text that looks like a number would be stored as one
     is_array   lists go in, as PostgreSQL writes its arrays
+    finite     its numbers have no NaN, which becomes NULL, and no infinities, which are refused
+    max_places digits behind the point that a decimal keeps; None is any number, or the target rounds
     """
 
     column: str
@@ -58,6 +60,8 @@ class Slot:
     number_as_text: bool = False
     no_digits: bool = False
     is_array: bool = False
+    finite: bool = False
+    max_places: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,9 @@ class Conformed:
 
 def conform(values: pa.Array, field: Field, slot: Slot) -> Conformed:
     """Bring one column to its slot. NULL stays NULL; a NULL in a required column is refused."""
+    given, infinite = values, None
+    if slot.finite and field.kind is Kind.FLOAT and slot.kind in (Kind.FLOAT, Kind.DECIMAL):
+        values, infinite = _finite(values)
     if field.kind is Kind.NULL:
         conformed = Conformed(pa.nulls(len(values), slot.arrow))
     else:
@@ -78,9 +85,13 @@ def conform(values: pa.Array, field: Field, slot: Slot) -> Conformed:
     if conformed.values.type != slot.arrow:
         raise TypeError(f"column {slot.column}: {conformed.values.type} where {slot.arrow} is needed")
     if slot.required and values.null_count:
-        conformed = _also_refused(conformed, _mask(values.is_null()), conformed.why)
+        # A NaN that became NULL and isn't taken is still a NaN to the reader of the reason.
+        why = "it is stored as NULL" if values.null_count > given.null_count else conformed.why
+        conformed = _also_refused(conformed, _mask(values.is_null()), why)
+    if infinite is not None:
+        conformed = _also_refused(conformed, infinite, "the database has no such number")
     if slot.nan_free and field.kind is Kind.FLOAT:
-        conformed = _also_refused(conformed, _mask(pc.is_nan(values)), "it has no place in an order")
+        conformed = _also_refused(conformed, _mask(pc.is_nan(given)), "it has no place in an order")
     return conformed
 
 
@@ -93,6 +104,12 @@ def reason(value: pa.Array, field: Field, slot: Slot, why: str) -> str:
         return f'column "{slot.column}" ({slot.declared}) cannot take NULL: it must have a value'
     shown = _shown(value, field.kind)
     return f'column "{slot.column}" ({slot.declared}) cannot take {field.kind.value} ({shown}): {why}'
+
+
+def _finite(values: pa.Array) -> tuple[pa.Array, Mask]:
+    """NaN and infinities as NULL, and where the infinities were."""
+    kept = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
+    return kept, _mask(pc.is_inf(values))
 
 
 def _shown(values: pa.Array, kind: Kind) -> str:
@@ -140,16 +157,20 @@ def _between(values: pa.Array, low: int | float, end: int | float) -> pa.Array:
 def _to_integer(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:
     bits = slot.arrow.bit_width
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    if pa.types.is_unsigned_integer(slot.arrow):
+        low, high = 0, 2**bits - 1
     why = f"it doesn't fit {bits} bits"
     if values.type == slot.arrow or kind is Kind.BOOL:
         return Conformed(values.cast(slot.arrow))
     if kind is Kind.INTEGER:
-        if values.type.bit_width < bits:
+        if values.type.bit_width < bits and low < 0:
             return Conformed(values.cast(slot.arrow))
         if values.type == pa.uint64():
             return _checked(values, pc.less_equal(values, pa.scalar(high, pa.uint64())), slot, why)
         wide = values.cast(pa.int64())
-        return _checked(wide, _between(wide, low, high + 1) if bits < 64 else wide.is_valid(), slot, why)
+        if bits == 64:
+            return _checked(wide, pc.greater_equal(wide, low), slot, "it is negative" if low == 0 else why)
+        return _checked(wide, _between(wide, low, high + 1), slot, why)
     if kind is Kind.FLOAT:
         # 2**63 is a float, 2**63 - 1 isn't: hence half-open.
         whole = pc.and_(pc.equal(values, pc.trunc(values)), _between(values, float(low), float(high + 1)))
@@ -199,7 +220,11 @@ def _to_decimal(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:
     if kind is Kind.BOOL:
         return Conformed(values.cast(pa.int8()).cast(slot.arrow))
     if kind in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL):
-        return Conformed(as_text(values, kind))
+        text = as_text(values, kind)
+        if slot.max_places is not None and kind is Kind.DECIMAL and values.type.scale > slot.max_places:
+            beyond = pc.match_substring_regex(text, rf"\.\d{{{slot.max_places}}}0*[1-9]")
+            return _checked(text, pc.invert(beyond), slot, f"it has more than {slot.max_places} decimal places")
+        return Conformed(text)
     return _refuse(values, slot, "it isn't a number")
 
 

@@ -74,12 +74,15 @@ class Dialect(Protocol):
     """One database's way. No state of its own; what a connection has learned is in ``connection.info``.
 
     Methods that take a connection run inside the caller's transaction and raise the driver's errors.
+
+    ddl_commits  CREATE and ALTER commit what is open: they come before the load's transaction, not in it
     """
 
     name: str
     names: NameRules
     max_threads: int | None
     chunk_rows: int
+    ddl_commits: bool
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -103,11 +106,14 @@ class Dialect(Protocol):
     def create_database(self, url: URL) -> None:
         """Create it; no error if someone else just did. Raises FatalError where that isn't allowed."""
 
-    def declare(self, field: Field) -> str:
-        """The type of a column we create for ``field``."""
+    def declare(self, field: Field, key_columns: int = 0) -> str:
+        """The type of a column we create for ``field``; in a key, of so many columns."""
 
-    def define(self, connection: Connection, table: str, name: str, field: Field) -> str:
-        """Name and type of a column we create, as CREATE TABLE or ALTER TABLE take it."""
+    def table_options(self, connection: Connection) -> str:
+        """What follows the columns of a table we create."""
+
+    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
+        """Name and type of a column we create, as CREATE TABLE or ALTER TABLE take it; ``key_columns`` as before."""
 
     def mark(self, table: str, columns: Sequence[str]) -> Sequence[str]:
         """Statements by which ``made`` knows the integer columns we have created; none where ``define`` marks them."""

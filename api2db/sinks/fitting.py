@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,24 +47,30 @@ class Fitting:
         self._connection = connection
         self._dialect = dialect
         self._goal = goal
+        self._typed = True  # False for a table of which nothing has a type yet: there is nothing to make it of
 
-    def prepare(self, groups: Sequence[Group]) -> tuple[Column, ...] | None:
-        """Create the table or add columns, for all groups before the first row: no lock is raised later.
+    def fits(self, groups: Sequence[Group]) -> bool:
+        """Whether nothing has to be created, as far as this connection has seen the table."""
+        seen = learned(self._connection).get(self._goal.table)
+        return seen is not None and not self._missing(seen, groups) and not self._too_narrow(seen, groups)
 
-        The table's columns, as they stay until the transaction ends; None where nothing has a type yet, so that
-        there is nothing to make a table of.
-        """
+    def fit(self, groups: Sequence[Group]) -> None:
+        """Create the table, or add and widen columns: for all groups at once, so that no lock is raised later."""
         known = self._known()
         if known is None or self._missing(known, groups) or self._too_narrow(known, groups):
             self._dialect.lock_schema(self._connection, self._goal.table)
             known = self._dialect.columns(self._connection, self._goal.table)
             if known is None:
-                if not self._create(self._missing((), groups)):
-                    return None
+                self._create(self._missing((), groups))
             else:
                 self._add(self._missing(known, groups))
                 for column in self._too_narrow(known, groups):
                     self._widen(column)
+
+    def lock(self, groups: Sequence[Group]) -> tuple[Column, ...] | None:
+        """The table's columns, as they stay until the transaction ends; None where nothing has a type yet."""
+        if not self._typed:
+            return None
         columns = self._dialect.lock_columns(self._connection, self._goal.table)
         if self._missing(columns, groups):
             raise RetryableError("its columns were changed by someone else meanwhile")
@@ -88,18 +95,22 @@ class Fitting:
                     new[placed[field.name]] = field
         return new
 
-    def _create(self, fields: dict[str, Field]) -> bool:
-        """Whether there are types to create the table with, the key's among them."""
+    def _create(self, fields: dict[str, Field]) -> None:
         key = [self._dialect.names.legal(name) for name in self._goal.key]
         if not fields or not set(key) <= set(fields):
-            return False
+            self._typed = False
+            return
         quote = self._dialect.quote
-        parts = [self._definition(name, field) + (" NOT NULL" if name in key else "") for name, field in fields.items()]
+        parts = [
+            f"{self._definition(name, field, len(key))} NOT NULL" if name in key else self._definition(name, field)
+            for name, field in fields.items()
+        ]
         if key:
             parts.append(f"PRIMARY KEY ({', '.join(map(quote, key))})")
-        self._define("the table can't be created", f"CREATE TABLE {quote(self._goal.table)} ({', '.join(parts)})")
+        options = self._dialect.table_options(self._connection)
+        table = quote(self._goal.table)
+        self._define("the table can't be created", f"CREATE TABLE {table} ({', '.join(parts)}){options}")
         self._mark(fields)
-        return True
 
     def _add(self, fields: dict[str, Field]) -> None:
         quote = self._dialect.quote
@@ -110,8 +121,8 @@ class Fitting:
             )
         self._mark(fields)
 
-    def _definition(self, name: str, field: Field) -> str:
-        return self._dialect.define(self._connection, self._goal.table, name, field)
+    def _definition(self, name: str, field: Field, key_columns: int = 0) -> str:
+        return self._dialect.define(self._connection, self._goal.table, name, field, key_columns)
 
     def _define(self, problem: str, sql: str) -> None:
         try:
@@ -161,7 +172,7 @@ class Fitting:
         started = time.monotonic()
         try:
             if not inexact:
-                with self._connection.begin_nested():
+                with nullcontext() if self._dialect.ddl_commits else self._connection.begin_nested():
                     for sql in self._dialect.widen(self._goal.table, column):
                         self._run(sql)
         except self._dialect.errors as error:

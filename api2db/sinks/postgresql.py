@@ -115,6 +115,7 @@ class PostgreSQL:
     names = NameRules(max_bytes=63, reserved=frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid"}))
     max_threads: int | None = None
     chunk_rows = 16_384
+    ddl_commits = False
 
     @cached_property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -170,10 +171,10 @@ class PostgreSQL:
         finally:
             engine.dispose()
 
-    def declare(self, field: Field) -> str:
+    def declare(self, field: Field, key_columns: int = 0) -> str:
         return "numeric" if field.arrow == pa.uint64() else _DECLARED[field.kind]
 
-    def define(self, connection: Connection, table: str, name: str, field: Field) -> str:
+    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
         return f"{_QUOTE(name)} {self.declare(field)}"
 
     def mark(self, table: str, columns: Sequence[str]) -> Sequence[str]:
@@ -184,6 +185,9 @@ class PostgreSQL:
         with cursor(connection) as run:
             run.execute(sql.encode(), prepare=False)
             return run.fetchone() is not None
+
+    def table_options(self, connection: Connection) -> str:
+        return ""
 
     def slot(self, column: Column, field: Field) -> Slot:
         return Slot(

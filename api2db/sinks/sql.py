@@ -60,7 +60,11 @@ def dialect_of(url: URL) -> Dialect:
         from api2db.sinks.postgresql import PostgreSQL
 
         return PostgreSQL()
-    raise ConfigError(f'no sink for dialect "{name}"; there are "postgresql" and "sqlite"')
+    if name in ("mysql", "mariadb"):
+        from api2db.sinks.mysql import MySQL
+
+        return MySQL()
+    raise ConfigError(f'no sink for dialect "{name}"; there are "mariadb", "mysql", "postgresql" and "sqlite"')
 
 
 class SqlSink:
@@ -172,6 +176,9 @@ class SqlSink:
         quarantine: Quarantine,
         load: Callable[[TableWork, Group], None],
     ) -> list[Receipt]:
+        work = TableWork(connection, self._dialect, self._goal)
+        if self._dialect.ddl_commits:
+            self._fit_first(connection, work, batches)
         with connection.begin():
             self._check_owner(connection)
             new = ledger.claim(connection, self.stream, batches)
@@ -179,7 +186,6 @@ class SqlSink:
             once = {batch.batch_id: batch for batch in batches if batch.batch_id in new}
             groups = group(list(once.values()))
             if groups:
-                work = TableWork(connection, self._dialect, self._goal)
                 work.prepare(groups)
                 if self.replaces:
                     work.clear()
@@ -193,6 +199,18 @@ class SqlSink:
             known = [batch.batch_id for batch in batches if batch.batch_id not in new]
             return receipts(batches, ledger.loaded(connection, self.stream, known), groups)
 
+    def _fit_first(self, connection: Connection, work: TableWork, batches: Sequence[Batch]) -> None:
+        """The table made to fit in a step of its own, where DDL would commit the load's transaction half-way."""
+        groups = group(batches)
+        if self._if_exists is not IfExists.FAIL and work.fits(groups):
+            return
+        with connection.begin():
+            self._check_owner(connection)
+            if self._if_exists is IfExists.FAIL and not ledger.knows(connection, self.stream):
+                # Killed before the first load, the next one finds that the table is ours.
+                ledger.mark(connection, self.stream)
+            work.fit(groups)
+
     def _keep_refused(self, connection: Connection, one: Group, quarantine: Quarantine) -> None:
         for batch, rows, reasons in one.refused_by_batch():
             # The batch's own rows, as they came: what is replayed later is what arrived.
@@ -201,7 +219,7 @@ class SqlSink:
 
     def _check_owner(self, connection: Connection) -> None:
         """With if_exists="fail": the table is ours if it isn't there yet or the ledger knows this stream."""
-        if self._if_exists is not IfExists.FAIL or ledger.count(connection, self.stream):
+        if self._if_exists is not IfExists.FAIL or ledger.knows(connection, self.stream):
             return
         if self._dialect.columns(connection, self._goal.table) is not None:
             raise FatalError(

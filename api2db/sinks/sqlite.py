@@ -107,6 +107,7 @@ class SQLite:
     names = NameRules(ignores_case=True)
     max_threads: int | None = 1
     chunk_rows = 20_000
+    ddl_commits = False
     errors: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error)
 
     def engine(self, url: URL, pool_size: int) -> Engine:
@@ -157,12 +158,12 @@ class SQLite:
         except OSError as error:
             raise RetryableError(f"the folder {folder} can't be made: {error.strerror}") from error
 
-    def declare(self, field: Field) -> str:
+    def declare(self, field: Field, key_columns: int = 0) -> str:
         if field.arrow == pa.uint64():
             return "TEXT"
         return _DECLARED[field.kind][0]
 
-    def define(self, connection: Connection, table: str, name: str, field: Field) -> str:
+    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
         declared = self.declare(field)
         if declared in _STRICT and _is_strict(connection, table):
             declared = _STRICT[declared]
@@ -177,6 +178,9 @@ class SQLite:
             sql = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE"
             found = run.execute(sql, (table,)).fetchone()
         return found is not None and f"{_QUOTE(column)} {_MARK} INTEGER" in found[0]
+
+    def table_options(self, connection: Connection) -> str:
+        return ""
 
     def slot(self, column: Column, field: Field) -> Slot:
         kind, arrow = column.kind, column.arrow

@@ -27,10 +27,21 @@ class TableWork:
         self._goal = goal
         self._columns: dict[str, Column] = {}
         self._creatable = False
+        self._fitting = Fitting(connection, dialect, goal)
+
+    def fits(self, groups: Sequence[Group]) -> bool:
+        """Whether ``fit`` has nothing to do, as far as this connection has seen the table."""
+        return self._fitting.fits(groups)
+
+    def fit(self, groups: Sequence[Group]) -> None:
+        """Create the table, or add and widen columns."""
+        self._fitting.fit(groups)
 
     def prepare(self, groups: Sequence[Group]) -> None:
-        """Make the table fit all groups, before the first row; afterwards the catalog can't change under the load."""
-        columns = Fitting(self._connection, self._dialect, self._goal).prepare(groups)
+        """Make the table fit, before the first row; afterwards the catalog can't change under the load."""
+        if not self._dialect.ddl_commits:
+            self.fit(groups)
+        columns = self._fitting.lock(groups)
         # Without columns there is no table, since nothing has a type yet.
         self._creatable = columns is not None
         self._columns = {column.name: column for column in columns or ()}

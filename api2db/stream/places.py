@@ -7,6 +7,7 @@ from api2db.errors import ConfigError
 from api2db.place import Place
 from api2db.settings import Settings
 from api2db.sinks.base import Target
+from api2db.stream.overridden import Overridden, is_overridden
 from api2db.stream.stream import Stream
 from api2db.stream.stream2local import Stream2Local
 from api2db.stream.stream2sql import Stream2Sql
@@ -19,7 +20,7 @@ def targets_of(collector: Collector, settings: Settings) -> list[Target]:
         if isinstance(each, str):
             targets.append(_of_place(collector, settings.place(each)))
         elif isinstance(each, Stream):
-            targets.append(each)
+            targets.append(Overridden(each) if is_overridden(each) else each)
         else:
             raise ConfigError(f"collector {collector.name}: {each!r} is neither a stream nor the name of a place")
     return targets

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
 import sqlalchemy
 from sqlalchemy import URL, make_url
 
@@ -15,8 +17,13 @@ from api2db.place import DRIVERS
 from api2db.secret import redact_url
 from api2db.sinks.base import Placement
 from api2db.sinks.sql import IfExists, SqlSink, dialect_of
+from api2db.stream.overridden import hand_over
 from api2db.stream.stream import Stream
 
+log = logging.getLogger(__name__)
+
+# As many as SQLAlchemy's own engines keep.
+_ENGINE_CONNECTIONS = 5
 _UNSUPPORTED = ("amazon_aurora", "oracle", "microsoft_sql")
 
 
@@ -25,7 +32,7 @@ class Stream2Sql(Stream):
 
     name        the collector's name, and the table's
     db_name     the database; for dialect="sqlite" a file, against the project's folder
-    dialect     "postgresql" or "sqlite"
+    dialect     "postgresql", "mariadb", "mysql" or "sqlite"
     username, password, host, port   of the server; not needed for sqlite
     auth_path   a JSON file with username, password and host instead
     if_exists   "append" adds rows; "replace" puts what a poll brings in the place of all rows, in one transaction;
@@ -109,26 +116,55 @@ class Stream2Sql(Stream):
         """
         if not hasattr(self, "_url"):
             self._url = self._url_of_parts()
+        if self._url.drivername in ("mysql", "mariadb"):
+            # Without a driver's name SQLAlchemy would take another one than ours.
+            self._url = self._url.set(drivername=DRIVERS[self._url.drivername])
         self.driver = self._url.drivername
         self.engine_str = self._url.render_as_string(hide_password=False)
         self.log_str = f"{redact_url(self._url)} table={self.table}"
 
     def connect(self) -> bool:
         """Try to reach the database, creating it if need be. True if that worked; the reason is logged if not."""
-        import logging
-
         sink = SqlSink(stream=f"{self.name}/{self.stream_type}", url=self._at(Path.cwd()), table=self.table)
         try:
             sink.connect()
         except SinkError as error:
-            logging.getLogger(__name__).warning("not connected stream=%s cause=%s", self.log_str, error)
+            log.warning("not connected stream=%s cause=%s", self.log_str, error)
             self.connected = False
         else:
-            self.con = sqlalchemy.create_engine(self._at(Path.cwd()))
+            self.con = self._engine(self._at(Path.cwd()))
             self.connected = True
         finally:
             sink.close()
         return self.connected
+
+    def stream(self, data: pd.DataFrame, retry_depth: int = 5) -> None:
+        """Load a frame at once: for a stream used on its own, without a daemon.
+
+        It is accepted in STORE first. A load that fails is repeated ``retry_depth`` times, with growing pauses; then
+        the reason is logged and the rows stay in ``STORE/upload_failed/<name>/<stream_type>/<timestamp_ns>.parquet``,
+        to be loaded by ``check_failures`` or after the next frame that can be. Rows that never fit the table are
+        kept in STORE/quarantine. Raises StoreFullError or StoreError if the frame can't be accepted, ShapeError for
+        one that no table can be made of, StoreLockedError while a daemon uses the same STORE.
+        """
+        if hand_over(self, data):
+            return
+        post = self._own_post()
+        created_ns = post.accept(self._table(data))
+        if created_ns is None:
+            return
+        self.connected = post.deliver(created_ns, retry_depth)
+        if not self.connected:
+            log.error(
+                "not loaded, kept in STORE/upload_failed/%s/%s to be tried again cause=%s",
+                self.name, self.stream_type, post.cause,
+            )  # fmt: skip
+
+    def _engine(self, url: URL) -> sqlalchemy.Engine:
+        if url.get_backend_name() in ("mysql", "mariadb"):
+            # Parameters such as ssl_mode are ours: the driver doesn't know them.
+            return dialect_of(url).engine(url, _ENGINE_CONNECTIONS)
+        return sqlalchemy.create_engine(url)
 
     def target(self, project: Path, store: Path) -> str:
         url = self._at(project)

@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from sqlalchemy import make_url
 
 from api2db.sinks.sql import SqlSink
-from tests.contract.places import Place, PostgresPlace, SQLitePlace, table_name
+from tests.contract.places import MariaDBPlace, Place, PostgresPlace, SQLitePlace, table_name
 from tests.servers import Postgres
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "sqlite":
         return SQLitePlace(tmp_path / "db.sqlite")
+    if request.param == "mariadb":
+        server = request.getfixturevalue("mariadb")
+        return MariaDBPlace(make_url(server.url(request.getfixturevalue("mariadb_database"))))
     server, database = request.getfixturevalue("postgres"), request.getfixturevalue("contract_database")
     return PostgresPlace.new_schema(server.url(database))
 

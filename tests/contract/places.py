@@ -18,6 +18,7 @@ from sqlalchemy import URL, make_url
 from api2db.batch import Batch, new_batch_id
 from api2db.errors import FatalError
 from api2db.sinks.sql import SqlSink
+from tests.mariadb import MariaDB
 
 _numbers = itertools.count(1)
 
@@ -70,6 +71,22 @@ class PostgresPlace:
         with closing(self.connect(autocommit=True)) as connection:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
+
+
+@dataclass
+class MariaDBPlace:
+    url: URL
+    name: str = "mariadb"
+
+    def connect(self, **options: Any) -> Any:
+        url = self.url
+        server = MariaDB(url.host or "", url.port or 0, url.username or "", str(url.password or ""))
+        return server.connect(url.database or "", **options)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
 
 
 @dataclass

@@ -9,6 +9,15 @@ from tests.contract.conftest import MakeSink
 from tests.contract.places import Place, Quarantine, batch, load, refusal
 
 
+def types_of(place: Place) -> set[str]:
+    """The declared types of the columns of table ``t``."""
+    if place.name == "sqlite":
+        return {kind.lower() for (kind,) in place.query("SELECT type FROM pragma_table_info('t')")}
+    schema = "current_schema()" if place.name == "postgresql" else "DATABASE()"
+    columns = f"FROM information_schema.columns WHERE table_name = 't' AND table_schema = {schema}"
+    return {kind for (kind,) in place.query(f"SELECT data_type {columns}")}
+
+
 def test_defaults_fill_what_a_batch_lacks_and_null_stays_null(place: Place, make_sink: MakeSink) -> None:
     place.query("CREATE TABLE t (id integer, state text DEFAULT 'new', at text NOT NULL DEFAULT CURRENT_TIMESTAMP)")
     assert not load(make_sink(table="t"), batch({"id": [1]})).kept
@@ -28,7 +37,8 @@ def test_a_row_that_a_constraint_refuses_is_kept_and_the_constraint_named(
 ) -> None:
     place.query(f"CREATE TABLE t (x integer {rule})")
     kept = load(make_sink(table="t"), batch({"x": [1, 7, 7 if says == "check" else 1]}))
-    assert all(says in reason.lower() for reason in kept.reasons)
+    words = ("check", "constraint") if says == "check" else ("unique", "duplicate")
+    assert all(any(word in reason.lower() for word in words) for reason in kept.reasons)
     assert place.query("SELECT x FROM t") == ([(1,)] if says == "check" else [(1,), (7,)])
 
 
@@ -38,8 +48,7 @@ def test_a_column_that_someone_else_made_is_never_widened(place: Place, make_sin
     assert len(kept.reasons) == 2
     assert all("cannot take float (0.5): it isn't a whole number" in reason for reason in kept.reasons)
     assert place.query("SELECT a, b, c FROM t") == [(3, 3, 1)]
-    kind = "typeof" if place.name == "sqlite" else "pg_typeof"
-    assert {str(value) for value in place.query(f"SELECT {kind}(a), {kind}(b) FROM t")[0]} <= {"integer", "bigint"}
+    assert types_of(place) <= {"bigint", "integer", "int"}
 
 
 def test_our_own_column_in_someone_elses_table_widens_and_theirs_in_ours_does_not(
@@ -63,7 +72,8 @@ def test_a_table_dropped_and_made_anew_by_someone_else_is_theirs(place: Place, m
 
 
 def test_an_identity_or_rowid_key_numbers_rows_by_itself_and_takes_numbers(place: Place, make_sink: MakeSink) -> None:
-    number = "INTEGER" if place.name == "sqlite" else "integer GENERATED ALWAYS AS IDENTITY"
+    numbers = {"sqlite": "INTEGER", "postgresql": "integer GENERATED ALWAYS AS IDENTITY"}
+    number = numbers.get(place.name, "integer AUTO_INCREMENT")
     place.query(f"CREATE TABLE t (id {number} PRIMARY KEY, x integer)")
     load(make_sink(table="t"), batch({"x": [10, 20]}))
     load(make_sink(table="t"), batch({"id": [7], "x": [30]}))

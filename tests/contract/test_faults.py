@@ -78,7 +78,7 @@ def test_processes_feed_one_table_that_none_has_made(place: Place) -> None:
         one.communicate(timeout=TIMEOUT_S)
         assert one.returncode == 0
     assert place.query("SELECT count(*), sum(id) FROM t") == [(900, 9 * 4950)]
-    assert place.query("SELECT count(*), sum(rows) FROM _api2db_ledger") == [(9, 900)]
+    assert place.query('SELECT count(*), sum("rows") FROM _api2db_ledger') == [(9, 900)]
 
 
 def test_processes_that_merge_the_same_keys_leave_the_newest(place: Place) -> None:
@@ -87,7 +87,7 @@ def test_processes_that_merge_the_same_keys_leave_the_newest(place: Place) -> No
     for one in children:
         one.communicate(timeout=TIMEOUT_S)
         assert one.returncode == 0
-    assert place.query("SELECT count(*), min(v), max(v), min(by) FROM t") == [(100, 29, 29, 29)]
+    assert place.query('SELECT count(*), min(v), max(v), min("by") FROM t') == [(100, 29, 29, 29)]
 
 
 def test_the_same_batch_by_two_processes_is_loaded_once(place: Place) -> None:

@@ -76,7 +76,7 @@ def test_a_batch_without_rows_is_entered_and_makes_the_table(place: Place, make_
     empty = batch(pa.table({"id": pa.array([], pa.int64())}))
     assert make_sink(table="t").load([empty], Quarantine()) == [Receipt(empty.batch_id, 0)]
     assert place.query("SELECT * FROM t") == []
-    assert place.query("SELECT rows FROM _api2db_ledger") == [(0,)]
+    assert place.query('SELECT "rows" FROM _api2db_ledger') == [(0,)]
 
 
 def test_a_column_that_appears_later_is_added(place: Place, make_sink: MakeSink) -> None:
@@ -157,7 +157,7 @@ def test_one_row_the_database_refuses_among_ten_thousand_is_found(place: Place, 
     assert make_sink(table="t").load([bad], quarantine) == [Receipt(bad.batch_id, 9_999, quarantined=1)]
     assert [row["id"] for row in quarantine.rows] == [4711]
     assert place.query("SELECT count(*), sum(id) FROM t") == [(9_999, 49_995_000 - 4711)]
-    assert place.query("SELECT rows FROM _api2db_ledger") == [(9_999,)]
+    assert place.query('SELECT "rows" FROM _api2db_ledger') == [(9_999,)]
 
 
 def test_of_several_batches_only_the_bad_rows_stay_behind(place: Place, make_sink: MakeSink) -> None:

@@ -22,7 +22,7 @@ UTC = dt.UTC
 
 def test_key_columns_become_the_primary_key(place: Place, make_sink: MakeSink) -> None:
     load(make_sink(table="t", key=("b", "a")), batch({"a": [1], "b": ["x"], "c": [2.0]}))
-    with pytest.raises(Exception, match=r"(?i)unique"):
+    with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
         place.query("INSERT INTO t (a, b) VALUES (1, 'x')")
 
 
@@ -119,6 +119,8 @@ VERSIONS: list[tuple[str, list[Any]]] = [
 @pytest.mark.parametrize("versions", [values for _, values in VERSIONS], ids=[name for name, _ in VERSIONS])
 def test_versions_of_every_type_are_ordered_rightly(place: Place, make_sink: MakeSink, versions: list[Any]) -> None:
     sink = make_sink(table="t", key="id", version="v")
+    if place.name == "mariadb":
+        versions = [version for version in versions if version not in (float("-inf"), float("inf"))]
     kind = pa.uint64() if versions[-1] == 2**64 - 1 else pa.array(versions).type
 
     def rows(order: list[Any]) -> pa.Table:

@@ -8,8 +8,10 @@ import threading
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from api2db.failpoint import POINTS
+from tests.contract.places import MariaDBPlace
 from tests.http_api import HttpApi
 from tests.project_kit import Project, eventually
 
@@ -18,24 +20,25 @@ COLLECTOR = """
     import requests
     from api2db import Cursor, collector
 
-    @collector(every=0.02, to=["database", "files", "warehouse"])
+    @collector(every=0.02, to=["database", "files", "warehouse", "maria"])
     def numbers(since=Cursor("id", start=0)):
         response = requests.get(os.environ["URL"], params={"since": since, "page": 1, "size": 7}, timeout=10)
         yield response.json()
 
-    @collector(every=0.02, to=["database", "warehouse"], key="key", version="id")
+    @collector(every=0.02, to=["database", "warehouse", "maria"], key="key", version="id")
     def latest(since=Cursor("id", start=0)):
         response = requests.get(os.environ["URL"], params={"since": since, "page": 1, "size": 7}, timeout=10)
         yield response.json()
 """
+ELSEWHERE = ("spool.parked", "local.copied", "local.moved")
 STREAMS = {
-    "numbers": ("sql.sqlite", "local.parquet", "sql.postgresql"),
-    "latest": ("sql.sqlite", "sql.postgresql"),
+    "numbers": ("sql.sqlite", "local.parquet", "sql.postgresql", "sql.mariadb"),
+    "latest": ("sql.sqlite", "sql.postgresql", "sql.mariadb"),
 }
 
 
 def record(number: int) -> dict[str, object]:
-    """Every 50th has text that PostgreSQL can't hold and SQLite can."""
+    """Every 50th has text that PostgreSQL can't hold and the others can."""
     text = f"row {number}\0" if number % 50 == 0 else f"row {number}"
     return {"id": number, "key": number % 11, "text": text}
 
@@ -43,12 +46,14 @@ def record(number: int) -> dict[str, object]:
 class Watched:
     """The project, its API and its databases, and what must be true of them in the end."""
 
-    def __init__(self, folder, api: HttpApi, postgres, database: str) -> None:
+    def __init__(self, folder, api: HttpApi, postgres, database: str, maria: MariaDBPlace) -> None:
         self.api = api
         self.postgres = postgres
         self.database = database
-        url = postgres.url(database)
-        self.project = Project(folder, toml=f'[places.warehouse]\nurl = "{url}"\n', numbers=COLLECTOR)
+        self.maria = maria
+        toml = f'[places.warehouse]\nurl = "{postgres.url(database)}"\n'
+        toml += f'[places.maria]\nurl = "{maria.url.render_as_string(hide_password=False)}"\n'
+        self.project = Project(folder, toml=toml, numbers=COLLECTOR)
         self.env = {"URL": api.url}
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
@@ -79,7 +84,9 @@ class Watched:
         assert [n for (n,) in project.sqlite("SELECT id FROM numbers ORDER BY id")] == everything
         assert sorted(project.files("numbers", "id")) == everything
         assert [n for (n,) in self.query("SELECT id FROM numbers ORDER BY id")] == loadable
+        assert [n for (n,) in self.maria.query("SELECT id FROM numbers ORDER BY id")] == everything
         assert dict(project.sqlite("SELECT key, id FROM latest")) == newest
+        assert dict(self.maria.query('SELECT "key", id FROM latest')) == newest
         assert dict(self.query("SELECT key, id FROM latest")) == newest_loadable
         # Accepted = loaded + quarantined, for each stream, batch by batch and row by row.
         for collector, streams in STREAMS.items():
@@ -96,15 +103,16 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path, postgres, database):
+def watched(tmp_path, postgres, database, mariadb, mariadb_database):
     with HttpApi([record(n) for n in range(1, 201)], since_field="id") as api:
-        watched = Watched(tmp_path, api, postgres, database)
+        maria = MariaDBPlace(make_url(mariadb.url(mariadb_database)))
+        watched = Watched(tmp_path, api, postgres, database, maria)
         yield watched
         watched.project.close()
 
 
 @pytest.mark.parametrize("passes", [1, 4])
-@pytest.mark.parametrize("point", [point for point in POINTS if point != "spool.parked"])
+@pytest.mark.parametrize("point", [point for point in POINTS if point not in ELSEWHERE])
 def test_killed_at_any_point_of_the_path_every_row_is_in_each_place_once(watched, point, passes):
     process = watched.project.start(env={**watched.env, "API2DB_FAILPOINT": f"{point}:{passes}"})
     assert process.wait(60) == -signal.SIGKILL, f"{point} was not reached: {watched.project.console}"

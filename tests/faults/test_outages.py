@@ -54,28 +54,35 @@ def delivered(project, count):
     return project.sqlite(rows) == [(count, count)]
 
 
+@pytest.mark.parametrize(
+    ("server", "database", "stream"),
+    [("postgres", "database", "sql.postgresql"), ("mariadb", "mariadb_database", "sql.mariadb")],
+    ids=["postgresql", "mariadb"],
+)
 def test_a_database_that_is_down_stops_only_its_stream_and_gets_everything_when_it_is_back(
-    make, api, postgres, database
+    make, api, request, server, database, stream
 ):
-    toml = f'[places.warehouse]\nurl = "{postgres.url(database)}"\n'
+    server, database = request.getfixturevalue(server), request.getfixturevalue(database)
+    toml = f'[places.warehouse]\nurl = "{server.url(database)}"\n'
     project, env = make(toml=toml, numbers=NUMBERS.format(to='"database", "warehouse"'))
     process = project.start(env=env)
     project.ready(process)
     eventually(lambda: delivered(project, 100))
-    postgres.stop()
+    server.stop()
     api.add(*({"id": n} for n in range(101, 301)))
     eventually(lambda: delivered(project, 300), what="the other stream going on")
 
     def troubled():
         code, status = project.status()
-        return code == 1 and any("numbers/sql.postgresql" in line for line in status["troubles"])
+        return code == 1 and any(f"numbers/{stream}" in line for line in status["troubles"])
 
     eventually(troubled)
-    postgres.start()
+    server.start()
     eventually(lambda: not project.waiting(), 150, what="an empty queue")
     assert project.stop(process) == 0
-    with postgres.connect(database) as connection:
-        assert connection.execute("SELECT count(*), count(DISTINCT id) FROM numbers").fetchone() == (300, 300)
+    with closing(server.connect(database)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*), count(DISTINCT id) FROM numbers")
+        assert cursor.fetchone() == (300, 300)
     code, status = project.status()
     assert (code, status["troubles"]) == (3, [])
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import sqlite3
+import ssl
 import sys
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pymysql
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,10 +19,12 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError, SinkError
+from api2db.sinks.mysql import MySQL
 from api2db.sinks.postgresql import PostgreSQL
 from api2db.sinks.sql import SqlSink
 from api2db.sinks.sqlite import SQLite
-from tests.contract.places import PostgresPlace, batch, load
+from tests.contract.places import MariaDBPlace, PostgresPlace, batch, load
+from tests.mariadb import MariaDB
 from tests.servers import Postgres
 
 CLASSES: dict[type[SinkError], str] = {
@@ -111,16 +116,85 @@ def test_every_result_code_of_sqlite_has_a_meaning(name: str, expected: type[Sin
         assert "secret" not in cause.text
 
 
-def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    sink = SqlSink(stream="s", url=make_url("postgresql://localhost/x"), table="t")
-    with pytest.raises(ConfigError, match=r'pip install "api2db-daemon\[postgresql\]"'):
+MYSQL: dict[type[SinkError], str] = {
+    RetryableError: """1020 1021 1030 1037 1038 1040 1041 1047 1050 1053 1054 1060 1114 1146 1152 1158 1159 1160 1161
+        1184 1203 1205 1213 1226 1290 1317 1412 1615 1792 1836 1927 1969 2002 2006 2013 2014 2055 3024 3572 4031
+        9999""",
+    FatalError: """1044 1045 1046 1049 1064 1071 1115 1117 1118 1129 1130 1142 1143 1166 1170 1194 1195 1227 1235 1251
+        1286 1288 1347 1471 1665 1698 1820 1862 1906 1932 2005 2026 2054 2058 2068 3118 3159 3750 4151""",
+    BadDataError: """1048 1062 1153 1169 1216 1261 1264 1265 1292 1300 1364 1366 1367 1406 1411 1416 1441 1451 1452 1526
+        1586 1644 1690 1748 3140 3819 4025""",
+}
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(int(one), kind) for kind, numbers in MYSQL.items() for one in numbers.split()]
+)
+def test_every_number_of_mysql_has_a_meaning(number: int, expected: type[SinkError]) -> None:
+    error = pymysql.OperationalError(number, "it went wrong")
+    for one in (error, DBAPIError("INSERT …", {"row": "secret"}, error)):
+        cause = MySQL().cause(one)
+        assert cause.error is expected
+        assert str(number) in cause.text
+        assert "secret" not in cause.text
+        assert expected is not FatalError or cause.advice
+    assert MySQL().cause(error).lost == (number in (1053, 2002, 2006, 2013, 2055))
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("22001", BadDataError), ("45001", BadDataError), ("28000", FatalError), ("42000", FatalError)],
+)
+def test_a_number_nobody_knows_is_read_from_its_sqlstate(state: str, expected: type[SinkError]) -> None:
+    assert MySQL().cause(pymysql.OperationalError(9999, "new", sqlstate=state)).error is expected
+
+
+@pytest.mark.parametrize(
+    ("original", "expected"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), RetryableError),
+        (TimeoutError("timed out"), RetryableError),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), RetryableError),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), FatalError),
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), FatalError),
+    ],
+)
+def test_a_server_that_is_not_reached_is_told_from_one_that_is_not_there(
+    original: OSError, expected: type[SinkError]
+) -> None:
+    error = pymysql.OperationalError(2003, f"Can't connect to MySQL server on 'h' ({original})")
+    error.original_exception = original
+    assert MySQL().cause(error).error is expected
+
+
+def test_a_connection_closed_before_is_lost() -> None:
+    cause = MySQL().cause(pymysql.InterfaceError(0, ""))
+    assert (cause.error, cause.lost) == (RetryableError, True)
+
+
+def test_a_quoted_value_of_mysql_is_cut() -> None:
+    cause = MySQL().cause(pymysql.IntegrityError(1062, f"Duplicate entry '{'s' * 99}' for key 'PRIMARY'"))
+    assert cause.text == f"Duplicate entry '{'s' * 40}…' for key 'PRIMARY' (1062)"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "driver"), [("postgresql", "psycopg"), ("mysql", "pymysql"), ("mariadb", "pymysql")]
+)
+def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch, dialect: str, driver: str) -> None:
+    monkeypatch.setitem(sys.modules, driver, None)
+    sink = SqlSink(stream="s", url=make_url(f"{dialect}://localhost/x"), table="t")
+    extra = "postgresql" if dialect == "postgresql" else "mysql"
+    with pytest.raises(ConfigError, match=rf'pip install "api2db-daemon\[{extra}\]"'):
         sink.connect()
 
 
 @pytest.mark.parametrize(
     ("url", "says"),
-    [("mysql://localhost/x", '"postgresql" and "sqlite"'), ("sqlite://", "memory"), ("sqlite:///:memory:", "memory")],
+    [
+        ("oracle://localhost/x", '"mysql", "postgresql" and "sqlite"'),
+        ("sqlite://", "memory"),
+        ("sqlite:///:memory:", "memory"),
+    ],
 )
 def test_a_url_that_cannot_work_is_a_config_error(url: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
@@ -178,6 +252,22 @@ def test_any_password_survives_the_url(postgres: Postgres, password: str) -> Non
     place.query(f"DROP OWNED BY {role}")
     place.query(f"DROP SCHEMA {role}")
     place.query(f"DROP ROLE {role}")
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(password=PASSWORDS)
+def test_any_password_survives_the_url_to_mariadb(mariadb: MariaDB, mariadb_database: str, password: str) -> None:
+    place = MariaDBPlace(make_url(mariadb.url(mariadb_database)))
+    quoted = password.replace("\\", "\\\\").replace("'", "''")
+    place.query(f"CREATE OR REPLACE USER someone IDENTIFIED BY '{quoted}'")
+    place.query(f"GRANT ALL ON {mariadb_database}.* TO someone")
+    url = place.url.set(username="someone", password=password)
+    sink = SqlSink(stream="s", url=make_url(url.render_as_string(hide_password=False)), table="t")
+    sink.connect()
+    load(sink, batch({"id": [1]}))
+    assert "someone" not in sink.target
+    sink.close()
+    place.query("DROP USER someone")
 
 
 def test_a_value_of_a_row_is_never_in_an_error(postgres: Postgres) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import sqlalchemy
 
 from api2db import Collector, settings
-from api2db.errors import ConfigError
+from api2db.errors import BadDataError, ConfigError, FatalError
+from api2db.formats import FORMATS
 from api2db.sinks.base import Placement
 from api2db.stream import Stream, Stream2Local, Stream2Sql
+from api2db.stream.file_converter import FileConverter
 from api2db.stream.places import targets_of
+
+ALL = tuple(FORMATS)
 
 PASSWORD = "p@ss:/?#[]!$&'()*+,;=% \"\\ä"
 
@@ -114,9 +120,74 @@ def test_a_local_stream_goes_where_it_is_documented_to(tmp_path):
     assert Stream2Local("weather").stream_type == "local.parquet"
 
 
-def test_an_unknown_format_is_refused_with_the_choices():
-    with pytest.raises(ConfigError, match="parquet, json, pickle, csv"):
-        Stream2Local("weather", fmt="xls")
+@pytest.mark.parametrize("fmt", ALL)
+@pytest.mark.parametrize("mode", ["update", "replace"])
+def test_a_local_stream_of_one_file_goes_where_it_is_documented_to(tmp_path, mode, fmt):
+    stream = Stream2Local("weather", mode=mode, fmt=fmt)
+    assert stream.stream_type == f"local.{fmt}"
+    assert stream.target(tmp_path, tmp_path / "STORE") == str(tmp_path / "CACHE" / f"weather_static.{fmt}")
+    other = Stream2Local("weather", path="out/stations.x", mode=mode, fmt=fmt)
+    assert other.target(tmp_path, tmp_path / "STORE") == str(tmp_path / "out" / "stations.x")
+
+
+def test_a_local_stream_keeps_its_parameters():
+    stream = Stream2Local("weather", "out", "update", "csv", ["uuid"])
+    assert (stream.name, stream.path, stream.mode, stream.fmt) == ("weather", "out", "update", "csv")
+    assert (stream.drop_duplicate_keys, stream.keep, stream.dtypes) == (["uuid"], "first", None)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"fmt": "xls"}, "parquet, json, pickle, csv"),
+        ({"mode": "updates"}, "shard, update, replace.*update"),
+        ({"mode": None}, "shard, update, replace"),
+        ({"keep": "newest"}, '"first" or "last"'),
+        ({"drop_duplicate_keys": [1]}, "columns' names"),
+        ({"path": ""}, "path=''"),
+        ({"path": 3}, "path=3"),
+    ],
+)
+def test_a_mistaken_option_of_a_local_stream_is_a_value_error_that_names_the_choices(options, told):
+    with pytest.raises(ValueError, match=told):
+        Stream2Local("weather", **options)
+
+
+@pytest.mark.parametrize("fmt", ALL)
+def test_a_local_stream_used_on_its_own_stores_at_once_as_its_mode_says(tmp_path, monkeypatch, fmt):
+    monkeypatch.chdir(tmp_path)
+    one, two = pd.DataFrame({"k": [1, 1, 2], "v": list("abc")}), pd.DataFrame({"k": [2, 3], "v": list("xy")})
+    found = {}
+    for mode in ("shard", "update", "replace"):
+        stream = Stream2Local("weather", path=f"out/{mode}", mode=mode, fmt=fmt, drop_duplicate_keys=["k"])
+        assert stream.stream(one) is None
+        assert stream.stream(two) is None
+        paths = sorted(path for path in Path("out").glob(f"{mode}*/*" if mode == "shard" else mode) if path.is_file())
+        frames = [FileConverter.static_load_df(str(path), fmt, FileConverter("weather").dtypes) for path in paths]
+        assert [frame.dtypes.astype(str).tolist() for frame in frames] == [["Int64", "string"]] * len(paths)
+        found[mode] = ["".join(frame["v"]) for frame in frames]
+    assert found == {"shard": ["ac", "xy"], "update": ["acy"], "replace": ["xy"]}
+    assert all(path.suffix == f".{fmt}" and path.stem.isdigit() for path in Path("out/shard").iterdir())
+
+
+def test_a_local_stream_has_a_method_for_each_mode(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stream = Stream2Local("weather")
+    frame = pd.DataFrame({"n": [1]})
+    for store in (stream.stream_shard, stream.stream_update, stream.stream_replace):
+        assert store(frame) is None
+    assert sorted(str(path) for path in Path().glob("*/*")) == ["CACHE/weather_static.parquet", "STORE/weather"]
+
+
+def test_a_local_stream_used_on_its_own_says_what_is_wrong_and_leaves_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("spoilt.csv").write_bytes(b"")
+    stream = Stream2Local("weather", path="spoilt.csv", mode="update", fmt="csv")
+    with pytest.raises(FatalError, match=r"weather/local\.csv: .*spoilt\.csv is left as it is"):
+        stream.stream(pd.DataFrame({"n": [1]}))
+    with pytest.raises(BadDataError, match="a DataFrame, not list"):
+        stream.stream([1])
+    assert Path("spoilt.csv").read_bytes() == b""
 
 
 def test_a_plain_stream_can_not_stream():
@@ -131,14 +202,19 @@ def test_names_of_to_lead_to_places_and_carry_key_and_version(tmp_path):
     (tmp_path / "api2db.toml").write_text(
         '[places.here]\ndialect = "sqlite"\ndb_name = "x.sqlite"\ntable = "t"\n'
         '[places.there]\ntype = "local"\npath = "out"\n'
+        '[places.newest]\ntype = "local"\npath = "newest.csv"\nmode = "replace"\nfmt = "csv"\n'
     )
     made = settings.load(tmp_path, environ={})
-    declared = Collector("c", 1, lambda: None, None, None, to=["database", "here", "there"], key="id", version="v")
-    database, here, there = targets_of(declared, made)
+    declared = Collector(
+        "c", 1, lambda: None, None, None, to=["database", "here", "there", "newest"], key="id", version="v"
+    )
+    database, here, there, newest = targets_of(declared, made)
     assert (database.table, database.key, database.version) == ("c", ("id",), "v")
     assert database.target(made.project, made.store).endswith("STORE/database.sqlite/c")
     assert (here.table, here.key) == ("t", ("id",))
     assert there.target(made.project, made.store) == str(tmp_path / "out")
+    assert (newest.stream_type, newest.mode) == ("local.csv", "replace")
+    assert newest.target(made.project, made.store) == str(tmp_path / "newest.csv")
     with pytest.raises(ConfigError, match="neither a stream nor the name of a place"):
         targets_of(Collector("c", 1, lambda: None, None, lambda: [3]), made)
     with pytest.raises(ConfigError, match="database"):

@@ -1,0 +1,80 @@
+"""From a stream's declaration to its delivery: its directory, its sink, its place in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from api2db.errors import Api2dbError
+from api2db.journal import Journal
+from api2db.quarantine import RowQuarantine
+from api2db.runtime.delivery import Delivery
+from api2db.runtime.replacement import ReplacingDelivery
+from api2db.settings import Settings
+from api2db.shard import decode_header
+from api2db.sinks.base import Placement, Target
+from api2db.sinks.engines import Engines
+from api2db.spool import CollectorSpool, Spool
+from api2db.state import assign_directories
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What all streams of a process share."""
+
+    settings: Settings
+    spool: Spool
+    journal: Journal
+    engines: Engines
+
+
+def place_of(target: Target, kept: Kept) -> tuple[str, str]:
+    """A stream's type and the identity of its place, without credentials."""
+    return target.stream_type, target.target(kept.settings.project, kept.spool.layout.root)
+
+
+def directories_of(shards: CollectorSpool, places: Sequence[tuple[str, str]]) -> list[str]:
+    """The directory of each of a collector's places, in order, remembered from now on.
+
+    Raises ConfigError for one place named twice.
+    """
+    known = shards.state.streams
+    waiting = frozenset(name for name in known if shards.holds_anything(name))
+    directories, memory = assign_directories(known, list(places), waiting)
+    shards.remember_streams(memory)
+    return directories
+
+
+def delivery_to(target: Target, directory: str, shards: CollectorSpool, kept: Kept) -> Delivery:
+    """The delivery of a stream whose directory ``shards`` knows. It has not connected yet."""
+    layout, collector = kept.spool.layout, shards.collector
+    placement = Placement(
+        stream=f"{collector}/{directory}",
+        store=layout.root,
+        staging=layout.queue(collector, directory),
+        parked=layout.failed(collector, directory),
+        project=kept.settings.project,
+        engines=kept.engines,
+        durable=kept.spool.durable,
+    )
+    sink = target.sink(placement)
+    quarantine = RowQuarantine(layout, collector, directory, usage=kept.spool.usage, durable=kept.spool.durable)
+    _reconcile(kept.journal, shards, directory)
+    kind = ReplacingDelivery if sink.replaces else Delivery
+    return kind(collector, directory, sink, shards, kept.journal, quarantine)
+
+
+def _reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
+    """Tell the journal of shards it doesn't know: it may have been deleted, or a power cut took its last lines."""
+    known = journal.waiting(shards.collector, stream)
+    for parked in (False, True):
+        for created_ns in shards.parked(stream) if parked else shards.waiting(stream):
+            if created_ns in known:
+                continue
+            path = shards.path(stream, created_ns, parked=parked)
+            try:
+                journal.accepted(decode_header(path.read_bytes()))
+            except Api2dbError:
+                continue  # torn: delivery sets it aside and says so
+            if parked:
+                journal.outcome(shards.collector, stream, created_ns, "parked")
