@@ -7,6 +7,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
+# Tests wait for servers and processes more than they compute.
+JOBS ?= 2
 
 .PHONY: run test check bench clean
 .DELETE_ON_ERROR:
@@ -17,7 +19,7 @@ run: .venv/run
 	@$(BIN)/python main.py $(ARGS)
 
 test: .venv/test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 check: .venv/test
 	@$(BIN)/ruff format --check .

@@ -30,6 +30,7 @@ POINTS = (
     "spool.acked",  # all of them
     "spool.parked",
     "quarantine.written",
+    "quarantine.held",  # rows that aren't accepted are kept, their batch not accepted yet
 )
 
 _armed, _, _at = os.environ.get("API2DB_FAILPOINT", "").partition(":")

@@ -138,10 +138,11 @@ class Journal:
         )
 
     def outcome(self, collector: str, stream: str, created_ns: int, outcome: str) -> None:
-        """A shard was parked, or set aside whole."""
+        """A shard was parked, or set aside whole. One that was loaded stays loaded, whatever its file became."""
         self._write(
             lambda db: db.execute(
-                "UPDATE deliveries SET outcome = ?, at_ns = ? WHERE collector = ? AND stream = ? AND created_ns = ?",
+                "UPDATE deliveries SET outcome = ?, at_ns = ? WHERE collector = ? AND stream = ? AND created_ns = ?"
+                " AND outcome IN ('waiting', 'parked')",
                 (outcome, time.time_ns(), collector, stream, created_ns),
             )
         )

@@ -15,6 +15,7 @@ from api2db.files import make_dir, write_atomic
 
 FORMAT = 1  # this layout's version, kept in STORE/format
 ACCEPTED = "accepted"  # the directory in which a shard's first name is its acceptance
+HELD = "held"  # in quarantine: the directory of rows with a value that can't be of its column's type
 RESERVED = frozenset(
     {"queue", "upload_failed", "quarantine", "log", "state", "format", "database", "api2db"}
     | {"journal.sqlite", "database.sqlite", "demo.jsonl"}

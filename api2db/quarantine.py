@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from api2db.batch import Batch
+from api2db.errors import StoreError, StoreFullError
 from api2db.failpoint import reach
 from api2db.files import make_dir, write_atomic
-from api2db.layout import Layout
+from api2db.layout import HELD, Layout
 from api2db.secret import redact
 from api2db.usage import Usage
 
@@ -66,10 +68,7 @@ def keep_payload(
     One JSON object with ``reason``, ``received_ns`` and ``payload``; what JSON can't hold is written as its
     ``repr``. The same payload with the same reason is kept once, however often a source repeats it.
     """
-    try:
-        text = json.dumps(payload, default=repr)
-    except (ValueError, TypeError, RecursionError):
-        text = json.dumps(_shown(payload))
+    text = _json(payload)
     about = json.dumps(redact(reason))
     directory = layout.quarantine(collector, SOURCE)
     if directory.is_dir() and len(os.listdir(directory)) >= PAYLOADS_KEPT:
@@ -80,6 +79,37 @@ def keep_payload(
         whole = f'{{"reason": {about}, "received_ns": {received_ns}, "payload": {text}}}\n'
         write_atomic(path, whole.encode("ascii"), flush=durable)  # json.dumps writes ASCII: \\ud800 stays an escape
     return path
+
+
+def keep_rows(
+    layout: Layout, collector: str, rows: Sequence[tuple[object, str]], *, usage: Usage, durable: bool = True
+) -> Path | None:
+    """Keep rows that aren't accepted, as they arrived, each with its reason. Returns the file; None if it is there.
+
+    One JSON object a line, with ``reason`` and ``row``. The same rows with the same reasons are kept once, however
+    often a source repeats them. On disk when the call returns; raises StoreError if it can't be.
+    """
+    lines = "".join(f'{{"reason": {json.dumps(redact(reason))}, "row": {_json(row)}}}\n' for row, reason in rows)
+    data = lines.encode("ascii")
+    path = layout.quarantine(collector, HELD) / f"{hashlib.sha256(data).hexdigest()[:32]}.jsonl"
+    if path.exists():
+        return None
+    try:
+        make_dir(path.parent, flush=durable)
+        write_atomic(path, data, flush=durable)
+    except OSError as error:
+        kind = StoreFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+        raise kind(f"collector {collector}: rows can't be kept in {path.parent}: {error.strerror}") from error
+    usage.add(collector, len(data))
+    reach("quarantine.held")
+    return path
+
+
+def _json(value: object) -> str:
+    try:
+        return json.dumps(value, default=repr)
+    except (ValueError, TypeError, RecursionError):
+        return json.dumps(_shown(value))
 
 
 def _shown(payload: object) -> str:

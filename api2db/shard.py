@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -34,6 +35,7 @@ class Header:
     cursor   JSON text of the collector's cursor after this batch; None where the source keeps none
     streams  the directories' names of the streams it was accepted for
     run, ends  as in ``Batch``
+    types    what is known of the columns' types with this batch (see ``CollectorState``); None if nothing new
     """
 
     batch_id: str
@@ -44,9 +46,16 @@ class Header:
     streams: tuple[str, ...]
     run: int = 0
     ends: int = 0
+    types: Mapping[str, str] | None = None
 
 
-def encode(batch: Batch, collector: str, streams: tuple[str, ...], cursor: str | None) -> bytes:
+def encode(
+    batch: Batch,
+    collector: str,
+    streams: tuple[str, ...],
+    cursor: str | None,
+    types: Mapping[str, str] | None = None,
+) -> bytes:
     """A whole shard file, digest included."""
     about = {
         "api2db.batch_id": batch.batch_id,
@@ -58,6 +67,8 @@ def encode(batch: Batch, collector: str, streams: tuple[str, ...], cursor: str |
     }
     if cursor is not None:
         about["api2db.cursor"] = cursor
+    if types is not None:
+        about["api2db.types"] = json.dumps(dict(types))
     if batch.run:
         about |= {"api2db.run": str(batch.run), "api2db.ends": str(batch.ends)}
     out = pa.BufferOutputStream()
@@ -107,5 +118,6 @@ def _open(data: bytes) -> tuple[Header, pq.ParquetFile]:
         streams=tuple(json.loads(about["api2db.streams"])),
         run=int(about.get("api2db.run", 0)),
         ends=int(about.get("api2db.ends", 0)),
+        types=json.loads(about["api2db.types"]) if "api2db.types" in about else None,
     )
     return header, parquet

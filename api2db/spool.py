@@ -14,7 +14,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ from api2db.failpoint import reach
 from api2db.files import IncreasingNanoseconds, fsync_dir, make_dir, write_durable
 from api2db.layout import Layout
 from api2db.recent import Recent
-from api2db.state import CollectorState, read_state, with_cursor, write_state
+from api2db.state import CollectorState, after_batch, read_state, write_state
 from api2db.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -127,10 +128,12 @@ class CollectorSpool:
         run: int = 0,
         ends: int = 0,
         streams: Sequence[str] | None = None,
+        types: Mapping[str, str] | None = None,
     ) -> Batch:
-        """Make a table safe and move the cursor, both by one rename; it then waits for each stream.
+        """Make a table safe and move cursor and types, all by one rename; it then waits for each stream.
 
         cursor     JSON text; None leaves it as it is
+        types      what is known of the columns' types now; None leaves it as it is
         run, ends  as in ``Batch``
         streams    directories; by default all of the collector's streams
 
@@ -138,7 +141,9 @@ class CollectorSpool:
         """
         streams = self._streams if streams is None else tuple(streams)
         batch = Batch(table, new_batch_id(), self._spool.clock.next(), run, ends)
-        data = shard.encode(batch, self.collector, streams, cursor)
+        if types == self.state.types:
+            types = None
+        data = shard.encode(batch, self.collector, streams, cursor, types)
         refusal = self._spool.usage.refusal(self.collector, len(data))
         if refusal:
             raise StoreFullError(f"collector {self.collector}: {refusal}")
@@ -162,7 +167,7 @@ class CollectorSpool:
             log.error("accepted batch not fanned out yet collector=%s cause=%s", self.collector, error.strerror)
         with self._lock:
             self._unlinked += unlinked
-            self._state = with_cursor(self._state, cursor, batch.created_ns)
+            self._state = after_batch(self._state, cursor, batch.created_ns, types)
             self._unsettled.append(batch.created_ns)
         self._spool.usage.add(self.collector, len(data) * (1 if self._spool.links else len(streams)))
         reach("spool.fanned_out")
@@ -174,7 +179,7 @@ class CollectorSpool:
         with self._lock:
             if cursor == self._state.cursor:
                 return
-            self._state = with_cursor(self._state, cursor, self._spool.clock.next())
+            self._state = after_batch(self._state, cursor, self._spool.clock.next())
         self.settle(always=True)
 
     def remember_streams(self, streams: dict[str, str]) -> None:
@@ -182,7 +187,7 @@ class CollectorSpool:
         with self._lock:
             if streams == dict(self._state.streams):
                 return
-            self._state = CollectorState(self._state.cursor, self._state.last_ns, streams)
+            self._state = replace(self._state, streams=streams)
         self.settle(always=True)
 
     def settle_older_than(self, age_s: float) -> None:
@@ -244,7 +249,7 @@ class CollectorSpool:
                 self._flush(self._layout.queue(self.collector, stream))
             with self._lock:
                 if header.created_ns > self._state.last_ns:
-                    self._state = with_cursor(self._state, header.cursor, header.created_ns)
+                    self._state = after_batch(self._state, header.cursor, header.created_ns, header.types)
                 self._unsettled.append(header.created_ns)
             recovered.append(header)
         try:

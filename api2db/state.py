@@ -17,18 +17,20 @@ class CollectorState:
     """cursor   JSON text of how far the source has been read; None at the start
     last_ns  ``created_ns`` of the newest batch (or of the cursor's last move): the mark names grow from
     streams  stream directory -> the target it belongs to
+    types    column -> the word for its type (``form.known``), where types are found
     """
 
     cursor: str | None = None
     last_ns: int = 0
     streams: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_state(path: Path) -> CollectorState:
     """The state as last written; a fresh one if there is none. Raises StoreError if it isn't a state file."""
     try:
         raw = json.loads(path.read_bytes())
-        return CollectorState(raw["cursor"], int(raw["last_ns"]), dict(raw["streams"]))
+        return CollectorState(raw["cursor"], int(raw["last_ns"]), dict(raw["streams"]), dict(raw.get("types", {})))
     except FileNotFoundError:
         return CollectorState()
     except (ValueError, KeyError, TypeError) as error:
@@ -39,7 +41,12 @@ def read_state(path: Path) -> CollectorState:
 
 def write_state(path: Path, state: CollectorState, *, flush: bool) -> None:
     """Replace the file atomically."""
-    raw = {"cursor": state.cursor, "last_ns": state.last_ns, "streams": dict(state.streams)}
+    raw = {
+        "cursor": state.cursor,
+        "last_ns": state.last_ns,
+        "streams": dict(state.streams),
+        "types": dict(state.types),
+    }
     write_atomic(path, json.dumps(raw, indent=1).encode(), flush=flush)
 
 
@@ -80,6 +87,13 @@ def assign_directories(
     return directories, {**known, **owners}
 
 
-def with_cursor(state: CollectorState, cursor: str | None, last_ns: int) -> CollectorState:
-    """The state after a batch: its cursor (None leaves the old one) and its time."""
-    return replace(state, cursor=state.cursor if cursor is None else cursor, last_ns=max(state.last_ns, last_ns))
+def after_batch(
+    state: CollectorState, cursor: str | None, last_ns: int, types: Mapping[str, str] | None = None
+) -> CollectorState:
+    """The state after a batch: its cursor and what is known of types (None leaves the old ones), and its time."""
+    return replace(
+        state,
+        cursor=state.cursor if cursor is None else cursor,
+        last_ns=max(state.last_ns, last_ns),
+        types=state.types if types is None else types,
+    )

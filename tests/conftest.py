@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
@@ -15,6 +15,14 @@ from tests.servers import Postgres, start_postgres
 # Time limits per example fail on a busy machine and say nothing about the code.
 hypothesis.settings.register_profile("api2db", deadline=None)
 hypothesis.settings.load_profile("api2db")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What was logged may hold lone surrogates, which can't be told from one process of the tests to another."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(autouse=True)

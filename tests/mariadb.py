@@ -7,6 +7,7 @@ API2DB_TEST_MARIADB_URL names a server that is already running instead; tests th
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import pwd
@@ -14,6 +15,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from collections import deque
 from typing import Any
@@ -237,13 +239,19 @@ def mariadbd() -> str:
     """The server's program; Debian's package of it is installed where it is missing and that can be done."""
     found = _find()
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", PACKAGE]):
-            subprocess.run(["apt-get", *command], env=environment, check=True, timeout=INSTALL_TIMEOUT_S)
-        found = _find()
+        with open(f"{tempfile.gettempdir()}/api2db-tests-install.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes, and only one may install
+            found = _find() or _install()
     if found is None:
         raise NoServer(f"no MariaDB: apt-get install {PACKAGE}")
     return found
+
+
+def _install() -> str | None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", PACKAGE]):
+        subprocess.run(["apt-get", *command], env=environment, check=True, timeout=INSTALL_TIMEOUT_S)
+    return _find()
 
 
 def _find() -> str | None:

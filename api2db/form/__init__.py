@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from api2db.form.api2pandas import Api2Pandas
     from api2db.form.api_form import ApiForm, form_from_shape
     from api2db.form.feature import Feature
-    from api2db.form.infer import InferredForm
+    from api2db.form.inferred import InferredForm
     from api2db.form.tables import from_arrow, from_frame
 
 __all__ = ["Api2Pandas", "ApiForm", "Feature", "InferredForm", "form_from_shape", "from_arrow", "from_frame"]
@@ -19,7 +19,7 @@ _HOMES = {
     "Api2Pandas": "api2pandas",
     "ApiForm": "api_form",
     "Feature": "feature",
-    "InferredForm": "infer",
+    "InferredForm": "inferred",
     "form_from_shape": "api_form",
     "from_arrow": "tables",
     "from_frame": "tables",

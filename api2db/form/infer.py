@@ -1,4 +1,4 @@
-"""Columns whose types are found from their values, and the form made of them.
+"""Columns whose types are found from their values.
 
 One pass through Arrow decides most columns. What it can't read is decided by the set of Python types in the
 column, by the first line of the table below that has room for all of them; a column of anything else is text.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
 from operator import itemgetter
@@ -17,12 +16,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from api2db.form.column import Column, has_nan, plain_array, step_count, table_of
+from api2db.form.column import Column, has_nan, plain_array
 from api2db.form.jsontext import json_array, text_of
 from api2db.form.numbers import exact_decimals, exact_in_float
 from api2db.form.plain import plain
-from api2db.form.rows import rows_of
-from api2db.form.shaped import Shaped
 from api2db.form.tally import MISFITS, Tally
 from api2db.form.text import text_array
 from api2db.form.times import datetimes, to_datetime
@@ -132,29 +129,17 @@ _BUILDERS: Final[tuple[tuple[frozenset[type], Callable[[Values, Tally], pa.Array
 )
 
 
-@dataclass(frozen=True)
-class InferredForm:
-    """Records as they are: a column for each key, in the order the keys are first seen, its type found."""
-
-    def shape(self, responses: Sequence[object]) -> Shaped:
-        """Shape records; a response that is a list is its items. Raises ShapeError for what isn't records."""
-        return shape_rows(rows_of(responses))
-
-
-def shape_rows(rows: Sequence[object]) -> Shaped:
-    """One row a record. Records that aren't objects have one column, ``value``."""
-    names, columns = infer_columns(rows)
-    table, renamed = table_of(names, columns)
-    # Records without a single field make no rows: a table without columns has no length.
-    found = step_count("infer", len(rows), table.num_rows, names, columns)
-    return Shaped(table, (found, *renamed))
-
-
 def infer_columns(rows: Sequence[object]) -> tuple[list[object], list[Column]]:
     """The keys of all records, in the order they are first seen, and their columns."""
+    names, values = records_of(rows)
+    return names, [infer_column(column) for column in values]
+
+
+def records_of(rows: Sequence[object]) -> tuple[list[object], list[list[object]]]:
+    """The keys of all records, in the order they are first seen, and the values of each, one a record."""
     records = [row if type(row) is dict else _record(row) for row in rows]
     names = list(dict.fromkeys(chain.from_iterable(records)))
-    return names, [infer_column(_values(records, name)) for name in names]
+    return names, [_values(records, name) for name in names]
 
 
 def _record(row: object) -> dict[object, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,14 +30,27 @@ class StepCount:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A row, as it arrived, with a value that can't be of its column's type; and why."""
+
+    row: object
+    reason: str
+
+
+@dataclass(frozen=True)
 class Shaped:
     """A table of canonical types (``docs/forms.md`` lists them), perhaps without rows, and how it came about.
+
+    types  column -> the word for its type, as known after this table; None where types aren't found
+    held   rows that aren't in the table
 
     Each step's ``rows_in`` is the ``rows_out`` of the one before; the last ``rows_out`` is the table's length.
     """
 
     table: pa.Table
     steps: tuple[StepCount, ...]
+    types: Mapping[str, str] | None = None
+    held: tuple[Held, ...] = ()
 
 
 class Form(Protocol):

@@ -16,10 +16,10 @@ import pyarrow as pa
 from api2db.batch import Batch
 from api2db.collector import Collector
 from api2db.errors import Api2dbError, ShapeError, SourceError, StoreFullError
-from api2db.form.shaped import Form, Shaped, StepCount
+from api2db.form.shaped import Form, Held, Shaped, StepCount
 from api2db.journal import Journal
 from api2db.layout import Layout
-from api2db.quarantine import keep_payload
+from api2db.quarantine import keep_payload, keep_rows
 from api2db.secret import redact
 from api2db.shard import Header
 from api2db.sources import payload
@@ -178,11 +178,11 @@ class Job:
         cursor = self.collector.cursor
         return self.collector.poll(cursor.since(reached) if cursor is not None else _json(reached))
 
-    def _take(self, run: Run, form: Form, item: object) -> None:
+    def _take(self, run: Run, form: Form | None, item: object) -> None:
         """Shape one item and accept it. What can't be shaped is kept as it arrived, and the poll fails."""
         records, cursor = payload.take_cursor(item)
         try:
-            shaped = payload.shape(records, form)
+            shaped = payload.shape(records, form or self._inferred())
         except (ShapeError, SourceError) as error:
             path = keep_payload(
                 self._layout,
@@ -204,6 +204,8 @@ class Job:
         if shaped is not None:
             run.count(shaped.steps)
             rows = shaped.table.num_rows
+            if shaped.held:
+                self._hold(shaped.held)
         if shaped is None or not rows or not self._streams:
             if shaped is not None and rows and self.collector.cursor is not None:
                 cursor = self.collector.cursor.after(shaped.table, self._shards.cursor)
@@ -212,7 +214,7 @@ class Job:
             return
         if cursor is None and self.collector.cursor is not None:
             cursor = self.collector.cursor.after(shaped.table, self._shards.cursor)
-        batch = self._shards.accept(shaped.table, cursor, run=run.id)
+        batch = self._shards.accept(shaped.table, cursor, run=run.id, types=shaped.types)
         run.batches += 1
         run.rows += rows
         if self._replacing:
@@ -232,12 +234,33 @@ class Job:
             self._journal.accepted(Header(batch.batch_id, self.name, batch.created_ns, 0, None, self._replacing))
             self._accepted(batch)
 
-    def _form_of(self) -> Form:
-        if self._form is None:
-            from api2db.form import InferredForm
+    def _hold(self, held: Sequence[Held]) -> None:
+        """Keep rows aside before the cursor moves past them."""
+        path = keep_rows(
+            self._layout,
+            self.name,
+            [(one.row, one.reason) for one in held],
+            usage=self._spool.usage,
+            durable=self._spool.durable,
+        )
+        if path is not None:
+            self._log.error(
+                "rows held, the others are accepted collector=%s rows=%d; a value isn't of its column's type,"
+                " each row's reason is beside it in %s",
+                self.name, len(held), path,
+            )  # fmt: skip
 
-            self._form = self.collector.api_form() or InferredForm()
+    def _form_of(self) -> Form | None:
+        """The collector's own form; None where types are found."""
+        if self._form is None:
+            self._form = self.collector.api_form()
         return self._form
+
+    def _inferred(self) -> Form:
+        """A form that knows what the batches before have told of the types: a generator's items one after the other."""
+        from api2db.form import InferredForm
+
+        return InferredForm(self._shards.state.types)
 
     def _close(self, run: Run, outcome: str, cause: str | None) -> None:
         """Write down how the run ended. With the run's lock held."""
@@ -269,7 +292,7 @@ class Job:
         )
 
 
-def _dependencies_satisfied(form: Form) -> bool:
+def _dependencies_satisfied(form: Form | None) -> bool:
     check = getattr(form, "dependencies_satisfied", None)
     return check is None or bool(check())
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api2db.errors import StoreError
-from api2db.layout import ACCEPTED, Layout, lock_owner
+from api2db.layout import ACCEPTED, HELD, Layout, lock_owner
 
 # The daemon writes its heartbeat every ten seconds; without it what stands here is old.
 SILENT_S = 60.0
@@ -49,7 +49,10 @@ class StreamStatus:
 class CollectorStatus:
     """One collector. ``state``: ok, failed, abandoned, paused, waiting, stopped, broken, disabled,
     "due" before its first poll,
-    "stale" beyond its ``fresh_within``, or "removed"."""
+    "stale" beyond its ``fresh_within``, or "removed".
+
+    held_files   files of rows that were not accepted, since a value can't be of its column's type
+    """
 
     collector: str
     state: str
@@ -64,6 +67,7 @@ class CollectorStatus:
     batches: int
     steps: list[dict[str, object]]
     streams: list[StreamStatus]
+    held_files: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,11 @@ class Status:
         for collector in self.collectors:
             if collector.state in ("failed", "abandoned", "paused", "broken", "stale"):
                 found.append(f"{collector.collector}: {collector.state}: {collector.cause}")
+            if collector.held_files:
+                found.append(
+                    f"{collector.collector}: rows don't fit the types of their columns; they and the reasons are in"
+                    f" STORE/quarantine/{collector.collector}/{HELD}/ ({collector.held_files} files)"
+                )
             for stream in collector.streams:
                 if stream.state != "ok":
                     found.append(f"{collector.collector}/{stream.stream}: {stream.state}: {stream.cause}")
@@ -149,7 +158,7 @@ def read_status(layout: Layout) -> Status:
         if backlog[0] or backlog[1]:
             lost = StreamStatus(stream, None, "removed", _REMOVED, None, None, 0, 0, 0, *backlog)
             by_collector.setdefault(collector, []).append(lost)
-    found = [_collector(row, by_collector.pop(row["collector"], []), pid) for row in collectors]
+    found = [_collector(layout, row, by_collector.pop(row["collector"], []), pid) for row in collectors]
     found = [one for one in found if one.state != "removed" or one.streams]
     found += [
         CollectorStatus(name, "removed", None, None, None, None, 0, 0, 0, 0, 0, [], lost)
@@ -182,7 +191,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _collector(row: sqlite3.Row, streams: list[StreamStatus], pid: int | None) -> CollectorStatus:
+def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pid: int | None) -> CollectorStatus:
     state, cause = row["state"], row["cause"]
     removed = row["seconds"] is None and state not in ("broken", "disabled")
     if removed:
@@ -206,6 +215,7 @@ def _collector(row: sqlite3.Row, streams: list[StreamStatus], pid: int | None) -
         row["batches"],
         json.loads(row["steps"] or "[]"),
         streams,
+        sum(1 for _ in layout.quarantine(row["collector"], HELD).glob("*.jsonl")),
     )
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from api2db.schema import Field, Kind
-from api2db.sinks.texts import as_text, has_bytes
+from api2db.sinks.texts import array_literal, as_text, has_bytes
 
 Mask = npt.NDArray[np.bool_]
 
@@ -27,6 +27,7 @@ _MIN_US, _END_US = -62_135_596_800_000_000, 253_402_300_800_000_000
 _DAY_US = 86_400_000_000
 _MIN_DAY, _END_DAY = _MIN_US // _DAY_US, _END_US // _DAY_US
 _SHOWN_CHARS = 40
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Slot:
     max_chars  characters a text column takes; None is any number
     nul_free   the target can't store NUL in text
     number_as_text  a number stored in text: it is still ordered as a number
+    no_digits  text that looks like a number would be stored as one
+    is_array   lists go in, as PostgreSQL writes its arrays
     finite     its numbers have no NaN, which becomes NULL, and no infinities, which are refused
     max_places digits behind the point that a decimal keeps; None is any number, or the target rounds
     """
@@ -55,6 +58,8 @@ class Slot:
     max_chars: int | None = None
     nul_free: bool = False
     number_as_text: bool = False
+    no_digits: bool = False
+    is_array: bool = False
     finite: bool = False
     max_places: int | None = None
 
@@ -226,7 +231,12 @@ def _to_decimal(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:
 def _to_text(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:
     if kind is Kind.BINARY and slot.kind is Kind.TEXT:
         return _refuse(values, slot, "it isn't text")
+    if slot.is_array and kind is Kind.JSON:
+        return _each(values, slot, array_literal, "it isn't a list")
     text = _in_years(values, kind, slot)
+    if slot.no_digits and kind in (Kind.TEXT, Kind.JSON):
+        wordy = pc.invert(pc.match_substring_regex(text.values, _NUMBER))
+        return _checked(text.values, wordy, slot, "in a column of this type it would become a number; declare it TEXT")
     if slot.nul_free and kind in (Kind.TEXT, Kind.JSON) and has_bytes(text.values, b"\0"):
         clean = pc.invert(pc.match_substring(text.values, "\0"))
         return _checked(text.values, clean, slot, "it contains the character NUL")
@@ -286,9 +296,14 @@ def _to_date(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:
         values = pc.divide(checked.values, _DAY_US).cast(pa.int32()).cast(pa.date32())
         return Conformed(values, checked.refused, checked.why)
     if kind is not Kind.DATE:
-        return _refuse(values, slot, "it isn't a date")
+        return _refuse(values, slot, f"it isn't a date{_hint(kind, ':date')}")
     fits = _between(values.cast(pa.int32()), _MIN_DAY, _END_DAY)
     return _checked(values, fits, slot, "its year isn't between 1 and 9999")
+
+
+def _hint(kind: Kind, suffix: str) -> str:
+    """JSON has no dates: they come as text, and only the form can say that they are dates."""
+    return f"; in a shape the kind {suffix} makes one of text" if kind is Kind.TEXT else ""
 
 
 def _to_time(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:
@@ -301,7 +316,7 @@ def _to_timestamp(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:
         values = values.cast(pa.int32()).cast(pa.int64())
         values = pc.multiply(values, _DAY_US).cast(pa.timestamp("us"))
     elif kind not in (Kind.TIMESTAMP, Kind.INSTANT):
-        return _refuse(values, slot, "it isn't a timestamp")
+        return _refuse(values, slot, f"it isn't a timestamp{_hint(kind, ':iso')}")
     us = values.cast(pa.int64())
     checked = _checked(
         us,

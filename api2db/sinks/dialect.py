@@ -26,6 +26,7 @@ class Column:
     required   NOT NULL
     optional   a row may leave it out: it may be NULL, or it has a default
     max_chars  of a text column that has a limit
+    generated  the database computes it and takes no value
     """
 
     name: str
@@ -35,6 +36,7 @@ class Column:
     required: bool = False
     optional: bool = True
     max_chars: int | None = None
+    generated: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,14 @@ class Cause:
     text    one line; no credentials, no rows beyond one value cut short
     advice  what a person does next; empty where repeating heals it
     lost    the connection is gone, and others to that server likely with it
+    column  the one that refused a value, where the driver names it; ``text`` then begins with ``column "…": ``
     """
 
     error: type[SinkError]
     text: str
     advice: str = ""
     lost: bool = False
+    column: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,15 @@ class Dialect(Protocol):
 
     def table_options(self, connection: Connection) -> str:
         """What follows the columns of a table we create."""
+
+    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
+        """Name and type of a column we create, as CREATE TABLE or ALTER TABLE take it; ``key_columns`` as before."""
+
+    def mark(self, table: str, columns: Sequence[str]) -> Sequence[str]:
+        """Statements by which ``made`` knows the integer columns we have created; none where ``define`` marks them."""
+
+    def made(self, connection: Connection, table: str, column: str) -> bool:
+        """Whether we created this integer column: only then may it widen."""
 
     def slot(self, column: Column, field: Field) -> Slot:
         """How ``field`` is loaded into ``column``."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from api2db import ledger
 from api2db.errors import FatalError, RetryableError
-from api2db.schema import Field
+from api2db.schema import Field, Kind
 from api2db.sinks import my_errors, my_types
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
@@ -44,6 +44,7 @@ class _Seen:
     definition: str
     columns: tuple[Column, ...]
     types: dict[str, str]
+    made: frozenset[str]
 
 
 class MySQL:
@@ -118,6 +119,17 @@ class MySQL:
 
     def declare(self, field: Field, key_columns: int = 0) -> str:
         return my_types.declare(field, key_columns)
+
+    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
+        declared = self.declare(field, key_columns)
+        ours = field.kind is Kind.INTEGER and declared == "bigint" and not key_columns
+        return f"{quote(name)} {declared}" + (f" COMMENT {_literal(my_types.MARK)}" if ours else "")
+
+    def mark(self, table: str, columns: Sequence[str]) -> Sequence[str]:
+        return ()
+
+    def made(self, connection: Connection, table: str, column: str) -> bool:
+        return column in self._look(connection, table).made
 
     def table_options(self, connection: Connection) -> str:
         server = _session(connection).server
@@ -264,4 +276,6 @@ def _read(run: Any, table: str, definition: str, mariadb: bool) -> _Seen:
         checks = frozenset(clause for (clause,) in run.fetchall())
     run.execute(my_types.COLUMNS.format(table=literal))
     found = [my_types.found(row, has_triggers, checks) for row in run.fetchall()]
-    return _Seen(definition, tuple(one.column for one in found), {one.column.name: one.bare for one in found})
+    types = {one.column.name: one.bare for one in found}
+    made = frozenset(one.column.name for one in found if one.made)
+    return _Seen(definition, tuple(one.column for one in found), types, made)

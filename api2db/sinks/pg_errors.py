@@ -25,7 +25,7 @@ _RULES: dict[str, tuple[type[SinkError], str]] = {
     "3F": (FatalError, "create the schema, or correct search_path"),
     "40": (RetryableError, ""),
     "42": (FatalError, "compare the table's definition with what is loaded into it"),
-    "42501": (FatalError, "grant the permission to this user"),
+    "42501": (FatalError, "grant the permission to this user (INSERT on all of a table, not on single columns)"),
     # Someone else created, altered or dropped the table meanwhile: the next try reads the catalog anew.
     "42701": (RetryableError, ""),
     "42703": (RetryableError, ""),
@@ -44,6 +44,12 @@ _RULES: dict[str, tuple[type[SinkError], str]] = {
     "57P": (RetryableError, "the server is starting, stopping or has ended the connection"),
     # A trigger of the table's owner refuses the row.
     "P0": (BadDataError, ""),
+}
+# By the server's function that raised it too, since a sentence may be in any language.
+_BY_ORIGIN: dict[tuple[str, str | None], tuple[type[SinkError], str]] = {
+    # A policy refuses one row, not the user.
+    ("42501", "ExecWithCheckOptions"): (BadDataError, ""),
+    ("0A000", "DoCopy"): (FatalError, "row security stops COPY: let this user bypass it (BYPASSRLS), or load by key="),
 }
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05")
 
@@ -75,18 +81,27 @@ def cause(error: BaseException) -> Cause:
     starts = (code[:length] for length in (5, 3, 2))
     rule = next((_RULES[start] for start in starts if start and start in _RULES), None)
     # Without SQLSTATE the connection itself broke, or was never made.
+    rule = _BY_ORIGIN.get((code, getattr(getattr(error, "diag", None), "source_function", None)), rule)
     kind, advice = rule or (RetryableError, "")
-    return Cause(kind, _text(error, code), advice, lost=not code or code.startswith(_LOST))
+    lost = not code or code.startswith(_LOST)
+    return Cause(kind, _text(error, code), advice, lost, column=_column(error))
 
 
 def _text(error: BaseException, code: str) -> str:
     """The server's sentence, without its DETAIL: that shows whole rows."""
     diag = getattr(error, "diag", None)
     text = getattr(diag, "message_primary", None) or " ".join(str(error).split()) or type(error).__name__
-    column = re.search(r"^COPY .*, column (.+?)(?:: |$)", getattr(diag, "context", None) or "", re.M)
     text = _QUOTED.sub(_shorten, text)
-    where = f'column "{column[1]}": ' if column else ""
+    column = _column(error)
+    where = f'column "{column}": ' if column else ""
     return f"{where}{text[:_TEXT_CHARS]}" + (f" ({code})" if code else "")
+
+
+def _column(error: BaseException) -> str:
+    """The column COPY was reading; empty for other errors."""
+    context = getattr(getattr(error, "diag", None), "context", None) or ""
+    found = re.search(r"^COPY .*, column (.+?)(?:: |$)", context, re.M)
+    return found[1] if found else ""
 
 
 def _shorten(quoted: re.Match[str]) -> str:

@@ -78,10 +78,27 @@ _DECLARED = {
 }
 _COLUMNS = """
 SELECT a.attname, a.atttypid, a.atttypmod, pg_catalog.format_type(a.atttypid, a.atttypmod),
-       a.attnotnull, a.atthasdef OR a.attidentity <> '', c.relhastriggers
+       a.attnotnull, a.atthasdef OR a.attidentity <> '', c.relhastriggers, a.attgenerated <> '', c.relkind,
+       c.relhasrules AND EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type = '3')
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 WHERE a.attrelid = pg_catalog.to_regclass({table}) AND a.attnum > 0 AND NOT a.attisdropped
-  AND a.attgenerated = '' ORDER BY a.attnum"""
+ORDER BY a.attnum"""
+# pg_class.relkind of what has columns and isn't a table.
+_NOT_TABLES = {
+    "v": "a view: load into the table behind it, or give it an INSTEAD OF INSERT trigger",
+    "m": "a materialized view: load into the table behind it",
+    "f": "a foreign table, which commits by itself: load where its rows are kept",
+    "S": "a sequence: choose another name",
+    "i": "an index: choose another name",
+    "I": "an index: choose another name",
+    "c": "a type: choose another name",
+}
+_MARK = "api2db: becomes double precision when a fraction arrives"
+_MADE = """
+SELECT 1 FROM pg_catalog.pg_description d
+JOIN pg_catalog.pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid
+WHERE d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objoid = pg_catalog.to_regclass({table})
+  AND a.attname = {column} AND d.description = {mark}"""
 _UNIQUE = """
 SELECT 1 FROM pg_catalog.pg_index i
 WHERE i.indrelid = pg_catalog.to_regclass({table}) AND i.indisunique AND i.indisvalid AND i.indimmediate
@@ -157,19 +174,46 @@ class PostgreSQL:
     def declare(self, field: Field, key_columns: int = 0) -> str:
         return "numeric" if field.arrow == pa.uint64() else _DECLARED[field.kind]
 
+    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
+        return f"{_QUOTE(name)} {self.declare(field)}"
+
+    def mark(self, table: str, columns: Sequence[str]) -> Sequence[str]:
+        return [f"COMMENT ON COLUMN {_QUOTE(table)}.{_QUOTE(column)} IS {_literal(_MARK)}" for column in columns]
+
+    def made(self, connection: Connection, table: str, column: str) -> bool:
+        sql = _MADE.format(table=_literal(_QUOTE(table)), column=_literal(column), mark=_literal(_MARK))
+        with cursor(connection) as run:
+            run.execute(sql.encode(), prepare=False)
+            return run.fetchone() is not None
+
     def table_options(self, connection: Connection) -> str:
         return ""
 
     def slot(self, column: Column, field: Field) -> Slot:
-        arrow = column.arrow or pa.string()
         return Slot(
-            column.name, column.kind, arrow, column.declared, column.required, max_chars=column.max_chars, nul_free=True
+            column.name,
+            column.kind,
+            column.arrow or pa.string(),
+            column.declared,
+            column.required,
+            max_chars=column.max_chars,
+            nul_free=True,
+            is_array=column.declared.endswith("[]"),
         )
 
     def columns(self, connection: Connection, table: str) -> tuple[Column, ...] | None:
         with cursor(connection) as run:
             run.execute(_COLUMNS.format(table=_literal(_QUOTE(table))).encode(), prepare=False)
-            return _columns_of(tuple(run.fetchall())) or None
+            found = _columns_of(tuple(run.fetchall()))
+            schema, dot, rest = table.partition(".")
+            if not found and dot:
+                run.execute(f"SELECT pg_catalog.to_regnamespace({_literal(_QUOTE(schema))}) IS NOT NULL".encode())
+                if run.fetchone() == (True,):
+                    raise FatalError(
+                        f"a table's name doesn't choose its schema: name the table \"{rest}\" and put "
+                        f"options=-csearch_path%3D{schema} into the URL"
+                    )
+            return found or None
 
     def lock_columns(self, connection: Connection, table: str) -> tuple[Column, ...]:
         # One round trip: the lock, which ALTER TABLE waits for, then what it protects.
@@ -184,7 +228,8 @@ class PostgreSQL:
         connection.exec_driver_sql(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
 
     def widen(self, table: str, column: str) -> Sequence[str]:
-        return (f"ALTER TABLE {_QUOTE(table)} ALTER COLUMN {_QUOTE(column)} TYPE double precision",)
+        t, c = _QUOTE(table), _QUOTE(column)
+        return f"ALTER TABLE {t} ALTER COLUMN {c} TYPE double precision", f"COMMENT ON COLUMN {t}.{c} IS NULL"
 
     def has_unique(self, connection: Connection, table: str, key: Sequence[str]) -> bool:
         names = "ARRAY[" + ", ".join(_literal(name) for name in sorted(key)) + "]::text[]"
@@ -267,8 +312,21 @@ def _columns_of(rows: tuple[tuple[Any, ...], ...]) -> tuple[Column, ...]:
 
 
 def _column(
-    name: str, oid: int, modifier: int, declared: str, not_null: bool, default: bool, has_triggers: bool
+    name: str,
+    oid: int,
+    modifier: int,
+    declared: str,
+    not_null: bool,
+    default: bool,
+    has_triggers: bool,
+    generated: bool,
+    relation: str,
+    has_rules: bool,
 ) -> Column:
+    if relation in _NOT_TABLES and not (relation == "v" and has_triggers):
+        raise FatalError(f"it is {_NOT_TABLES[relation]}")
+    if has_rules and relation != "v":
+        raise FatalError("it has a rule ON INSERT, which COPY goes past: make it a trigger, or choose another table")
     kind, arrow = _TYPES.get(oid, (Kind.OTHER, pa.string()))
     return Column(
         name,
@@ -277,8 +335,9 @@ def _column(
         declared,
         # A trigger may fill in what is missing: then only the server can tell.
         required=not_null and not has_triggers,
-        optional=not not_null or default or has_triggers,
+        optional=not not_null or default or has_triggers or generated,
         max_chars=modifier - _MODIFIER_BYTES if oid in _LIMITED and modifier > _MODIFIER_BYTES else None,
+        generated=generated,
     )
 
 
@@ -319,7 +378,9 @@ def _upsert(table: str, stage: str, slots: Sequence[Slot], rule: MergeRule) -> s
     collate = ' COLLATE "C"' if staged is not None and staged.kind is Kind.TEXT else ""
     newest = f"{_QUOTE(staged.column)}{collate} DESC NULLS LAST, " if staged is not None else ""
     sql = (
-        f"INSERT INTO {_QUOTE(table)} AS stored ({names}) SELECT DISTINCT ON ({key}) {names} FROM {stage} "
+        # As COPY does: a value for an identity column is kept, also where that is GENERATED ALWAYS.
+        f"INSERT INTO {_QUOTE(table)} AS stored ({names}) OVERRIDING SYSTEM VALUE "
+        f"SELECT DISTINCT ON ({key}) {names} FROM {stage} "
         f"ORDER BY {key}, {newest}{_ORDINAL} DESC ON CONFLICT ({key}) DO "
     )
     columns = [_QUOTE(slot.column) for slot in slots if slot.column not in rule.key]

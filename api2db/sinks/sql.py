@@ -23,8 +23,9 @@ from api2db.secret import redact
 from api2db.sinks.base import Quarantine
 from api2db.sinks.dialect import Dialect
 from api2db.sinks.engines import Engines
+from api2db.sinks.fitting import Goal, forget
 from api2db.sinks.group import Group, group
-from api2db.sinks.transaction import Goal, TableWork, forget, receipts
+from api2db.sinks.transaction import TableWork, receipts
 
 log = logging.getLogger(__name__)
 

@@ -69,6 +69,7 @@ _AFFINITIES = (
 )
 # By primary result code (https://www.sqlite.org/rescode.html); what isn't here is repeated.
 _CAUSES: dict[int, tuple[type[BadDataError] | type[FatalError] | type[RetryableError], str]] = {
+    sqlite3.SQLITE_ERROR: (FatalError, "compare the table's definition with what is loaded into it"),
     sqlite3.SQLITE_CONSTRAINT: (BadDataError, ""),
     sqlite3.SQLITE_MISMATCH: (BadDataError, ""),
     sqlite3.SQLITE_TOOBIG: (BadDataError, ""),
@@ -84,6 +85,18 @@ _CAUSES: dict[int, tuple[type[BadDataError] | type[FatalError] | type[RetryableE
     sqlite3.SQLITE_IOERR: (RetryableError, "look after the disk"),
     sqlite3.SQLITE_CANTOPEN: (RetryableError, "see that the folder is there and its file system is mounted"),
 }
+# What an SQL error of these words means.
+_ADVICE = (
+    ("it is a view", "load into the table behind it, or give it an INSTEAD OF INSERT trigger"),
+    ("no such savepoint", "a rule of the table ends the whole transaction: ON CONFLICT ABORT, not ROLLBACK"),
+    ("no transaction is active", "a rule of the table ends the whole transaction: ON CONFLICT ABORT, not ROLLBACK"),
+)
+# Between a column's name and its type, where the schema keeps it.
+_MARK = "/* api2db */"
+# The only types a STRICT table takes, for the others that we declare.
+_STRICT = {"BOOLEAN": "INTEGER", "DATE": "TEXT", "TIME": "TEXT", "TIMESTAMP": "TEXT", "TIMESTAMPTZ": "TEXT"}
+# Names of NUMERIC affinity that mean numbers; text in a column of another name (UUID, JSONB) is meant.
+_NUMERIC = ("NUM", "DEC", "MONEY", "CURRENCY")
 _EXACT = decimal.Context(prec=200)
 
 
@@ -126,6 +139,7 @@ class SQLite:
         if code is None:
             return Cause(RetryableError, f"{type(error).__name__}: {error}")
         kind, advice = _CAUSES.get(code & 0xFF, (RetryableError, ""))
+        advice = next((known for words, known in _ADVICE if words in str(error)), advice)
         return Cause(kind, f"{error} ({getattr(error, 'sqlite_errorname', code)})", advice)
 
     def is_missing_database(self, error: BaseException, url: URL) -> bool:
@@ -149,6 +163,22 @@ class SQLite:
             return "TEXT"
         return _DECLARED[field.kind][0]
 
+    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
+        declared = self.declare(field)
+        if declared in _STRICT and _is_strict(connection, table):
+            declared = _STRICT[declared]
+        mark = f" {_MARK}" if field.kind is Kind.INTEGER and declared == "INTEGER" else ""
+        return f"{_QUOTE(name)}{mark} {declared}"
+
+    def mark(self, table: str, columns: Sequence[str]) -> Sequence[str]:
+        return ()
+
+    def made(self, connection: Connection, table: str, column: str) -> bool:
+        with cursor(connection) as run:
+            sql = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE"
+            found = run.execute(sql, (table,)).fetchone()
+        return found is not None and f"{_QUOTE(column)} {_MARK} INTEGER" in found[0]
+
     def table_options(self, connection: Connection) -> str:
         return ""
 
@@ -157,6 +187,8 @@ class SQLite:
         if kind is Kind.OTHER or (kind is Kind.INTEGER and field.kind is Kind.DURATION):
             # Without an affinity a value is stored as what it is.
             kind, arrow = _stored(field)
+        elif kind is Kind.DECIMAL and _is_worded(column, field):
+            return Slot(column.name, Kind.TEXT, pa.string(), column.declared, column.required, no_digits=True)
         elif kind is Kind.DECIMAL:
             # NUMERIC affinity keeps integers and floats as they are, and would turn text into either.
             kind = Kind.INTEGER if field.kind in (Kind.INTEGER, Kind.BOOL) else Kind.FLOAT
@@ -167,8 +199,8 @@ class SQLite:
     def columns(self, connection: Connection, table: str) -> tuple[Column, ...] | None:
         with cursor(connection) as run:
             rows = run.execute(f"PRAGMA table_xinfo({_QUOTE(table)})").fetchall()
-        # hidden: 2 and 3 are generated columns, which take no value.
-        found = tuple(_column(*row[1:6]) for row in rows if row[6] == 0)
+        # hidden: 2 and 3 are generated columns, 1 is a virtual table's own.
+        found = tuple(_column(*row[1:]) for row in rows if row[6] != 1)
         return found or None
 
     def lock_columns(self, connection: Connection, table: str) -> tuple[Column, ...]:
@@ -243,7 +275,19 @@ def _file(url: URL) -> Path:
     return Path(str(url.database).removeprefix("file:"))
 
 
-def _column(name: str, declared: str, not_null: int, default: str | None, primary: int) -> Column:
+def _is_strict(connection: Connection, table: str) -> bool:
+    with cursor(connection) as run:
+        found = run.execute(f"PRAGMA table_list({_QUOTE(table)})").fetchone()
+    return found is not None and bool(found[5])
+
+
+def _is_worded(column: Column, field: Field) -> bool:
+    """Not a number, for a column that isn't called one although SQLite treats it so."""
+    numbers = (Kind.BOOL, Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL, Kind.DURATION, Kind.BINARY)
+    return field.kind not in numbers and not any(part in column.declared.upper() for part in _NUMERIC)
+
+
+def _column(name: str, declared: str, not_null: int, default: str | None, primary: int, hidden: int) -> Column:
     upper = declared.upper().split("(")[0].strip()
     kind = _NAMED.get(upper)
     if kind is None:
@@ -256,7 +300,8 @@ def _column(name: str, declared: str, not_null: int, default: str | None, primar
         arrow,
         declared or "any type",
         required=bool(not_null),
-        optional=not not_null or default is not None or rowid,
+        optional=not not_null or default is not None or rowid or bool(hidden),
+        generated=bool(hidden),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +28,25 @@ def as_text(values: pa.Array, kind: Kind) -> pa.Array:
     text = values.cast(pa.string())
     if kind is Kind.DECIMAL and pc.any(pc.match_substring(text, "E")).as_py():
         return pa.array([None if v is None else format(v, "f") for v in values.to_pylist()], pa.string())
+    return text
+
+
+def array_literal(document: str) -> str | None:
+    """A JSON list as PostgreSQL writes an array, every digit kept; None for JSON that isn't a list."""
+    if not document.lstrip().startswith("["):
+        return None
+    return "{" + ",".join(map(_element, msgspec.json.decode(document, type=list[msgspec.Raw]))) + "}"
+
+
+def _element(raw: msgspec.Raw) -> str:
+    text = bytes(raw).decode()
+    if text.startswith("["):
+        return array_literal(text) or ""
+    if text == "null":
+        return "NULL"
+    if text.startswith(('"', "{")):
+        text = msgspec.json.decode(text) if text.startswith('"') else text
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return text
 
 

@@ -12,9 +12,11 @@ from typing import Any, Protocol
 
 import psycopg
 import pyarrow as pa
+import pytest
 from sqlalchemy import URL, make_url
 
 from api2db.batch import Batch, new_batch_id
+from api2db.errors import FatalError
 from api2db.sinks.sql import SqlSink
 from tests.mariadb import MariaDB
 
@@ -114,6 +116,13 @@ def batch(rows: Any) -> Batch:
     table = rows if isinstance(rows, pa.Table) else pa.table(rows)
     number = next(_numbers)
     return Batch(table, new_batch_id(), number)
+
+
+def refusal(sink: SqlSink, rows: Any) -> str:
+    """Why a whole load is refused."""
+    with pytest.raises(FatalError) as refused:
+        load(sink, batch(rows))
+    return str(refused.value)
 
 
 def table_name() -> str:

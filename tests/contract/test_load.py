@@ -100,7 +100,10 @@ def test_rows_of_nothing_but_null_are_kept_in_quarantine_not_lost(make_sink: Mak
     sink, nothing = make_sink(), batch({"a": pa.nulls(2)})
     quarantine = Quarantine()
     assert sink.load([nothing], quarantine) == [Receipt(nothing.batch_id, 0, quarantined=2)]
-    assert "no type" in quarantine.reasons[0]
+    assert quarantine.reasons[0] == (
+        "there is no table yet and no type to create it with: every column has only been NULL; "
+        "say the types in the form, or replay the row once the table is there"
+    )
 
 
 def test_null_and_hostile_text_arrive_as_they_are(place: Place, make_sink: MakeSink) -> None:
@@ -241,7 +244,7 @@ def test_if_exists_fail_accepts_the_table_it_made_itself(place: Place, make_sink
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"if_exists": "replicate"}, '"append", "fail"'),
+        ({"if_exists": "replicate"}, '"append", "replace", "fail"'),
         ({"version": "updated"}, "key"),
         ({"chunk_size": -1}, "chunk_size"),
         ({"table": "_api2db_ledger"}, "ledger"),

@@ -32,7 +32,7 @@ COLLECTOR = """
     ])
     def numbers(since=Cursor("id", start=0)):
         response = requests.get(os.environ["URL"], params={"since": since, "page": 1, "size": 7}, timeout=10)
-        yield response.json()
+        return response.json()
 """
 POINTS = (
     "spool.fanned_out", "local.prepared", "journal.delivered", "spool.settled", "spool.dropping", "spool.acked",

@@ -331,3 +331,28 @@ def test_a_bug_in_one_stream_does_not_stop_the_others(make):
     pool.stop(deadline=10**9)
     assert bad_bench.delivery.state is State.RETRYING
     assert len(bad_bench.shards.waiting(STREAM)) == 1
+
+
+def test_a_shard_that_went_after_its_receipt_stays_known_as_loaded(bench):
+    from api2db.shard import Header
+
+    batch = bench.shards.accept(rows(1), None)
+    bench.journal.accepted(Header(batch.batch_id, "c", batch.created_ns, 1, None, (STREAM,)))
+    bench.delivery.notify(batch)
+    drop, bench.shards.drop = bench.shards.drop, broken_after(bench.shards.drop)
+    bench.run(steps=1)
+    bench.shards.drop = drop
+    bench.run()
+    found = bench.journal._connection.execute("SELECT outcome FROM deliveries").fetchall()
+    assert found == [("loaded",)]
+    assert bench.shards.waiting(STREAM) == []
+
+
+def broken_after(drop):
+    """As on a disk that fails when a directory is flushed: the name is gone, and nobody heard of it."""
+
+    def broken(*arguments, **options):
+        drop(*arguments, **options)
+        raise OSError(5, "Input/output error")
+
+    return broken

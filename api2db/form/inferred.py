@@ -1,0 +1,81 @@
+"""The form made of found types: every key a column, its type found once and kept from batch to batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from api2db.errors import ShapeError
+from api2db.form.column import step_count, table_of
+from api2db.form.infer import records_of
+from api2db.form.known import Fit, fit_column
+from api2db.form.names import column_names
+from api2db.form.rows import rows_of
+from api2db.form.shaped import Held, Shaped, StepCount
+
+COLUMNS_KNOWN: Final = 2_000
+"""Columns whose types are remembered: as many as a table has in any database. Keys that are data make more."""
+
+
+@dataclass(frozen=True)
+class InferredForm:
+    """Records as they are: a column for each key, in the order the keys are first seen, its type found.
+
+    known  column -> the word for its type (``form.known``), from the batches before; what is known after this
+           one is in ``Shaped.types``
+    """
+
+    known: Mapping[str, str] = field(default_factory=dict)
+
+    def shape(self, responses: Sequence[object]) -> Shaped:
+        """Shape records; a response that is a list is its items.
+
+        A row with a value that can't be of its column's type is held: it is in ``Shaped.held``, not in the table.
+        Raises ShapeError for what isn't records.
+        """
+        return _shape(rows_of(responses), self.known)
+
+
+def _shape(rows: Sequence[object], known: Mapping[str, str]) -> Shaped:
+    """One row a record. Records that aren't objects have one column, ``value``."""
+    names, values = records_of(rows)
+    given = column_names(names)
+    fits = {name: _fit(name, column, known.get(name)) for name, column in zip(given, values, strict=True)}
+    odd = _odd(fits)
+    if odd:
+        # Shaped again without them: what is held leaves no trace in the types of the others.
+        shaped = _shape([row for at, row in enumerate(rows) if at not in odd], known)
+        held = tuple(Held(rows[at], reason) for at, reason in sorted(odd.items()))
+        step = StepCount("held", len(rows), len(rows) - len(odd))
+        return Shaped(shaped.table, (step, *shaped.steps), shaped.types, (*held, *shaped.held))
+    columns = [fit.column for fit in fits.values()]
+    table, renamed = table_of(names, columns)
+    # Records without a single field make no rows: a table without columns has no length.
+    found = step_count("infer", len(rows), table.num_rows, names, columns)
+    return Shaped(table, (found, *renamed), _learned(known, fits))
+
+
+def _fit(name: str, values: Sequence[object], word: str | None) -> Fit:
+    try:
+        return fit_column(values, word)
+    except ShapeError as error:
+        raise ShapeError(f"column {name!r} as it is remembered: {error}") from error
+
+
+def _odd(fits: Mapping[str, Fit]) -> dict[int, str]:
+    """Position of each row with a misfit, and the reason: one sentence a column."""
+    odd: dict[int, str] = {}
+    for name, fit in fits.items():
+        for row, why in fit.misfits.items():
+            text = f'column "{name}" {why}'
+            odd[row] = f"{odd[row]}; {text}" if row in odd else text
+    return odd
+
+
+def _learned(known: Mapping[str, str], fits: Mapping[str, Fit]) -> dict[str, str]:
+    learned = dict(known)
+    for name, fit in fits.items():
+        if fit.word is not None and (name in learned or len(learned) < COLUMNS_KNOWN):
+            learned[name] = fit.word
+    return learned
