@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from api2db.errors import StoreError, StoreFullError, StoreLockedError, TornShardError
+from api2db.errors import ConfigError, StoreError, StoreFullError, StoreLockedError, TornShardError
 from api2db.layout import StoreLock, check_name, lock_owner
 from api2db.spool import CollectorSpool
 from api2db.state import assign_directories
@@ -213,6 +213,11 @@ def test_a_target_keeps_its_directory_whatever_the_order_of_the_list():
     assert again == first[::-1]
     only_b, _ = assign_directories(memory, [b], frozenset())
     assert only_b == [first[1]]
+
+
+def test_a_target_named_twice_is_refused():
+    with pytest.raises(ConfigError, match=r"two streams of type local\.csv have the same target, /out"):
+        assign_directories({}, [("local.csv", "/out"), ("local.csv", "/other"), ("local.csv", "/out")], frozenset())
 
 
 def test_a_directory_that_holds_shards_is_not_given_to_another_target():
