@@ -28,6 +28,11 @@ CANONICAL: Final = frozenset(
 )
 """Beside these: decimal128 with 0 to 38 places, and timestamps in microseconds, naive or in UTC."""
 
+_ANY_VALUE: Final = CANONICAL - {pa.string(), pa.date32(), pa.time64("us")}
+"""Of the others Arrow takes values that nobody can read: bytes that aren't UTF-8, the year 100,000, 25:00."""
+
+_DAY_US: Final = 86_400_000_000
+
 
 def canonical_column(array: pa.Array | pa.ChunkedArray, field: pa.Field) -> Column:
     """The values in the canonical type nearest to theirs. Raises ShapeError for a type nothing can be made of."""
@@ -42,7 +47,7 @@ def canonical_column(array: pa.Array | pa.ChunkedArray, field: pa.Field) -> Colu
 
 def _canonical(array: pa.Array | pa.ChunkedArray, tally: Tally) -> pa.Array | pa.ChunkedArray:
     kind = array.type
-    if kind in CANONICAL:
+    if kind in _ANY_VALUE:
         return array
     for matches, convert in _CONVERTERS:
         if matches(kind):
@@ -102,6 +107,17 @@ def _duration(array: pa.Array, tally: Tally) -> pa.Array:
     return _micros(array, tally, -(2**63), 2**63 - 1).cast(pa.duration("us"))
 
 
+def _date(array: pa.Array, tally: Tally) -> pa.Array:
+    """Days, a time of day cut off; null outside the years 1 to 9999."""
+    if pt.is_date32(array.type):
+        days = array.cast(pa.int32())
+        return _bounded(days, FIRST_US // _DAY_US, LAST_US // _DAY_US, tally).cast(pa.date32())
+    moments = _bounded(array.cast(pa.int64()), FIRST_US // 1000, LAST_US // 1000, tally).cast(pa.timestamp("ms"))
+    dates = moments.cast(pa.date32(), safe=False)
+    tally.replaced += _count(pc.not_equal(dates.cast(moments.type), moments))
+    return dates
+
+
 _UNITS: Final = {"s": 1_000_000, "ms": 1000, "us": 1}
 
 
@@ -112,15 +128,19 @@ def _micros(array: pa.Array, tally: Tally, first: int, last: int) -> pa.Array:
     if unit == "ns":
         counts = _cut_to_micros(counts, tally)
     factor = _UNITS.get(unit, 1)
+    return pc.multiply(_bounded(counts, -(-first // factor), last // factor, tally), factor)
+
+
+def _bounded(counts: pa.Array, first: int, last: int, tally: Tally) -> pa.Array:
+    """Counts from ``first`` to ``last``; the others null."""
     fits = pc.and_(
-        pc.greater_equal(counts, pa.scalar(-(-first // factor), pa.int64())),
-        pc.less_equal(counts, pa.scalar(last // factor, pa.int64())),
+        pc.greater_equal(counts, pa.scalar(first, counts.type)), pc.less_equal(counts, pa.scalar(last, counts.type))
     )
     misfits = _count(pc.invert(fits))
     if misfits:
         tally.nulled += misfits
-        counts = pc.if_else(fits, counts, pa.scalar(None, pa.int64()))
-    return pc.multiply(counts, factor)
+        counts = pc.if_else(fits, counts, pa.scalar(None, counts.type))
+    return counts
 
 
 def _cut_to_micros(nanos: pa.Array, tally: Tally) -> pa.Array:
@@ -137,9 +157,26 @@ def _count(mask: pa.Array) -> int:
 
 
 def _time(array: pa.Array, tally: Tally) -> pa.Array:
-    if array.type.unit != "ns":
-        return array.cast(pa.time64("us"))
-    return _cut_to_micros(array.cast(pa.int64()), tally).cast(pa.time64("us"))
+    """Microseconds, cut off where there are more digits; null before 0:00 and from 24:00 on."""
+    if array.type.unit == "ns":
+        counts = _cut_to_micros(array.cast(pa.int64()), tally)
+    else:
+        counts = array.cast(pa.time64("us")).cast(pa.int64())
+    return _bounded(counts, 0, _DAY_US - 1, tally).cast(pa.time64("us"))
+
+
+def _text(array: pa.Array | pa.ChunkedArray, tally: Tally) -> pa.Array | pa.ChunkedArray:
+    """Text that is UTF-8: who made the array need not have looked. U+FFFD for what isn't, counted."""
+    texts = array.cast(pa.string())
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        given = texts.cast(pa.binary()).to_pylist()
+        clean = [None if value is None else value.decode(errors="replace") for value in given]
+        changed = (text is not None and text.encode() != value for text, value in zip(clean, given, strict=True))
+        tally.replaced += sum(changed)
+        return pa.array(clean, pa.string())
+    return texts
 
 
 def _interval(array: pa.Array, _tally: Tally) -> pa.Array:
@@ -173,11 +210,11 @@ _CONVERTERS: Final[tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array
     (pt.is_run_end_encoded, _run_ends),
     (pt.is_timestamp, _timestamp),
     (pt.is_duration, _duration),
-    (pt.is_date, _to(pa.date32())),
+    (pt.is_date, _date),
     (pt.is_time, _time),
     (pt.is_decimal, _decimal),
     (pt.is_float16, _to(pa.float32())),
-    (lambda kind: pt.is_large_string(kind) or pt.is_string_view(kind), _to(pa.string())),
+    (lambda kind: pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind), _text),
     (
         lambda kind: pt.is_large_binary(kind) or pt.is_binary_view(kind) or pt.is_fixed_size_binary(kind),
         _to(pa.binary()),

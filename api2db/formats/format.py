@@ -49,10 +49,8 @@ class Format:
 
     def encode_table(self, table: pa.Table) -> bytes | memoryview:
         """A batch's table as a whole file, which decodes to ``frame_of(table)``. Raises ShapeError as ``encode``."""
-        if self.of_table is None:
-            return self.encode(frame_of(table))
         try:
-            return self.of_table(table)
+            return self.encode(frame_of(table)) if self.of_table is None else self.of_table(table)
         except _REFUSALS as error:
             raise ShapeError(f"format {self.name} can't hold this table: {error}") from error
 

@@ -253,6 +253,8 @@ def _in_years(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:
         checked = _to_date(values, kind, Slot(slot.column, Kind.DATE, pa.date32(), slot.declared))
     elif kind in (Kind.TIMESTAMP, Kind.INSTANT):
         checked = _to_timestamp(values, kind, Slot(slot.column, kind, values.type, slot.declared))
+    elif kind is Kind.TIME:
+        checked = _to_time(values, kind, Slot(slot.column, kind, values.type, slot.declared))
     else:
         return Conformed(as_text(values, kind))
     return Conformed(as_text(checked.values, kind), checked.refused, checked.why)
@@ -307,7 +309,9 @@ def _hint(kind: Kind, suffix: str) -> str:
 
 
 def _to_time(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:
-    return Conformed(values) if kind is Kind.TIME else _refuse(values, slot, "it isn't a time of day")
+    if kind is not Kind.TIME:
+        return _refuse(values, slot, "it isn't a time of day")
+    return _checked(values, _between(values.cast(pa.int64()), 0, _DAY_US), slot, "it isn't a time of day")
 
 
 def _to_timestamp(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:

@@ -1,4 +1,4 @@
-"""``place``: an empty database of each dialect in turn; ``sinks``: sinks into it, closed afterwards."""
+"""``place``: an empty database of each dialect in turn; ``make_sink``: sinks into it; ``door``: files in turn too."""
 
 from __future__ import annotations
 
@@ -10,15 +10,31 @@ import pytest
 from sqlalchemy import make_url
 
 from api2db.sinks.sql import SqlSink
+from tests.contract.doors import DOORS, MODES, DatabaseDoor, Door, FileDoor
 from tests.contract.places import MariaDBPlace, Place, PostgresPlace, SQLitePlace, table_name
 from tests.servers import Postgres
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "sqlite":
-        return SQLitePlace(tmp_path / "db.sqlite")
-    if request.param == "mariadb":
+    return new_place(request, request.param, tmp_path)
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Door]:
+    """A stream into an empty place of each kind in turn, files too."""
+    if request.param in MODES:
+        yield FileDoor(tmp_path, request.param)
+        return
+    opened = DatabaseDoor(new_place(request, request.param, tmp_path))
+    yield opened
+    opened.reopen()
+
+
+def new_place(request: pytest.FixtureRequest, dialect: str, folder: Path) -> Place:
+    if dialect == "sqlite":
+        return SQLitePlace(folder / "db.sqlite")
+    if dialect == "mariadb":
         server = request.getfixturevalue("mariadb")
         return MariaDBPlace(make_url(server.url(request.getfixturevalue("mariadb_database"))))
     server, database = request.getfixturevalue("postgres"), request.getfixturevalue("contract_database")

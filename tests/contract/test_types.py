@@ -123,6 +123,15 @@ def test_years_nobody_can_read_go_to_quarantine(place: Place, make_sink: MakeSin
     assert place.query("SELECT id FROM t") == [(1,)]
 
 
+@pytest.mark.parametrize("declared", ["time", "text"])
+def test_times_of_day_that_are_none_go_to_quarantine(place: Place, make_sink: MakeSink, declared: str) -> None:
+    place.query(f"CREATE TABLE t (id integer, x {declared})")
+    values = pa.array([0, 86_400_000_000, -1, 2**63 - 1]).view(pa.time64("us"))
+    quarantine = load(make_sink(table="t"), batch({"id": [1, 2, 3, 4], "x": values}))
+    assert ["time of day" in reason for reason in quarantine.reasons] == [True] * 3
+    assert place.query("SELECT id FROM t") == [(1,)]
+
+
 def test_other_arrow_types_are_brought_to_ours(place: Place, make_sink: MakeSink) -> None:
     table = pa.table(
         {

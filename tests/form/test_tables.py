@@ -2,6 +2,7 @@
 
 import datetime as dt
 import decimal
+import struct
 import uuid
 from decimal import Decimal
 
@@ -195,3 +196,36 @@ def test_a_table_no_type_can_be_found_for_says_which_column():
     twice = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
     with pytest.raises(ShapeError, match="column 'a'"):
         from_arrow(pa.table({"a": twice}))
+
+
+@pytest.mark.parametrize(
+    ("counts", "kind", "first", "last"),
+    [
+        (pa.int32(), pa.date32(), -719_162, 2_932_896),
+        (pa.int64(), pa.date64(), -719_162 * 86_400_000, 2_932_897 * 86_400_000 - 1),
+        (pa.int32(), pa.time32("s"), 0, 86_399),
+        (pa.int64(), pa.time64("us"), 0, 86_399_999_999),
+    ],
+)
+def test_days_and_times_that_no_reader_knows_are_null_and_counted(counts, kind, first, last):
+    far = 2 ** (counts.bit_width - 1) - 1
+    _, values, step = shape_array(pa.array([first, last, first - 1, last + 1, far, -far, None], counts).view(kind))
+    assert [value is None for value in values] == [False] * 2 + [True] * 5
+    assert step.nulled == 4
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_bytes_that_are_no_text_become_the_replacement_character_and_are_counted(kind):
+    width = "q" if kind == pa.large_string() else "i"
+    offsets, data = struct.pack(f"<4{width}", 0, 2, 3, 6), "ü".encode() + b"\xff" + b"\xed\xa0\x80"
+    array = pa.Array.from_buffers(kind, 3, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+    _, values, step = shape_array(array)
+    assert values == ["ü", "\ufffd", "\ufffd" * 3]
+    assert step.replaced == 2
+
+
+def test_a_date_with_a_time_of_day_is_its_day_and_counted():
+    milliseconds = pa.array([-1, 0, 86_400_001]).view(pa.date64())
+    _, values, step = shape_array(milliseconds)
+    assert values == [dt.date(1969, 12, 31), dt.date(1970, 1, 1), dt.date(1970, 1, 2)]
+    assert step.replaced == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -28,9 +29,10 @@ class Queue:
         self.stream = Stream2Local("c", **options)
         self.staging = folder / "STORE" / "queue" / "c" / self.stream.stream_type
         self.parked = folder / "STORE" / "upload_failed" / "c" / self.stream.stream_type
-        self.staging.mkdir(parents=True)
-        self.parked.mkdir(parents=True)
-        self._numbers = itertools.count(10**18)
+        self.staging.mkdir(parents=True, exist_ok=True)
+        self.parked.mkdir(parents=True, exist_ok=True)
+        # As the daemon's, so that another process with the same queue goes on behind this one.
+        self._numbers = itertools.count(time.time_ns())
         self.restart()
 
     def restart(self):
