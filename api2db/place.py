@@ -131,15 +131,26 @@ def _database(name: str, auth: Auth, project: Path, where: str, table: str | Non
     return Place(name=name, kind="sql", url=url, table=table)
 
 
+def parse_url(text: str, where: str) -> URL:
+    """An SQLAlchemy URL. Raises ConfigError, which quotes nothing of it: it may hold a password."""
+    try:
+        # The URLs that hosting companies hand out say "postgres", which SQLAlchemy refuses.
+        url = make_url(re.sub(r"^postgres(?=[:+])", "postgresql", text))
+    except (ArgumentError, ValueError):
+        # Not chained: the parser's message quotes the URL.
+        raise ConfigError(
+            f"{where}: url is not an SQLAlchemy URL (dialect://user:password@host/db);"
+            " of a password's characters @ : / ? # % are written %40 %3A %2F %3F %23 %25"
+        ) from None
+    if "@" in (url.host or ""):
+        raise ConfigError(f"{where}: the url has an @ too many: in user and password it is written %40")
+    return url
+
+
 def _url_of_text(auth: Auth, where: str) -> URL:
     """The URL as written; fields given beside it (an environment's password, say) replace those parts."""
     assert auth.url is not None
-    try:
-        # The URLs that hosting companies hand out say "postgres", which SQLAlchemy refuses.
-        url = make_url(re.sub(r"^postgres(?=[:+])", "postgresql", auth.url.reveal()))
-    except (ArgumentError, ValueError):
-        # Not chained: the parser's message quotes the URL.
-        raise ConfigError(f"{where}: url is not an SQLAlchemy URL (dialect://user:password@host/db)") from None
+    url = parse_url(auth.url.reveal(), where)
     if auth.dialect not in (None, url.get_backend_name()):
         raise ConfigError(f"{where}: url is of dialect {url.get_backend_name()!r}, not {auth.dialect!r}")
     password = auth.password.reveal() if auth.password is not None else None

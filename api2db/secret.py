@@ -14,6 +14,8 @@ HIDDEN = "***"
 _IN_URL = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):[^\s]*@")
 # Query parameters that carry a credential, as databases' drivers and APIs spell them; requests quotes addresses.
 _IN_QUERY = re.compile(r"([?&][^\s=&]*(?:pass|pwd|secret|token|key|auth|sig)[^\s=&]*=)[^\s&'\")]*", re.IGNORECASE)
+# A line of source in a traceback: the user's own code may say its password in a call.
+_SOURCE = re.compile(r"^(  +File .*\n)(?: {4,}.*\n)+", re.MULTILINE)
 _IN_HEADER = re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}", re.IGNORECASE)
 
 
@@ -59,6 +61,11 @@ def redact(text: str, secrets: Iterable[Secret | str] = ()) -> str:
         text = text.replace(form, HIDDEN)
     text = _IN_HEADER.sub(rf"\1{HIDDEN}", text)
     return _IN_QUERY.sub(rf"\1{HIDDEN}", _IN_URL.sub(rf"\1:{HIDDEN}@", text))
+
+
+def without_source(traceback: str) -> str:
+    """A traceback's text with its places and its error, but no lines of source: those may hold a password."""
+    return _SOURCE.sub(r"\1", traceback)
 
 
 def redact_url(url: URL | str) -> str:

@@ -334,6 +334,13 @@ class CollectorSpool:
         self._flush(source.parent)
         reach("spool.parked")
 
+    def unpark(self, stream: str, created_ns: int) -> None:
+        """Have a parked shard wait with the others again."""
+        source, target = (self.path(stream, created_ns, parked=parked) for parked in (True, False))
+        os.rename(source, target)
+        self._flush(target.parent)
+        self._flush(source.parent)
+
     def set_aside(self, stream: str, created_ns: int, *, parked: bool) -> Path:
         """Move a torn shard into quarantine, as it is. Returns where it is now."""
         self.settle()

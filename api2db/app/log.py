@@ -8,10 +8,10 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from api2db.collector import Collector
-from api2db.secret import redact
+from api2db.secret import redact, without_source
 
 LOGGER = "api2db"
 USER = f"{LOGGER}.user"
@@ -31,7 +31,10 @@ def get_logger(filename: str | None = None, q: object = None) -> logging.Logger:
 
 
 class Redacting(logging.Formatter):
-    """Formats a record, its traceback included, without keys and passwords that user code's errors may quote."""
+    """Formats a record, its traceback included, without keys and passwords that user code and its errors may quote."""
+
+    def formatException(self, ei: Any) -> str:
+        return without_source(super().formatException(ei) + "\n").rstrip()
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))

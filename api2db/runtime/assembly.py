@@ -60,6 +60,10 @@ def delivery_to(target: Target, directory: str, shards: CollectorSpool, kept: Ke
     sink = target.sink(placement)
     quarantine = RowQuarantine(layout, collector, directory, usage=kept.spool.usage, durable=kept.spool.durable)
     _reconcile(kept.journal, shards, directory)
+    if sink.replaces:
+        for created_ns in shards.parked(directory):  # of when the stream didn't replace yet
+            shards.unpark(directory, created_ns)
+            kept.journal.outcome(collector, directory, created_ns, "waiting")
     kind = ReplacingDelivery if sink.replaces else Delivery
     return kind(collector, directory, sink, shards, kept.journal, quarantine)
 

@@ -26,6 +26,7 @@ from api2db.runtime.job import Job
 from api2db.runtime.notify import ServiceManager
 from api2db.runtime.poller import Poller
 from api2db.runtime.pool import DeliveryPool
+from api2db.runtime.replacement import ReplacingDelivery
 from api2db.settings import Settings
 from api2db.sinks.base import Target
 from api2db.sinks.engines import Engines
@@ -205,6 +206,12 @@ class Daemon:
                 delivery.notify(batch)
                 pool.wake(delivery)
 
+        def gave_up(run: int) -> None:
+            for delivery in deliveries:
+                if isinstance(delivery, ReplacingDelivery):
+                    delivery.give_up(run)
+                    pool.wake(delivery)
+
         job = Job(
             collector,
             spool=spool,
@@ -213,6 +220,7 @@ class Daemon:
             replacing=[delivery.stream for delivery in deliveries if delivery.sink.replaces],
             journal=journal,
             accepted=accepted,
+            gave_up=gave_up,
             timeout_s=settings.poll_timeout_s,
         )
         return Running(collector, job, shards, tuple(deliveries))

@@ -134,11 +134,6 @@ class Delivery:
         with self._lock:
             self._waiting.shards.append(batch.created_ns)
 
-    @property
-    def failures(self) -> int:
-        """Failed loads of what waits, since the last that went well."""
-        return self._waiting.failures
-
     def holds(self, created_ns: int) -> bool:
         """Whether a shard waits or is parked, not delivered yet."""
         with self._lock:

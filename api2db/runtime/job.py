@@ -76,6 +76,7 @@ class Job:
     streams    the directories of its streams
     replacing  those of them that hold what one poll brought, and are told where it ends
     accepted   called after each batch, so that its streams hear of it
+    gave_up    called with a poll's ``run`` if it ended before its end was told to those that replace
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Job:
         replacing: Sequence[str] = (),
         journal: Journal,
         accepted: Callable[[Batch], None],
+        gave_up: Callable[[int], None] = lambda run: None,
         timeout_s: float,
     ) -> None:
         self.collector = collector
@@ -102,6 +104,7 @@ class Job:
         self._replacing = tuple(replacing)
         self._journal = journal
         self._accepted = accepted
+        self._gave_up = gave_up
         self._form: Form | None = None
         self._log = logging.LoggerAdapter(log, {"collector": collector.name})
 
@@ -265,6 +268,8 @@ class Job:
     def _close(self, run: Run, outcome: str, cause: str | None) -> None:
         """Write down how the run ended. With the run's lock held."""
         run.closed = True
+        if outcome != "ok" and run.id and run.batches and self._replacing:
+            self._gave_up(run.id)
         if outcome in ("failed", "abandoned"):
             self.failures += 1
             # The first failure, then ever more rarely: 2, 4, 8, …

@@ -1,8 +1,8 @@
 """Delivery into a place whose content each poll replaces: only the newest whole poll is loaded.
 
 A poll that returns one value is whole with its one batch. One that yields its items is whole once the batch
-that ends it is there; items of a poll that never ended (it failed, or the daemon was killed) wait until a
-younger whole poll supersedes them. Nothing is parked here: the shards of one replacement stay together.
+that ends it is there. A poll that never ended (it failed, or the daemon was killed) replaces nothing: its items
+are superseded by what is there. Nothing is parked here: the shards of one replacement stay together.
 """
 
 from __future__ import annotations
@@ -32,6 +32,15 @@ class ReplacingDelivery(Delivery):
         # Whole polls heard of, and how many of them there were when the shards were last dealt with. At the start
         # there may be one.
         self._heard, self._dealt_with = 1, 0
+        # Polls that will never be whole: those of before the start, and those that are known to have failed.
+        self._over_until_ns = max(self._waiting.shards.all(), default=0)
+        self._over: set[int] = set()
+
+    def give_up(self, run: int) -> None:
+        """That poll ended without its end: what it yielded replaces nothing."""
+        with self._lock:
+            self._over.add(run)
+            self._heard += 1
 
     def notify(self, batch: Batch) -> None:
         with self._lock:
@@ -49,7 +58,10 @@ class ReplacingDelivery(Delivery):
         while True:
             with self._lock:
                 heard, waiting = self._heard, lane.shards.all()
+                over, over_until_ns = frozenset(self._over), self._over_until_ns
             try:
+                if over or over_until_ns:
+                    waiting = self._without_halves(lane, waiting, over, over_until_ns)
                 taken = self._newest_whole(waiting)
             except _Torn as torn:
                 self._set_aside(lane, torn.created_ns, torn.error)
@@ -64,6 +76,28 @@ class ReplacingDelivery(Delivery):
         if not lane.parked:
             self._dealt_with = self._looking_at
         return receipts
+
+    def _without_halves(self, lane: Lane, waiting: list[int], over: frozenset[int], over_until_ns: int) -> list[int]:
+        """What waits, once the items of polls that never ended are gone: they would fill STORE for nothing."""
+        whole: set[int] = set()
+        for last in range(len(waiting)):
+            first = self._first_of(waiting, last)
+            if first is not None:
+                whole.update(waiting[first : last + 1])
+        halves = [
+            created_ns
+            for created_ns in waiting
+            if created_ns not in whole and (created_ns <= over_until_ns or self._part(created_ns)[0] in over)
+        ]
+        if halves:
+            self.journal.superseded(self.collector, self.stream, halves)
+            self.spool.drop(self.stream, halves, parked=False)
+        with self._lock:
+            for created_ns in halves:
+                lane.shards.remove(created_ns)
+            self._over -= over
+            self._over_until_ns = 0
+        return [created_ns for created_ns in waiting if created_ns not in set(halves)]
 
     def _newest_whole(self, waiting: list[int]) -> Taken:
         for last in reversed(range(len(waiting))):

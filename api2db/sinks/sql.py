@@ -180,6 +180,9 @@ class SqlSink:
         if self._dialect.ddl_commits:
             self._fit_first(connection, work, batches)
         with connection.begin():
+            if self.replaces:
+                # One after the other: a DELETE sees nothing of a replacement that commits while it waits for its rows.
+                self._dialect.lock_schema(connection, self._goal.table)
             self._check_owner(connection)
             new = ledger.claim(connection, self.stream, batches)
             reach("sink.ledger")

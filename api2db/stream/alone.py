@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 import pyarrow as pa
 
 from api2db import settings
-from api2db.errors import StoreFullError
+from api2db.errors import ConfigError, StoreError, StoreFullError
 from api2db.journal import Journal
 from api2db.layout import Layout, StoreLock, check_name
 from api2db.retry import RetryPolicy
 from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of
 from api2db.runtime.delivery import Delivery, State
+from api2db.runtime.replacement import ReplacingDelivery
 from api2db.shard import Header
 from api2db.sinks.base import Target
 from api2db.sinks.engines import Engines
@@ -31,19 +33,49 @@ from api2db.usage import Usage
 
 log = logging.getLogger(__name__)
 
-_IDLE_S: Final = 3600.0  # a started stream with nothing to do looks again this often
-_FULL_S: Final = 1.0  # until room is looked for again
+CLOSE_TIMEOUT_S: Final = 20.0
+_AGAIN_S: Final = 0.5  # until STORE is asked again that had no room, or an error
+
+
+class Listener(Protocol):
+    """A started stream."""
+
+    def begin_close(self) -> None:
+        """Take nothing more than what is there already."""
+
+    def end_close(self, deadline: float) -> bool:
+        """Wait until that is accepted, and until ``deadline`` (monotonic) for its delivery. True if all ended."""
 
 
 class Post:
     """One stream's way into STORE and from there to its place. Any thread."""
 
-    def __init__(self, shards: CollectorSpool, delivery: Delivery, kept: Kept) -> None:
+    def __init__(self, shards: CollectorSpool, directory: str, kept: Kept, target: Target, owner: object) -> None:
         self._shards = shards
-        self._delivery = delivery
+        self._directory = directory
         self._kept = kept
+        self._owner = owner
         self._stepping = threading.Lock()
         self._accepting = threading.Lock()
+        self._news = threading.Event()
+        self._delivering = False
+        self._delivery: Delivery = delivery_to(target, directory, shards, kept)
+
+    def belong_to(self, owner: object, target: Target) -> None:
+        """From now on deliver as this stream object says, where another one had the same place before.
+
+        Raises ConfigError while that one is started.
+        """
+        if owner is self._owner:
+            return
+        if self._delivering:
+            raise ConfigError(
+                f"stream {self._delivery.name}: another stream object of this program delivers to the same place;"
+                " close that one first, or use it"
+            )
+        with self._stepping, self._accepting:
+            self._delivery = delivery_to(target, self._directory, self._shards, self._kept)
+            self._owner = owner
 
     def accept(self, table: pa.Table) -> int | None:
         """Make the rows safe; their ``created_ns``. None for no rows. Raises StoreFullError or StoreError."""
@@ -55,18 +87,28 @@ class Post:
             header = Header(batch.batch_id, self._shards.collector, batch.created_ns, table.num_rows, None, stream)
             self._kept.journal.accepted(header)
             self._delivery.notify(batch)
-            return batch.created_ns
+        self._news.set()
+        return batch.created_ns
+
+    def accept_making_room(self, table: pa.Table) -> int | None:
+        """The same; where STORE is full, what waits is delivered first."""
+        try:
+            return self.accept(table)
+        except StoreFullError:
+            self.deliver_again()
+            return self.accept(table)
 
     def deliver(self, created_ns: int, retries: int) -> bool:
         """Deliver what waits, oldest first, until this batch is in. False if it isn't after so many retries: then it
         is in STORE/upload_failed, and tried again by whoever uses the stream next.
         """
-        delivery = self._delivery
         with self._stepping:
+            delivery, failures = self._delivery, 0
             delivery.begin_again(RetryPolicy(retries))
-            while delivery.holds(created_ns) and delivery.failures <= retries and delivery.state is not State.STOPPED:
+            while delivery.holds(created_ns) and failures <= retries and delivery.state is not State.STOPPED:
                 time.sleep(delivery.due_in_s() or 0.0)
                 delivery.step()
+                failures += delivery.state is not State.OK
             if delivery.holds(created_ns):
                 while delivery.park_oldest():
                     continue
@@ -79,6 +121,17 @@ class Post:
         """Why the last load failed."""
         return self._delivery.cause
 
+    @property
+    def kept_in(self) -> Path:
+        """Where what failed is."""
+        layout, collector = self._kept.spool.layout, self._shards.collector
+        place = layout.queue if isinstance(self._delivery, ReplacingDelivery) else layout.failed
+        return place(collector, self._directory)
+
+    @property
+    def holds_anything(self) -> bool:
+        return any(self._delivery.backlog)
+
     def deliver_again(self) -> None:
         """Try what failed and what waits once more, until nothing is left or something fails."""
         with self._stepping:
@@ -89,37 +142,40 @@ class Post:
         while self._delivery.due_in_s() == 0.0:
             self._delivery.step()
 
-    def listen(self, take: Callable[[float], pa.Table | None], stop: threading.Event) -> None:
-        """Accept what ``take`` gives (it waits as long as told, None for nothing) and deliver it, until stopped."""
-        while not stop.is_set():
-            due_in_s = self._delivery.due_in_s()
-            table = take(_IDLE_S if due_in_s is None else due_in_s)
-            if table is not None:
-                self._accept_when_there_is_room(table, stop)
-            elif not stop.is_set():
-                with self._stepping:
-                    self._delivery.step()
+    def keep_delivering(self, stop: threading.Event) -> None:
+        """Deliver what is accepted, as it comes, until ``stop`` is set and the step under way has ended."""
+        self._delivering = True
+        try:
+            while not stop.is_set():
+                self._news.clear()
+                due_in_s = self._delivery.due_in_s()
+                if due_in_s == 0.0:
+                    with self._stepping:
+                        self._delivery.step()
+                else:
+                    self._news.wait(due_in_s)
+            with self._stepping:
+                self._go_on()
+        finally:
+            self._delivering = False
 
-    def finish(self, take: Callable[[float], pa.Table | None]) -> None:
-        """Accept what is left, and deliver as much as goes without a failure. Raises StoreFullError."""
-        while (table := take(0.0)) is not None:
-            self.accept(table)
-        with self._stepping:
-            self._go_on()
+    def wake(self) -> None:
+        self._news.set()
 
-    def _accept_when_there_is_room(self, table: pa.Table, stop: threading.Event) -> None:
-        told = False
+    def accept_surely(self, table: pa.Table, give_up: Callable[[], bool]) -> bool:
+        """Accept, however long STORE has no room or an error. False if told to give up meanwhile."""
+        failures = 0
         while True:
             try:
                 self.accept(table)
-                return
-            except StoreFullError as error:
-                if stop.is_set():
-                    raise
-                if not told:
-                    told = True
-                    log.warning("waiting for room stream=%s cause=%s", self._delivery.name, error)
-                stop.wait(_FULL_S)
+                return True
+            except StoreError as error:
+                failures += 1
+                if failures & (failures - 1) == 0:
+                    log.warning("not accepted, trying again stream=%s cause=%s", self._delivery.name, error)
+                if give_up():
+                    return False
+                time.sleep(_AGAIN_S)
 
 
 class Alone:
@@ -127,15 +183,31 @@ class Alone:
 
     _opened: ClassVar[dict[Path, Alone]] = {}
     _opening: ClassVar = threading.Lock()
+    _inherited: ClassVar[list[dict[Path, Alone]]] = []
 
     @classmethod
-    def post_of(cls, name: str, target: Target) -> Post:
-        """The way of a collector's stream. Raises StoreLockedError while a daemon, or another script, runs here."""
+    def post_of(cls, name: str, target: Target, owner: object) -> Post:
+        """The way of a collector's stream, as the stream object ``owner`` wants it.
+
+        Raises StoreLockedError while a daemon, or another script, uses STORE.
+        """
         project = Path.cwd()
         with cls._opening:
             if project not in cls._opened:
                 cls._opened[project] = cls(project)
-            return cls._opened[project]._post(check_name(name), target)
+            return cls._opened[project]._post(check_name(name), target, owner)
+
+    @classmethod
+    def closing(cls, listener: Listener) -> None:
+        """Have a started stream closed when the program ends. Its post is of the folder the program is in."""
+        cls._opened[Path.cwd()]._listeners.append(listener)
+
+    @classmethod
+    def forget_in_child(cls) -> None:
+        """After a fork STORE is still the parent's. Its connections are kept, untouched: to close them would end
+        the parent's sessions."""
+        cls._inherited.append(cls._opened)
+        cls._opened, cls._opening = {}, threading.Lock()
 
     def __init__(self, project: Path) -> None:
         given = settings.load(project)
@@ -156,23 +228,38 @@ class Alone:
         self._shards: dict[str, CollectorSpool] = {}
         self._places: dict[str, list[tuple[str, str]]] = {}
         self._posts: dict[tuple[str, str, str], Post] = {}
+        self._listeners: list[Listener] = []
+        self._pid = os.getpid()
         atexit.register(self._close)
 
-    def _post(self, name: str, target: Target) -> Post:
+    def _post(self, name: str, target: Target, owner: object) -> Post:
         place = place_of(target, self._kept)
         if (name, *place) not in self._posts:
             shards = self._shards.get(name) or CollectorSpool(self._kept.spool, name)
             places = [*self._places.get(name, []), place]
             directory = directories_of(shards, places)[-1]
             shards.add_stream(directory)
-            post = Post(shards, delivery_to(target, directory, shards, self._kept), self._kept)
+            self._posts[(name, *place)] = Post(shards, directory, self._kept, target, owner)
             self._shards[name], self._places[name] = shards, places
-            self._posts[(name, *place)] = post
-        return self._posts[(name, *place)]
+        post = self._posts[(name, *place)]
+        post.belong_to(owner, target)
+        return post
 
     def _close(self) -> None:
+        if os.getpid() != self._pid:
+            return
+        for listener in self._listeners:
+            listener.begin_close()
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
+        # All of them, however long accepting takes: what is on a queue is nowhere else.
+        ended = [listener.end_close(deadline) for listener in self._listeners]
+        if not all(ended):
+            return  # a place doesn't answer: the process ends with its thread, and STORE is free then
         for shards in self._shards.values():
             shards.settle_older_than(0.0)
         self._kept.engines.close()
         self._kept.journal.close()
         self._lock.close()
+
+
+os.register_at_fork(after_in_child=Alone.forget_in_child)

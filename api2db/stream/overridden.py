@@ -113,8 +113,11 @@ class OverriddenSink:
         for batch in batches:
             if batch.batch_id not in self._changed:
                 self._changed[batch.batch_id] = self._call(batch)
+        # What ends a poll has no rows, and the columns of before ``stream`` changed them.
         handed = [
-            replace(batch, table=table) for batch in batches if (table := self._changed[batch.batch_id]) is not None
+            replace(batch, table=table)
+            for batch in batches
+            if not batch.ends and (table := self._changed[batch.batch_id]) is not None
         ]
         loaded: dict[str, Receipt] = {}
         if self._inner is not None and handed:
@@ -127,7 +130,7 @@ class OverriddenSink:
     def _call(self, batch: Batch) -> pa.Table | None:
         """What ``stream`` hands on of a batch, None for nothing. Raises RetryableError for whatever it raises."""
         if batch.ends:
-            return batch.table
+            return None
         try:
             with _delivering(self._called) as tables:
                 self._called.stream(frame_of(batch.table))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
+import math
 import queue
 import threading
 import time
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 20.0
+_IDLE_S = 3600.0
 
 
 class Inbox(queue.Queue["pd.DataFrame | None"]):
@@ -81,6 +82,9 @@ class Stream(FileConverter):
         self.lock = threading.Lock()
         self.q: queue.Queue[pd.DataFrame | None] = Inbox(self._start_by_itself)
         self._stop = threading.Event()
+        self._taken = threading.Event()  # nothing is on ``q`` that isn't accepted, since it was closed
+        self._deadline = math.inf
+        self._closes_itself = False
         self._thread: threading.Thread | None = None
         self._by_itself = False
 
@@ -111,10 +115,9 @@ class Stream(FileConverter):
         post = self._listening_post()
         if not self.lock.acquire(blocking=False):
             return
-        self._stop.clear()
+        self._begin(post)
         self._thread = threading.Thread(target=self._live, args=(post,), name=f"stream-{self.name}", daemon=True)
         self._thread.start()
-        atexit.register(self.close)
 
     def stream_start(self) -> None:
         """As ``start``, in the calling thread: returns after ``close``."""
@@ -124,7 +127,7 @@ class Stream(FileConverter):
                 self._thread.join()  # a frame on ``q`` was quicker
                 return
             raise ConfigError(f"stream {self.name}/{self.stream_type} is started already: once is enough")
-        self._stop.clear()
+        self._begin(post)
         self._live(post)
 
     def _start_by_itself(self) -> None:
@@ -135,14 +138,21 @@ class Stream(FileConverter):
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """End a started stream: what is on ``q`` is accepted, and delivered as far as its place can be reached.
 
-        False if that takes longer; what was accepted is safe all the same. It may be started again.
+        False if its place doesn't answer for so long; what was accepted is safe all the same. It may be started again.
         """
+        self.begin_close()
+        return self.end_close(time.monotonic() + timeout_s)
+
+    def begin_close(self) -> None:
+        """Take nothing more than what is on ``q`` already."""
         self._stop.set()
         self.q.put(None)  # so that it looks
-        deadline = time.monotonic() + timeout_s
-        while self.lock.locked() and time.monotonic() < deadline:
+
+    def end_close(self, deadline: float) -> bool:
+        """Wait until ``q`` is accepted, and until ``deadline`` (monotonic) for delivery. True once the stream ended."""
+        self._deadline = deadline
+        while self.lock.locked() and (not self._taken.is_set() or time.monotonic() < deadline):
             threading.Event().wait(0.01)
-        atexit.unregister(self.close)
         return not self.lock.locked()
 
     def check_failures(self) -> None:
@@ -158,23 +168,62 @@ class Stream(FileConverter):
         from api2db.stream.alone import Alone
 
         assert self.name is not None
-        return Alone.post_of(self.name, Overridden(self) if is_overridden(self) else self)
+        if not is_overridden(self):
+            return Alone.post_of(self.name, self, self)
+        if self.has_place and (own := self._own_post()).holds_anything:
+            own.deliver_again()  # what its ``stream`` handed on, and couldn't be delivered then
+        return Alone.post_of(self.name, Overridden(self), self)
 
     def _own_post(self) -> Post:
         """For a frame that goes to the place as it is, also where a class of one's own would change it."""
         from api2db.stream.alone import Alone
 
         assert self.name is not None
-        return Alone.post_of(self.name, AsItIs(self) if is_overridden(self) else self)
+        return Alone.post_of(self.name, AsItIs(self) if is_overridden(self) else self, self)
+
+    def _begin(self, post: Post) -> None:
+        from api2db.stream.alone import Alone
+
+        self._stop.clear()
+        self._taken.clear()
+        self._deadline = math.inf
+        if not self._closes_itself:
+            self._closes_itself = True
+            Alone.closing(self)
 
     def _live(self, post: Post) -> None:
+        """Accept what is put on ``q``, while another thread delivers: a place that is down holds up nothing here."""
+        delivered = threading.Event()
+        deliverer = threading.Thread(
+            target=post.keep_delivering, args=(delivered,), name=f"deliver-{self.name}", daemon=True
+        )
         try:
-            post.listen(self._take, self._stop)
-            post.finish(self._take)
+            deliverer.start()
+            self._accept_all(post)
         except Exception:
             log.exception("stream died stream=%s/%s", self.name, self.stream_type)
         finally:
+            self._taken.set()
+            delivered.set()
+            post.wake()
+            deliverer.join()
             self.lock.release()
+
+    def _accept_all(self, post: Post) -> None:
+        while True:
+            table = self._take(_IDLE_S)
+            if table is None:
+                if not self._stop.is_set():
+                    continue
+                table = self._take(0.0)  # what was put there after the word to stop
+                if table is None:
+                    return
+            if not post.accept_surely(table, lambda: time.monotonic() > self._deadline):
+                lost = 1 + self.q.qsize()
+                log.error(
+                    "frames lost, STORE doesn't take them stream=%s/%s frames=%d", self.name, self.stream_type, lost
+                )
+                return
 
     def _take(self, wait_s: float) -> pa.Table | None:
         """The next frame of ``q`` that can be one, as a table; None if there is none in time, or at the end."""

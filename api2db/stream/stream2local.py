@@ -9,6 +9,7 @@ from typing import Final
 
 import pandas as pd
 
+from api2db import settings
 from api2db.errors import ConfigError
 from api2db.files import IncreasingNanoseconds, make_dir, write_atomic
 from api2db.formats import FORMATS
@@ -81,7 +82,7 @@ class Stream2Local(Stream):
 
     def stream_shard(self, data: pd.DataFrame) -> None:
         """A file of its own in the folder, ``<timestamp_ns>.<fmt>``. As ``stream``."""
-        folder = self._folder(Path.cwd(), Path.cwd() / "STORE")
+        folder = self._folder(Path.cwd(), settings.load(Path.cwd()).store)
         kept = self._kept_dtypes(Path.cwd())
         with sink_errors(self._called):
             table = self._table(data)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import sqlalchemy
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL
 
 from api2db.credentials import load_auth
 from api2db.errors import ConfigError, SinkError
-from api2db.place import DRIVERS
+from api2db.place import DRIVERS, parse_url
 from api2db.secret import redact_url
 from api2db.sinks.base import Placement
 from api2db.sinks.sql import IfExists, SqlSink, dialect_of
@@ -74,7 +74,7 @@ class Stream2Sql(Stream):
         version: str | None = None,
     ) -> None:
         if url is not None:
-            self._url = make_url(url)
+            self._url = parse_url(url, f"Stream2Sql {name}") if isinstance(url, str) else url
             dialect = self._url.get_backend_name()
         super().__init__(name, chunk_size=chunk_size, stream_type=f"sql.{dialect}", store=store)
         self.db_name = db_name if url is None else self._url.database
@@ -102,7 +102,7 @@ class Stream2Sql(Stream):
                 self.password = None if auth.password is None else auth.password.reveal()
                 self.port = self.port or str(auth.port or "")
                 if auth.url is not None:
-                    self._url = make_url(auth.url.reveal())
+                    self._url = parse_url(auth.url.reveal(), f"Stream2Sql {name}: {auth_path}")
             elif dialect != "sqlite":
                 missing = [word for word in ("username", "password", "host") if getattr(self, word) is None]
                 if missing:
@@ -149,16 +149,14 @@ class Stream2Sql(Stream):
         """
         if hand_over(self, data):
             return
+        retries = max(0, int(retry_depth))
         post = self._own_post()
-        created_ns = post.accept(self._table(data))
+        created_ns = post.accept_making_room(self._table(data))
         if created_ns is None:
             return
-        self.connected = post.deliver(created_ns, retry_depth)
+        self.connected = post.deliver(created_ns, retries)
         if not self.connected:
-            log.error(
-                "not loaded, kept in STORE/upload_failed/%s/%s to be tried again cause=%s",
-                self.name, self.stream_type, post.cause,
-            )  # fmt: skip
+            log.error("not loaded, kept in %s to be tried again cause=%s", post.kept_in, post.cause)
 
     def _engine(self, url: URL) -> sqlalchemy.Engine:
         if url.get_backend_name() in ("mysql", "mariadb"):

@@ -130,7 +130,7 @@ def test_a_replacement_with_a_torn_shard_is_not_loaded_by_halves(bench, torn):
     path.write_bytes(path.read_bytes()[:-20])
     bench.run()
     assert bench.loads == [[9]]
-    assert len(bench.shards.waiting(STREAM)) == 2
+    assert bench.shards.waiting(STREAM) == []
     bench.accept(4)
     bench.run()
     assert bench.loads == [[9], [4]]
@@ -167,4 +167,31 @@ def test_after_a_restart_the_newest_whole_poll_is_found_again(bench):
     bench.start()
     bench.run()
     assert bench.loads == [[2, 3]]
+    assert bench.shards.waiting(STREAM) == [], "a poll of before the start will never be whole"
+
+
+def test_a_poll_that_failed_half_way_fills_nothing(bench):
+    bench.accept(1, run=7)
+    bench.accept(2, run=7)
+    bench.run()
+    bench.accept(3)
+    bench.accept(4, run=9)
+    bench.delivery.give_up(7)
+    bench.run()
+    assert bench.loads == [[3]]
     assert len(bench.shards.waiting(STREAM)) == 1
+    bench.delivery.give_up(9)
+    bench.run()
+    assert bench.shards.waiting(STREAM) == []
+    assert bench.loads == [[3]]
+
+
+def test_what_was_parked_while_the_stream_appended_is_older_than_what_waits(bench):
+    old, new = bench.accept(1), bench.accept(2)
+    bench.shards.park(STREAM, old.created_ns)
+    bench.shards.unpark(STREAM, old.created_ns)
+    bench.start()
+    bench.run()
+    assert bench.loads == [[2]]
+    assert bench.shards.waiting(STREAM) == []
+    assert new.created_ns > old.created_ns

@@ -155,7 +155,7 @@ def test_what_is_no_frame_is_said_and_left_out(script):
 
 def test_what_fails_five_times_is_kept_and_loaded_with_the_next_frame_that_can_be(script):
     _, err = script.run("os.mkdir('d.sqlite')\n" + SQLITE + "s.stream(frame(1), retry_depth=1); print(s.connected)")
-    assert "kept in STORE/upload_failed/levels/sql.sqlite" in err
+    assert "STORE/upload_failed/levels/sql.sqlite to be tried again" in err
     assert len(script.shards("upload_failed")) == 1
     (script.folder / "d.sqlite").rmdir()
     script.run(SQLITE + "s.stream(frame(2))")
