@@ -49,11 +49,12 @@ class Feed(HttpApi):
                 self._served[path][number] = ids
         return replace(answer, body=json.dumps(self._bodies[path](number, ids)).encode()), []
 
-    def killed(self, per_poll: int = 1) -> None:
-        """The last answers of each path, as many as one poll asks for, may have been lost."""
+    def killed(self, per_poll: int = 1, safe: Iterable[int] = ()) -> None:
+        """The last answers of each path, as many as one poll asks for, may have been lost; not those of safe rows."""
+        accepted = {key // 10 for key in safe}
         with self._lock:
             for path, served in self._served.items():
-                self._last[path].update(list(served)[-per_poll:])
+                self._last[path].update(set(list(served)[-per_poll:]) - accepted)
 
     def end(self) -> None:
         """From now on there are no new rows. Returns when each path was asked twice more: no older answer is open."""

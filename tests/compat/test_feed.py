@@ -50,3 +50,10 @@ def test_what_was_on_its_way_at_a_kill_may_be_missing_but_whole(feed):
         feed.audit("rows", WHOLE[8:])
     with pytest.raises(AssertionError, match="only some rows"):
         feed.audit("rows", WHOLE[:9])
+
+
+def test_what_was_accepted_before_the_kill_may_not_be_missing(feed):
+    feed.killed(per_poll=2, safe=[30, 31, 32, 33])
+    feed.audit("rows", WHOLE[:4] + WHOLE[8:])
+    with pytest.raises(AssertionError, match="lost"):
+        feed.audit("rows", WHOLE[:8])

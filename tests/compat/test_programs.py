@@ -267,7 +267,7 @@ def test_classes_of_ones_own(started, postgres, database):
 
 
 def test_streams_without_collectors(started, postgres, database):
-    feed = Feed(called=lambda number, ids: ids, queued=lambda number, ids: ids)
+    feed = Feed(called=lambda number, ids: ids, queued=lambda number, ids: ids, filed=lambda number, ids: ids)
     program = started("alone", feed, sql_auth=auth(postgres))
     program.env |= {"DB": database, "PORT": str(postgres.port)}
     program.killed_after(6)
@@ -282,7 +282,7 @@ def test_streams_without_collectors(started, postgres, database):
     assert program.waiting() == []
     feed.audit("called", ids_of(postgres.psql("SELECT id FROM called", database)))
     feed.audit("queued", ids_of(postgres.psql("SELECT id FROM queued", database)))
-    feed.audit("queued", program.parquet("shards")["id"])
+    feed.audit("filed", program.parquet("shards")["id"])
 
 
 def test_shards_composed_while_they_come_in(started):

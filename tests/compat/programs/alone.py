@@ -24,7 +24,7 @@ called.check_failures()
 
 queued = Stream2Sql(name="queued", db_name=os.environ["DB"], **DB)
 queued.start()
-files = Stream2Local(name="queued", path="shards/")
+files = Stream2Local(name="filed", path="shards/")
 assert not files.lock.locked()
 
 while not os.path.exists("stop"):
@@ -35,6 +35,8 @@ while not os.path.exists("stop"):
     frame = fetch("queued")
     if len(frame):
         queued.q.put(frame)
+    frame = fetch("filed")
+    if len(frame):
         files.q.put(frame)
     # The next is asked for once these are taken.
     while not (queued.q.empty() and files.q.empty()):
