@@ -209,6 +209,8 @@ def test_missing_permissions_are_fatal_and_say_what_to_run(postgres: Postgres, c
     with pytest.raises(FatalError, match="permission denied for schema"):
         load(sink, batch({"id": [1]}))
     place.query("CREATE TABLE t (id bigint)")
+    with pytest.raises(FatalError, match=r"permission denied for table t.*grant the permission"):
+        load(sink, batch({"id": [1]}))
     place.query(f"GRANT INSERT ON t TO {role}")
     load(sink, batch({"id": [1]}))
     sink.close()
