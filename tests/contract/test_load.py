@@ -241,7 +241,7 @@ def test_if_exists_fail_accepts_the_table_it_made_itself(place: Place, make_sink
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"if_exists": "replicate"}, '"append", "fail"'),
+        ({"if_exists": "replicate"}, '"append", "replace", "fail"'),
         ({"version": "updated"}, "key"),
         ({"chunk_size": -1}, "chunk_size"),
         ({"table": "_api2db_ledger"}, "ledger"),
