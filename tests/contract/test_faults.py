@@ -209,9 +209,18 @@ def test_missing_permissions_are_fatal_and_say_what_to_run(postgres: Postgres, c
     with pytest.raises(FatalError, match="permission denied for schema"):
         load(sink, batch({"id": [1]}))
     place.query("CREATE TABLE t (id bigint)")
+    with pytest.raises(FatalError, match=r"permission denied for table t.*grant the permission"):
+        load(sink, batch({"id": [1]}))
     place.query(f"GRANT INSERT ON t TO {role}")
     load(sink, batch({"id": [1]}))
     sink.close()
+    replacing = SqlSink(stream="r", url=place.url.set(username=role, password="x"), table="t", if_exists="replace")
+    with pytest.raises(FatalError, match=r"permission denied for table t.*grant the permission"):
+        load(replacing, batch({"id": [2]}))
+    place.query(f"GRANT DELETE ON t TO {role}")
+    load(replacing, batch({"id": [2]}))
+    replacing.close()
+    assert place.query("SELECT id FROM t") == [(2,)]
     elsewhere = SqlSink(stream="s", url=place.url.set(username=role, password="x", database="no_such_db"), table="t")
     with pytest.raises(FatalError, match='run: CREATE DATABASE "no_such_db"'):
         elsewhere.connect()

@@ -19,10 +19,12 @@ COLLECTOR = """
     @collector(every=0.05, to=[
         Stream2Sql("levels", url="sqlite:///STORE/database.sqlite", if_exists="replace"),
         Stream2Sql("levels", url=os.environ["WAREHOUSE"], if_exists="replace"),
+        Stream2Sql("levels", url=os.environ["MARIADB"], if_exists="replace"),
     ])
     def levels():
         number = int(polls.read_text()) + 1 if polls.exists() else 1
-        polls.write_text(str(number))
+        Path("polls.new").write_text(str(number))
+        os.replace("polls.new", polls)
         for item in range(3):
             yield [{"poll": number, "item": item, "row": row} for row in range(number % 4 + 1)]
         if number % 5 == 0:
@@ -46,26 +48,33 @@ def whole(rows: list[tuple[int, int]]) -> int:
 
 @pytest.mark.parametrize("passes", [1, 7])
 @pytest.mark.parametrize("point", POINTS)
-def test_killed_anywhere_a_replaced_table_holds_one_whole_poll(tmp_path, postgres, database, point, passes):
+def test_killed_anywhere_a_replaced_table_holds_one_whole_poll(
+    tmp_path, postgres, database, mariadb, mariadb_database, point, passes
+):
     project = Project(tmp_path, levels=COLLECTOR)
-    env = {"WAREHOUSE": postgres.url(database)}
+    env = {"WAREHOUSE": postgres.url(database), "MARIADB": mariadb.url(mariadb_database)}
 
-    def held() -> tuple[int, int]:
+    def held() -> tuple[int, int, int]:
         lite = project.sqlite("SELECT poll, item FROM levels")
         with postgres.connect(database) as connection:
             there = connection.execute("SELECT to_regclass('levels') IS NOT NULL").fetchone()
             assert there is not None
             post = connection.execute("SELECT poll, item FROM levels").fetchall() if there[0] else []
-        return whole(lite), whole(post)
+        maria: list[tuple[int, int]] = []
+        if mariadb.query("SHOW TABLES LIKE 'levels'", mariadb_database):
+            maria = mariadb.query("SELECT poll, item FROM levels", mariadb_database)
+        return whole(lite), whole(post), whole(maria)
 
     try:
         process = project.start(env={**env, "API2DB_FAILPOINT": f"{point}:{passes}"})
         assert process.wait(60) == -signal.SIGKILL, f"{point} was not reached: {project.console}"
         before = held()
+        # While nobody writes it.
+        polls = tmp_path / "polls"
+        goal = (int(polls.read_text()) if polls.exists() else 0) + 6
         process = project.start(env=env)
         project.ready(process)
-        goal = int((tmp_path / "polls").read_text()) + 6
-        eventually(lambda: min(held()) >= goal, what="newer polls in both tables")
+        eventually(lambda: min(held()) >= goal, what="newer polls in all tables")
         assert project.stop(process) == 0
         after = held()
         assert min(after) >= max(before)

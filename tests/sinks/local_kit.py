@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -35,7 +36,7 @@ class Queue:
         self._numbers = itertools.count(time.time_ns())
         self.restart()
 
-    def restart(self):
+    def restart(self) -> Any:
         name = f"c/{self.stream.stream_type}"
         self.sink = self.stream.sink(Placement(name, self.folder / "STORE", self.staging, self.parked, self.folder))
         return self.sink

@@ -210,6 +210,14 @@ def test_missing_permissions_are_fatal_and_say_what_to_run(place: MariaDBPlace) 
     place.query(f"GRANT INSERT ON {database}.t TO {role}")
     load(sink, one)
     sink.close()
+    replacing = SqlSink(stream="r", url=place.url.set(username=role, password="x"), table="t", if_exists="replace")
+    two = batch({"id": [2]})
+    with pytest.raises(FatalError, match="DELETE command denied"):
+        load(replacing, two)
+    place.query(f"GRANT DELETE ON {database}.t TO {role}")
+    load(replacing, two)
+    replacing.close()
+    assert place.query("SELECT id FROM t") == [(2,)]
     place.query(f"DROP USER {role}")
 
 
