@@ -107,3 +107,28 @@ def test_readers_never_see_an_empty_or_half_table(place: Place, sink: Any) -> No
         reader.join()
     assert set(seen) == {(rows, 1)}
     assert place.query("SELECT min(n), max(n) FROM t") == [(14, 14)]
+
+
+def test_two_replacements_at_once_leave_one_of_them(place: Place, make_sink: MakeSink) -> None:
+    sinks = [make_sink(table="t", if_exists="replace", stream=f"s{number}/sql") for number in range(2)]
+    rows = 2_000
+    load(sinks[0], batch({"id": list(range(rows)), "n": [-1] * rows}))
+    failures: list[Exception] = []
+
+    def replace(sink: Any, number: int) -> None:
+        try:
+            for turn in range(12):
+                load(sink, batch({"id": list(range(rows)), "n": [10 * turn + number] * rows}))
+        except Exception as error:  # noqa: BLE001 - told by the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=replace, args=(sink, number)) for number, sink in enumerate(sinks)]
+    for thread in threads:
+        thread.start()
+    seen = set()
+    while any(thread.is_alive() for thread in threads):
+        seen.add(place.query("SELECT count(*), count(DISTINCT n) FROM t")[0])
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert seen | {place.query("SELECT count(*), count(DISTINCT n) FROM t")[0]} == {(rows, 1)}

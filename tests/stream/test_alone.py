@@ -305,3 +305,86 @@ def test_in_the_daemon_too_it_changes_each_batch_once_whatever_is_killed(script,
         waiting = db.execute("SELECT count(*) FROM deliveries WHERE outcome = 'waiting'").fetchone()[0]
     assert script.rows(sql="SELECT count(*) FROM levels GROUP BY n ORDER BY n") == [accepted - waiting] * 2
     assert script.rows(sql="SELECT DISTINCT n FROM levels ORDER BY n") == [10, 20]
+
+
+def test_another_object_for_the_same_place_delivers_as_it_says(script):
+    script.run("""
+Stream2Sql("levels", "d.sqlite", "sqlite", if_exists="replace").stream(frame(1))
+Stream2Sql("levels", "d.sqlite", "sqlite", if_exists="replace").stream(frame(2))
+Stream2Sql("levels", "d.sqlite", "sqlite").stream(frame(3))
+""")
+    assert script.rows() == [2, 3]
+
+
+def test_beside_a_started_object_another_one_for_the_same_place_is_refused(script):
+    _, err = script.run(SQLITE + "s.start(); Stream2Sql('levels', 'd.sqlite', 'sqlite').stream(frame(1))", status=1)
+    assert "another stream object of this program" in err
+
+
+def test_an_ordered_stream_comes_back_from_a_place_that_is_down(script):
+    keyed = 's = Stream2Sql("levels", url="sqlite:///d.sqlite", key="n")\n'
+    script.run("os.mkdir('d.sqlite')\n" + keyed + "s.stream(frame(1), 0); s.stream(frame(2), 0); s.stream(frame(3), 1)")
+    assert len(script.shards("upload_failed")) == 3
+    (script.folder / "d.sqlite").rmdir()
+    script.run(keyed + "s.check_failures()")
+    assert script.rows() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "use", ["for n in range(60): s.stream(frame(n), 0)", "s.start()\nfor n in range(60): s.q.put(frame(n))\n"]
+)
+def test_where_store_is_full_what_waits_is_delivered_to_make_room(script, use):
+    (script.folder / "api2db.toml").write_text("min_free_bytes = 0\nmax_store_bytes = 40_000\n")
+    script.run(SQLITE + use)
+    assert script.rows() == list(range(60))
+
+
+def test_thousands_of_frames_on_the_queue_at_the_end_are_all_loaded(script):
+    script.run(SQLITE + "s.start()\nfor n in range(600): s.q.put(frame(n))")
+    assert script.rows() == list(range(600))
+
+
+def test_while_the_place_is_down_the_queue_is_accepted(script):
+    silent = """
+import socket, threading
+listening = socket.create_server(("127.0.0.1", 0))
+streams = [Stream2Sql(f"l{k}", url=f"postgresql://u:p@127.0.0.1:{listening.getsockname()[1]}/d") for k in range(3)]
+for s in streams:
+    s.start()
+    s.q.put(frame(1))
+deadline = time.monotonic() + 20
+while any(not s.q.empty() for s in streams):
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+time.sleep(0.5)
+os._exit(0)
+"""
+    script.run(silent)
+    assert len(list((script.folder / "STORE" / "queue").glob("l*/sql.postgresql/*.parquet"))) == 3
+
+
+def test_a_child_process_leaves_its_parents_store_alone(script):
+    _, err = script.run(
+        SQLITE
+        + """
+s.stream(frame(1))
+pid = os.fork()
+if pid == 0:
+    try:
+        s.stream(frame(2))
+    except Exception as error:
+        print(type(error).__name__, file=sys.stderr, flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+s.stream(frame(3))
+"""
+    )
+    assert "StoreLockedError" in err
+    assert script.rows() == [1, 3]
+
+
+def test_what_a_class_of_ones_own_handed_on_and_failed_is_found_by_check_failures(script):
+    script.run("os.mkdir('d.sqlite')\n" + OWN + "s.stream(frame(1), 0)")
+    (script.folder / "d.sqlite").rmdir()
+    script.run(OWN + "s.check_failures()")
+    assert script.rows() == [10]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ import sqlalchemy
 from api2db import Collector, settings
 from api2db.errors import BadDataError, ConfigError, FatalError
 from api2db.formats import FORMATS
+from api2db.secret import without_source
 from api2db.sinks.base import Placement
 from api2db.stream import Stream, Stream2Local, Stream2Sql
 from api2db.stream.file_converter import FileConverter
@@ -219,3 +221,31 @@ def test_names_of_to_lead_to_places_and_carry_key_and_version(tmp_path):
         targets_of(Collector("c", 1, lambda: None, None, lambda: [3]), made)
     with pytest.raises(ConfigError, match="database"):
         targets_of(Collector("c", 1, lambda: None, None, None, to="databse"), made)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@ss:SECRETword@h/db",
+        "postgresql://u:pa@SECRETword@h/db",
+        "SECRETword",
+        "postgresql://u:SECRETword@h:port/db",
+    ],
+)
+def test_a_url_that_can_not_be_read_is_refused_and_not_repeated(url):
+    with pytest.raises(ConfigError, match="url") as refused:
+        Stream2Sql("weather", url=url)
+    assert "SECRET" not in "".join(traceback.format_exception(refused.value)).replace(repr(url), "")
+
+
+def test_a_traceback_is_told_without_lines_of_source():
+    def load(password):
+        raise ValueError("no")
+
+    try:
+        load(password="SECRETword")
+    except ValueError:
+        told = without_source(traceback.format_exc())
+    assert "SECRET" not in told
+    assert "in load" in told
+    assert told.endswith("ValueError: no\n")
