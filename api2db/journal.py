@@ -176,7 +176,7 @@ class Journal:
         steps: Sequence[Mapping[str, object]],
         next_run_ns: int | None,
     ) -> None:
-        """A poll ended: ``outcome`` is ok, failed, abandoned, paused or stopped.
+        """A poll ended: ``outcome`` is ok, failed, abandoned, paused, stopped, or waiting for a file its form merges.
 
         ``next_run_ns`` is when it is due next, as wall-clock nanoseconds.
         """

@@ -94,7 +94,7 @@ class Layout:
 
 
 class StoreLock:
-    """Holds STORE/.lock: one daemon per STORE. The kernel frees it when the process dies, however it dies."""
+    """Holds STORE/.lock: one process per STORE. The kernel frees it when that one dies, however it dies."""
 
     def __init__(self, layout: Layout) -> None:
         self._path = layout.root / ".lock"
@@ -109,7 +109,7 @@ class StoreLock:
                 owner = self._path.read_text().strip()
                 os.close(self._fd)
                 raise StoreLockedError(
-                    f"{layout.root} is in use by process {owner or '?'}: one daemon per STORE; "
+                    f"{layout.root} is in use by process {owner or '?'}: one daemon, or script, per STORE; "
                     "stop that one, or give this one a STORE of its own"
                 )
             threading.Event().wait(0.02)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from api2db.errors import Api2dbError
+from api2db.errors import Api2dbError, StoreError
 from api2db.journal import Journal
+from api2db.layout import Layout
 from api2db.quarantine import RowQuarantine
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.replacement import ReplacingDelivery
@@ -16,6 +18,9 @@ from api2db.sinks.base import Placement, Target
 from api2db.sinks.engines import Engines
 from api2db.spool import CollectorSpool, Spool
 from api2db.state import assign_directories
+from api2db.usage import Usage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,34 @@ class Kept:
     spool: Spool
     journal: Journal
     engines: Engines
+
+
+def opened(settings: Settings, layout: Layout) -> Kept:
+    """STORE, recovered. Whoever calls it holds its lock, and closes what is in it."""
+    journal = Journal(layout.journal)
+    try:
+        usage = Usage(
+            layout.root,
+            max_collector_bytes=settings.max_collector_bytes,
+            max_store_bytes=settings.max_store_bytes,
+            min_free_bytes=settings.min_free_bytes,
+        )
+        spool = Spool(layout, usage, durable=settings.durability == "fsync")
+        for header in spool.recover():
+            journal.accepted(header)
+    except BaseException:
+        journal.close()
+        raise
+    return Kept(settings, spool, journal, Engines(settings.target_threads))
+
+
+def settle(shards: CollectorSpool, age_s: float = 0.0) -> None:
+    """Settle what has waited so long; where STORE can't be written now, the next time will do."""
+    try:
+        shards.settle_older_than(age_s)
+    except StoreError as error:
+        # Debug only: polls and deliveries of this collector meet the same error, and report it.
+        log.debug("STORE can't be written, trying again collector=%s cause=%s", shards.collector, error)
 
 
 def place_of(target: Target, kept: Kept) -> tuple[str, str]:

@@ -16,10 +16,10 @@ from types import FrameType
 from api2db.batch import Batch
 from api2db.collector import Collector
 from api2db.discovery import Broken
-from api2db.errors import Api2dbError, ConfigError, StoreError
+from api2db.errors import Api2dbError, ConfigError
 from api2db.journal import Journal
 from api2db.layout import Layout, StoreLock
-from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of
+from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of, settle
 from api2db.runtime.cadence import Cadence
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.job import Job
@@ -143,7 +143,7 @@ class Daemon:
             else:
                 log.warning("stopped with transactions under way; their databases roll them back")
             for each in running:
-                _settle(each.shards)
+                settle(each.shards)
             journal.note(pid=None, stopped_ns=time.time_ns())
         return 1 if poller.stuck > settings.max_stuck_polls else 0
 
@@ -251,7 +251,7 @@ class Daemon:
                 next_tick = now + TICK_S
                 poller.watch()
                 for each in running:
-                    _settle(each.shards, SETTLE_AFTER_S)
+                    settle(each.shards, SETTLE_AFTER_S)
                 if poller.stuck > self._settings.max_stuck_polls:
                     log.error(
                         "too many sources hang, stopping so that the supervisor restarts stuck=%d",
@@ -309,11 +309,3 @@ def _summary(running: Sequence[Running], stuck: int) -> str:
         f"{sum(map(sum, backlogs))} shards wait",
     ]
     return "; ".join([*parts, f"{stuck} polls hang"] if stuck else parts)
-
-
-def _settle(shards: CollectorSpool, age_s: float = 0.0) -> None:
-    try:
-        shards.settle_older_than(age_s)
-    except StoreError as error:
-        # Debug only: polls and deliveries of this collector meet the same error, and report it.
-        log.debug("STORE can't be written, trying again collector=%s cause=%s", shards.collector, error)

@@ -56,7 +56,7 @@ class Waiting:
         return self.oldest(len(self))
 
     def remove(self, created_ns: int) -> None:
-        """One that isn't the oldest."""
+        """One, wherever it stands."""
         self._shards.remove(created_ns)
 
     def drop(self, count: int) -> None:

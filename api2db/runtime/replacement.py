@@ -32,6 +32,7 @@ class ReplacingDelivery(Delivery):
         # Whole polls heard of, and how many of them there were when the shards were last dealt with. At the start
         # there may be one.
         self._heard, self._dealt_with = 1, 0
+        self._looking_at = 0
         # Polls that will never be whole: those of before the start, and those that are known to have failed.
         self._over_until_ns = max(self._waiting.shards.all(), default=0)
         self._over: set[int] = set()

@@ -72,7 +72,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a stream stands in a daemon: what its sink needs to know beyond its own parameters.
+    """Where a stream stands in a process: what its sink needs to know beyond its own parameters.
 
     stream   the stream's identity in ledgers, ``<collector>/<stream directory>``
     store    STORE's folder

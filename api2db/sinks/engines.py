@@ -13,7 +13,7 @@ from sqlalchemy.exc import InvalidatePoolError
 
 from api2db.sinks.dialect import Dialect
 
-# The delivery pool's default per target (design: threads and durability).
+# As ``target_threads`` in docs/settings.md.
 THREADS_PER_TARGET = 2
 
 

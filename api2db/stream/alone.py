@@ -19,17 +19,14 @@ import pyarrow as pa
 
 from api2db import settings
 from api2db.errors import ConfigError, StoreError, StoreFullError
-from api2db.journal import Journal
 from api2db.layout import Layout, StoreLock, check_name
 from api2db.retry import RetryPolicy
-from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of
+from api2db.runtime.assembly import Kept, delivery_to, directories_of, opened, place_of, settle
 from api2db.runtime.delivery import Delivery, State
 from api2db.runtime.replacement import ReplacingDelivery
 from api2db.shard import Header
 from api2db.sinks.base import Target
-from api2db.sinks.engines import Engines
-from api2db.spool import CollectorSpool, Spool
-from api2db.usage import Usage
+from api2db.spool import CollectorSpool
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +47,25 @@ class Listener(Protocol):
 class Post:
     """One stream's way into STORE and from there to its place. Any thread."""
 
-    def __init__(self, shards: CollectorSpool, directory: str, kept: Kept, target: Target, owner: object) -> None:
+    def __init__(
+        self,
+        shards: CollectorSpool,
+        directory: str,
+        kept: Kept,
+        target: Target,
+        owner: object,
+        listeners: list[Listener],
+    ) -> None:
         self._shards = shards
         self._directory = directory
         self._kept = kept
         self._owner = owner
+        self._listeners = listeners
         self._stepping = threading.Lock()
         self._accepting = threading.Lock()
         self._news = threading.Event()
-        self._delivering = False
+        self._pause = threading.Event()  # never set: nobody calls off a script's own call
+        self._started: object = None
         self._delivery: Delivery = delivery_to(target, directory, shards, kept)
 
     def belong_to(self, owner: object, target: Target) -> None:
@@ -68,7 +75,7 @@ class Post:
         """
         if owner is self._owner:
             return
-        if self._delivering:
+        if self._started is not None:
             raise ConfigError(
                 f"stream {self._delivery.name}: another stream object of this program delivers to the same place;"
                 " close that one first, or use it"
@@ -100,21 +107,24 @@ class Post:
 
     def deliver(self, created_ns: int, retries: int) -> bool:
         """Deliver what waits, oldest first, until this batch is in. False if it isn't after so many retries: then it
-        is in STORE/upload_failed, and tried again by whoever uses the stream next.
+        is in STORE/upload_failed (one that replaces: in STORE/queue), and tried again by whoever uses the stream next.
         """
         with self._stepping:
             delivery, failures = self._delivery, 0
             delivery.begin_again(RetryPolicy(retries))
-            while delivery.holds(created_ns) and failures <= retries and delivery.state is not State.STOPPED:
-                time.sleep(delivery.due_in_s() or 0.0)
-                delivery.step()
-                failures += delivery.state is not State.OK
-            if delivery.holds(created_ns):
-                while delivery.park_oldest():
-                    continue
-                return False
-            self._go_on()
-            return True
+            try:
+                while delivery.holds(created_ns) and failures <= retries and delivery.state is not State.STOPPED:
+                    self._pause.wait(delivery.due_in_s() or 0.0)
+                    delivery.step()
+                    failures += delivery.state is not State.OK
+                if delivery.holds(created_ns):
+                    while delivery.park_oldest():
+                        continue
+                    return False
+                self._go_on()
+                return True
+            finally:
+                delivery.retry = RetryPolicy()
 
     @property
     def cause(self) -> str:
@@ -142,22 +152,27 @@ class Post:
         while self._delivery.due_in_s() == 0.0:
             self._delivery.step()
 
+    def begin(self, listener: Listener) -> None:
+        """A stream object is started: until ``end`` no other has this post; at the program's end it is closed."""
+        self._started = listener
+        if listener not in self._listeners:
+            self._listeners.append(listener)
+
+    def end(self) -> None:
+        self._started = None
+
     def keep_delivering(self, stop: threading.Event) -> None:
         """Deliver what is accepted, as it comes, until ``stop`` is set and the step under way has ended."""
-        self._delivering = True
-        try:
-            while not stop.is_set():
-                self._news.clear()
-                due_in_s = self._delivery.due_in_s()
-                if due_in_s == 0.0:
-                    with self._stepping:
-                        self._delivery.step()
-                else:
-                    self._news.wait(due_in_s)
-            with self._stepping:
-                self._go_on()
-        finally:
-            self._delivering = False
+        while not stop.is_set():
+            self._news.clear()
+            due_in_s = self._delivery.due_in_s()
+            if due_in_s == 0.0:
+                with self._stepping:
+                    self._delivery.step()
+            else:
+                self._news.wait(due_in_s)
+        with self._stepping:
+            self._go_on()
 
     def wake(self) -> None:
         self._news.set()
@@ -175,7 +190,7 @@ class Post:
                     log.warning("not accepted, trying again stream=%s cause=%s", self._delivery.name, error)
                 if give_up():
                     return False
-                time.sleep(_AGAIN_S)
+                self._pause.wait(_AGAIN_S)
 
 
 class Alone:
@@ -198,11 +213,6 @@ class Alone:
             return cls._opened[project]._post(check_name(name), target, owner)
 
     @classmethod
-    def closing(cls, listener: Listener) -> None:
-        """Have a started stream closed when the program ends. Its post is of the folder the program is in."""
-        cls._opened[Path.cwd()]._listeners.append(listener)
-
-    @classmethod
     def forget_in_child(cls) -> None:
         """After a fork STORE is still the parent's. Its connections are kept, untouched: to close them would end
         the parent's sessions."""
@@ -214,17 +224,11 @@ class Alone:
         layout = Layout(given.store)
         layout.prepare()
         self._lock = StoreLock(layout)
-        journal = Journal(layout.journal)
-        usage = Usage(
-            layout.root,
-            max_collector_bytes=given.max_collector_bytes,
-            max_store_bytes=given.max_store_bytes,
-            min_free_bytes=given.min_free_bytes,
-        )
-        spool = Spool(layout, usage, durable=given.durability == "fsync")
-        for header in spool.recover():
-            journal.accepted(header)
-        self._kept = Kept(given, spool, journal, Engines(given.target_threads))
+        try:
+            self._kept = opened(given, layout)
+        except BaseException:
+            self._lock.close()
+            raise
         self._shards: dict[str, CollectorSpool] = {}
         self._places: dict[str, list[tuple[str, str]]] = {}
         self._posts: dict[tuple[str, str, str], Post] = {}
@@ -239,7 +243,7 @@ class Alone:
             places = [*self._places.get(name, []), place]
             directory = directories_of(shards, places)[-1]
             shards.add_stream(directory)
-            self._posts[(name, *place)] = Post(shards, directory, self._kept, target, owner)
+            self._posts[(name, *place)] = Post(shards, directory, self._kept, target, owner, self._listeners)
             self._shards[name], self._places[name] = shards, places
         post = self._posts[(name, *place)]
         post.belong_to(owner, target)
@@ -256,7 +260,7 @@ class Alone:
         if not all(ended):
             return  # a place doesn't answer: the process ends with its thread, and STORE is free then
         for shards in self._shards.values():
-            shards.settle_older_than(0.0)
+            settle(shards)
         self._kept.engines.close()
         self._kept.journal.close()
         self._lock.close()

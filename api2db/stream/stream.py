@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import queue
 import threading
 import time
@@ -84,7 +85,7 @@ class Stream(FileConverter):
         self._stop = threading.Event()
         self._taken = threading.Event()  # nothing is on ``q`` that isn't accepted, since it was closed
         self._deadline = math.inf
-        self._closes_itself = False
+        self._pid = os.getpid()
         self._thread: threading.Thread | None = None
         self._by_itself = False
 
@@ -108,30 +109,34 @@ class Stream(FileConverter):
     def start(self) -> None:
         """Deliver what is put on ``q``, and what waits in STORE, in a thread of its own; once, however often called.
 
-        What is still on ``q`` when the program ends is accepted then, and delivered by whoever uses the stream next
-        if its place can't be reached. Raises StoreLockedError while a daemon or another script uses the same STORE,
-        AttributeError for a stream that a store uses.
+        What is still on ``q`` when the program ends is accepted then (lost, and said so, only where STORE has no room
+        or an error for 20 s), and delivered by whoever uses the stream next if its place can't be reached.
+
+        Raises StoreLockedError while a daemon or another script uses the same STORE, AttributeError for a stream
+        that a store uses.
         """
         post = self._listening_post()
-        if not self.lock.acquire(blocking=False):
+        if not self._begin(post):
             return
-        self._begin(post)
         self._thread = threading.Thread(target=self._live, args=(post,), name=f"stream-{self.name}", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._end(post)
+            raise
 
     def stream_start(self) -> None:
         """As ``start``, in the calling thread: returns after ``close``."""
         post = self._listening_post()
-        if not self.lock.acquire(blocking=False):
+        if not self._begin(post):
             if self._by_itself and self._thread is not None:
                 self._thread.join()  # a frame on ``q`` was quicker
                 return
             raise ConfigError(f"stream {self.name}/{self.stream_type} is started already: once is enough")
-        self._begin(post)
         self._live(post)
 
     def _start_by_itself(self) -> None:
-        if not self.lock.locked():
+        if not self.lock.locked() or self._pid != os.getpid():
             self.start()
             self._by_itself = True
 
@@ -181,15 +186,23 @@ class Stream(FileConverter):
         assert self.name is not None
         return Alone.post_of(self.name, AsItIs(self) if is_overridden(self) else self, self)
 
-    def _begin(self, post: Post) -> None:
-        from api2db.stream.alone import Alone
-
+    def _begin(self, post: Post) -> bool:
+        """Whether the stream is this caller's to run: nobody else does."""
+        if self._pid != os.getpid():
+            self.lock = threading.Lock()  # whoever held it lives in the parent
+            self._pid = os.getpid()
+        if not self.lock.acquire(blocking=False):
+            return False
         self._stop.clear()
         self._taken.clear()
         self._deadline = math.inf
-        if not self._closes_itself:
-            self._closes_itself = True
-            Alone.closing(self)
+        post.begin(self)
+        return True
+
+    def _end(self, post: Post) -> None:
+        self._taken.set()
+        post.end()
+        self.lock.release()
 
     def _live(self, post: Post) -> None:
         """Accept what is put on ``q``, while another thread delivers: a place that is down holds up nothing here."""
@@ -206,23 +219,24 @@ class Stream(FileConverter):
             self._taken.set()
             delivered.set()
             post.wake()
-            deliverer.join()
-            self.lock.release()
+            if deliverer.ident is not None:
+                deliverer.join()
+            self._end(post)
 
     def _accept_all(self, post: Post) -> None:
         while True:
-            table = self._take(_IDLE_S)
+            stopping = self._stop.is_set()
+            table = self._take(0.0 if stopping else _IDLE_S)
             if table is None:
-                if not self._stop.is_set():
-                    continue
-                table = self._take(0.0)  # what was put there after the word to stop
-                if table is None:
+                if stopping:
                     return
+                continue
             if not post.accept_surely(table, lambda: time.monotonic() > self._deadline):
-                lost = 1 + self.q.qsize()
+                lost = 1 + sum(each is not None for each in list(self.q.queue))
                 log.error(
-                    "frames lost, STORE doesn't take them stream=%s/%s frames=%d", self.name, self.stream_type, lost
-                )
+                    "frames lost, STORE doesn't take them: make room and send them again stream=%s/%s frames=%d",
+                    self.name, self.stream_type, lost,
+                )  # fmt: skip
                 return
 
     def _take(self, wait_s: float) -> pa.Table | None:

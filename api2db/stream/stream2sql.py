@@ -28,7 +28,7 @@ _UNSUPPORTED = ("amazon_aurora", "oracle", "microsoft_sql")
 
 
 class Stream2Sql(Stream):
-    """Appends to, or merges into, one table; database and table are created.
+    """Appends to one table, merges into it or replaces what is in it; database and table are created.
 
     name        the collector's name, and the table's
     db_name     the database; for dialect="sqlite" a file, against the project's folder

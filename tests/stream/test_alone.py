@@ -388,3 +388,38 @@ def test_what_a_class_of_ones_own_handed_on_and_failed_is_found_by_check_failure
     (script.folder / "d.sqlite").rmdir()
     script.run(OWN + "s.check_failures()")
     assert script.rows() == [10]
+
+
+def test_a_frame_put_after_the_word_to_close_is_loaded_and_closing_ends(script):
+    out, _ = script.run(
+        SQLITE
+        + """
+s.start()
+s.q.put(frame(1))
+s.begin_close()
+s.q.put(frame(2))
+print(s.end_close(time.monotonic() + 20))
+"""
+    )
+    assert out == "True\n"
+    assert script.rows()[0] == 1
+
+
+def test_a_child_of_a_started_stream_is_told_whose_store_it_is(script):
+    _, err = script.run(
+        SQLITE
+        + """
+s.start()
+pid = os.fork()
+if pid == 0:
+    try:
+        s.q.put(frame(2))
+    except Exception as error:
+        print(type(error).__name__, file=sys.stderr, flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+s.q.put(frame(3))
+"""
+    )
+    assert "StoreLockedError" in err
+    assert script.rows() == [3]
