@@ -11,6 +11,7 @@ from api2db.form.column import step_count, table_of
 from api2db.form.infer import records_of
 from api2db.form.known import Fit, fit_column
 from api2db.form.names import column_names
+from api2db.form.nested import flattened
 from api2db.form.rows import rows_of
 from api2db.form.shaped import Held, Shaped, StepCount
 
@@ -21,6 +22,8 @@ COLUMNS_KNOWN: Final = 2_000
 @dataclass(frozen=True)
 class InferredForm:
     """Records as they are: a column for each key, in the order the keys are first seen, its type found.
+
+    Objects inside them are columns too (``form.nested``), lists are JSON.
 
     known  column -> the word for its type (``form.known``), from the batches before; what is known after this
            one is in ``Shaped.types``
@@ -39,7 +42,8 @@ class InferredForm:
 
 def _shape(rows: Sequence[object], known: Mapping[str, str]) -> Shaped:
     """One row a record. Records that aren't objects have one column, ``value``."""
-    names, values = records_of(rows)
+    columns_found = flattened(*records_of(rows), known)
+    names, values = [name for name, _ in columns_found], [column for _, column in columns_found]
     given = column_names(names)
     fits = {name: _fit(name, column, known.get(name)) for name, column in zip(given, values, strict=True)}
     odd = _odd(fits)

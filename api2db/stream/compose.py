@@ -16,10 +16,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import filecmp
-import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -96,9 +96,12 @@ class Composition:
             "composed": None,
         }
         if composed_to is not None:
-            ready = _ready(composed_to, self.folder)
-            write_durable(ready, self.format.encode(self.frame))
+            # A name of its own: another machine may compose a folder of the same path into the same place.
+            ready = composed_to / f".compose-{secrets.token_hex(8)}.ready"
+            data = self.format.encode(self.frame)
+            write_durable(ready, data)
             fsync_dir(composed_to)
+            plan["size"] = len(data)
             plan["ready"] = os.path.abspath(ready)
             plan["composed"] = os.path.abspath(_free(composed_to / self.name))
         write_atomic(self.folder / PLAN, json.dumps(plan).encode())
@@ -140,7 +143,15 @@ def finish(folder: Path) -> None:
         ready, composed = Path(plan["ready"]), Path(plan["composed"])
         if ready.exists():
             os.rename(ready, _free(composed))
+        elif not _is_there(composed, plan["size"]):
+            raise StoreError(
+                f"the file composed of {folder} is neither at {ready} nor at {composed}: is its disk mounted? The files"
+                f" it was made of stay. If you have taken it away yourself, remove {folder / PLAN} and those files"
+            )
         fsync_dir(composed.parent)
+        # From here on it may be taken away by whoever reads it.
+        plan["ready"] = None
+        write_atomic(folder / PLAN, json.dumps(plan).encode())
     shards = [Shard(*each) for each in plan["shards"]]
     if plan["shards_to"] is None:
         for shard in shards:
@@ -241,16 +252,24 @@ def _move(path: Path, folder: Path) -> None:
         path.unlink()
 
 
+def _names(path: Path) -> Iterator[Path]:
+    """``a.csv``, ``a~2.csv``, ``a~3.csv``, …"""
+    yield path
+    yield from (path.with_name(f"{path.stem}~{number}{path.suffix}") for number in count(2))
+
+
 def _free(path: Path) -> Path:
-    if not path.exists():
-        return path
-    tried = (path.with_name(f"{path.stem}~{number}{path.suffix}") for number in count(2))
-    return next(each for each in tried if not each.exists())
+    return next(each for each in _names(path) if not each.exists())
 
 
-def _ready(target: Path, folder: Path) -> Path:
-    """The same name for each compose of a folder, so that what a killed one leaves is written over."""
-    return target / f".compose-{hashlib.sha256(os.path.abspath(folder).encode()).hexdigest()[:12]}.ready"
+def _is_there(composed: Path, size: int) -> bool:
+    """Whether the composed file has one of its names."""
+    for name in _names(composed):
+        if not name.exists():
+            return False
+        if name.stat().st_size == size:
+            return True
+    return False
 
 
 def _is_same(one: Path, other: Path) -> bool:

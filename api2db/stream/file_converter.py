@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 CACHE = Path("CACHE")
 """In the folder a program runs in, as documented."""
 
-_FAILURES = (OSError, ValueError, Api2dbError)
-"""A ValueError is what Python says to a path with a NUL in it."""
+_FAILURES = (OSError, ValueError, TypeError, Api2dbError)
+"""A ValueError is what Python says to a path with a NUL in it, a TypeError to one that is None."""
 
 
 class FileConverter:

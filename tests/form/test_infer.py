@@ -158,8 +158,39 @@ def test_columns_come_in_the_order_their_keys_are_first_seen():
 
 
 def test_json_columns_say_so_in_their_field():
-    schema = InferredForm().shape([{"a": {"b": 1}, "t": "{}", "m": {}}, {"m": 1}]).table.schema
+    schema = InferredForm().shape([{"a": [1], "t": "{}", "m": []}, {"m": 1}]).table.schema
     assert [is_json(field) for field in schema] == [True, False, False]
+
+
+def test_objects_become_columns_and_lists_json():
+    shaped = InferredForm().shape(
+        [
+            {"id": 1, "geo": {"lat": 1.5, "at": {"x": [1, 2]}}, "empty": {}, "mixed": 1},
+            {"id": 2, "geo": None, "mixed": {"deep": True}},
+        ]
+    )
+    assert shaped.table.to_pylist() == [
+        {"id": 1, "geo_lat": 1.5, "geo_at_x": "[1,2]", "empty": None, "mixed": 1, "mixed_deep": None},
+        {"id": 2, "geo_lat": None, "geo_at_x": None, "empty": None, "mixed": None, "mixed_deep": True},
+    ]
+    again = InferredForm(shaped.types).shape([{"id": 3, "geo": {"lat": 2}, "mixed": {"deep": False}}])
+    assert again.table.to_pylist() == [{"id": 3, "geo_lat": 2.0, "mixed_deep": False}]
+
+
+def test_keys_that_are_data_and_objects_too_deep_stay_json():
+    wide = {f"k{number}": number for number in range(201)}
+    deep: object = 1
+    for _ in range(12):
+        deep = {"d": deep}
+    shaped = InferredForm().shape([{"wide": wide, "deep": deep}])
+    assert shaped.table.column_names == ["wide", "deep" + "_d" * 10]
+    assert all(map(is_json, shaped.table.schema))
+
+
+def test_a_column_that_has_a_type_keeps_it_when_an_object_comes():
+    (held,) = InferredForm({"v": "int"}).shape([{"v": {"a": 1}}, {"v": 2}]).held
+    assert held.row == {"v": {"a": 1}}
+    assert InferredForm({"v": "json"}).shape([{"v": {"a": 1}}]).table.to_pylist() == [{"v": '{"a":1}'}]
 
 
 def test_keys_that_are_not_unique_text_become_it():

@@ -47,7 +47,7 @@ def after(*batches):
         (["a"], [1, 2.5, None], "str", pa.string(), ["1", "2.5", None]),
         (["a"], [{"b": 1}], "str", pa.string(), ['{"b":1}']),
         ([1, "a"], [1], "str", pa.string(), ["1"]),
-        ([{"a": 1}], ["b", 2, [3]], "json", pa.string(), ['"b"', "2", "[3]"]),
+        ([[{"a": 1}]], ["b", 2, [3]], "json", pa.string(), ['"b"', "2", "[3]"]),
         ([MOMENT.date()], [MOMENT.replace(hour=0, minute=0, second=0)], "date", pa.date32(), [MOMENT.date()]),
         ([MOMENT], [MOMENT.date()], "timestamp", pa.timestamp("us"), [dt.datetime(2026, 1, 2)]),
         ([MOMENT], [AWARE], "timestamp", pa.timestamp("us"), [dt.datetime(2026, 1, 2, 1, 4, 5)]),
@@ -66,7 +66,7 @@ def test_a_column_keeps_its_type(first, later, word, kind, expected):
     assert shaped.table.column("v").to_pylist() == expected
 
 
-FIRSTS = [[1], [2**60], [0.5], [True], ["a"], [{"a": 1}], [2**70], [MOMENT], [AWARE], [MOMENT.date()], [dt.time(1)]]
+FIRSTS = [[1], [2**60], [0.5], [True], ["a"], [[{"a": 1}]], [2**70], [MOMENT], [AWARE], [MOMENT.date()], [dt.time(1)]]
 
 
 @pytest.mark.parametrize("first", FIRSTS, ids=repr)

@@ -561,3 +561,29 @@ def test_what_was_decided_but_could_not_be_finished_is_finished_by_the_next_comp
     assert rows(compose("store", "csv")) == [10]
     assert len(names("sharded")) == 3
     assert names("store") == []
+
+
+def test_shards_stay_where_the_composed_file_is_not_to_be_found(tmp_path, monkeypatch, caplog):
+    """Killed with the plan on disk, and then the disk of the composed file isn't mounted."""
+    shards, mounted = tmp_path / "s", tmp_path / "mnt"
+    for number in (1, 2):
+        FileConverter.static_store_df(pd.DataFrame({"n": [number]}), str(shards / f"{number}.csv"), "csv")
+    with monkeypatch.context() as patch:
+        patch.setattr("api2db.stream.compose.finish", lambda folder: None)
+        FileConverter.static_compose_df_from_dir(str(shards), "csv", move_composed_path=str(mounted))
+    mounted.rename(tmp_path / "away")
+    mounted.mkdir()
+    assert FileConverter.static_compose_df_from_dir(str(shards), "csv", move_composed_path=str(mounted)) is None
+    assert "is its disk mounted?" in caplog.text
+    assert sorted(path.name for path in shards.glob("*.csv")) == ["1.csv", "2.csv"]
+    mounted.rmdir()
+    (tmp_path / "away").rename(mounted)
+    FileConverter.static_compose_df_from_dir(str(shards), "csv", move_composed_path=str(mounted))
+    assert [path.name for path in mounted.glob("*.csv")] == ["1_2.csv"]
+    assert list(shards.glob("*.csv")) == []
+
+
+def test_a_path_that_is_none_is_answered_and_logged(caplog):
+    assert FileConverter.static_load_df(None, "csv") is None
+    assert FileConverter.static_store_df(pd.DataFrame({"n": [1]}), None, "csv") is False
+    assert FileConverter.static_compose_df_from_dir(None, "csv") is None
