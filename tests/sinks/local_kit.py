@@ -50,7 +50,7 @@ class Queue:
         if isinstance(rows, pd.DataFrame):
             rows = from_frame(rows).table
         elif isinstance(rows, list):
-            rows = InferredForm().shape(rows).table
+            rows = InferredForm({"geo": "json"}).shape(rows).table
         batch = Batch(rows, new_batch_id(), next(self._numbers))
         self.shard(batch).write_bytes(b"the shard")
         return batch
