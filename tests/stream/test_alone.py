@@ -57,6 +57,9 @@ class Script:
         with closing(sqlite3.connect(self.folder / file)) as db:
             return [n for (n,) in db.execute(sql)]
 
+    def has_table(self) -> bool:
+        return bool(self.rows(sql="SELECT 1 FROM sqlite_master WHERE name = 'levels'"))
+
     def shards(self, place: str) -> list[Path]:
         return sorted((self.folder / "STORE" / place / "levels").glob("sql.*/*.parquet"))
 
@@ -423,3 +426,89 @@ s.q.put(frame(3))
     )
     assert "StoreLockedError" in err
     assert script.rows() == [3]
+
+
+def test_what_failed_while_the_stream_appended_is_replaced_by_what_comes_later(script):
+    script.run("os.mkdir('d.sqlite')\n" + SQLITE + "s.stream(frame(1), 0)")
+    assert len(script.shards("upload_failed")) == 1
+    (script.folder / "d.sqlite").rmdir()
+    script.run('s = Stream2Sql("levels", "d.sqlite", "sqlite", if_exists="replace")\ns.stream(frame(2, 3))')
+    assert script.rows() == [2, 3]
+    assert script.shards("upload_failed") == script.shards("queue") == []
+
+
+def test_a_steady_producer_does_not_keep_what_was_accepted_from_being_delivered(script):
+    out, _ = script.run(
+        SQLITE
+        + """
+import sqlite3
+s.start()
+for number in range(100_000):
+    s.q.put(frame(number))
+    time.sleep(0.001)
+    if number % 50 == 49 and os.path.exists("d.sqlite"):
+        try:
+            loaded = sqlite3.connect("d.sqlite").execute("SELECT count(*) FROM levels").fetchone()[0]
+        except sqlite3.OperationalError:
+            continue
+        if loaded:
+            print("delivered under way")
+            break
+"""
+    )
+    assert out == "delivered under way\n"
+
+
+def test_an_error_of_the_disk_that_passes_loses_no_frame(script):
+    script.run(
+        SQLITE
+        + """
+from api2db.errors import StoreError
+from api2db.spool import CollectorSpool
+accept, failures = CollectorSpool.accept, [StoreError("Input/output error")] * 2
+
+def failing(*arguments, **options):
+    if failures:
+        raise failures.pop()
+    return accept(*arguments, **options)
+
+CollectorSpool.accept = failing
+s.start()
+for n in range(5):
+    s.q.put(frame(n))
+"""
+    )
+    assert script.rows() == [0, 1, 2, 3, 4]
+
+
+def test_the_store_of_the_settings_counts_for_files_too(script):
+    (script.folder / "api2db.toml").write_text('store = "elsewhere"\nmin_free_bytes = 0\n')
+    script.run('Stream2Local("levels").stream(frame(1))')
+    assert len(list((script.folder / "elsewhere" / "levels" / "parquet").glob("*.parquet"))) == 1
+    assert not (script.folder / "STORE").exists()
+
+
+def test_a_replacement_through_a_class_of_ones_own_has_its_columns_alone(script):
+    body = """
+from api2db import Collector, Run
+
+class Own(Stream2Sql):
+    def stream(self, data, retry_depth=5):
+        super().stream(data.drop(columns="secret"), retry_depth)
+
+def levels():
+    for n in range(3):
+        yield [{"n": n, "secret": "x"}]
+
+stream = lambda: [Own("levels", "d.sqlite", "sqlite", if_exists="replace")]
+Run([Collector("levels", 0.1, levels, lambda: None, stream, lambda: [])]).run()
+"""
+    process = script.start(body, API2DB_CONSOLE="false", API2DB_MIN_FREE_BYTES="0")
+    try:
+        eventually(lambda: (script.folder / "d.sqlite").exists() and script.has_table(), what="a table")
+        eventually(lambda: script.rows() == [0, 1, 2], what="one whole poll")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert script.rows(sql="SELECT name FROM pragma_table_info('levels')") == ["n"]
