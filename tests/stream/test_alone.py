@@ -435,6 +435,9 @@ def test_what_failed_while_the_stream_appended_is_replaced_by_what_comes_later(s
     script.run('s = Stream2Sql("levels", "d.sqlite", "sqlite", if_exists="replace")\ns.stream(frame(2, 3))')
     assert script.rows() == [2, 3]
     assert script.shards("upload_failed") == script.shards("queue") == []
+    with closing(sqlite3.connect(script.folder / "STORE" / "journal.sqlite")) as db:
+        outcomes = db.execute("SELECT outcome FROM deliveries ORDER BY created_ns").fetchall()
+    assert outcomes == [("superseded",), ("loaded",)], "the older one was never loaded as a replacement"
 
 
 def test_a_steady_producer_does_not_keep_what_was_accepted_from_being_delivered(script):
