@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 
 from api2db import settings as settings_file
@@ -15,6 +17,20 @@ from api2db.runtime.daemon import Daemon, Running
 from api2db.runtime.notify import ServiceManager
 from api2db.settings import Settings
 from api2db.stream.places import targets_of
+
+# Set while somebody only wants to know what a program declares: see ``declared_by``.
+_asked: ContextVar[bool] = ContextVar("api2db_asked", default=False)
+
+
+class Declared(BaseException):
+    """Raised by ``Run.run`` in place of running, where only the collectors were asked for.
+
+    No Exception: a program that handles those must not swallow it.
+    """
+
+    def __init__(self, collectors: Sequence[Collector]) -> None:
+        super().__init__("the program was asked what it declares")
+        self.collectors = list(collectors)
 
 
 class Run:
@@ -41,6 +57,8 @@ class Run:
 
         Raises ConfigError, StoreError or StoreLockedError if it can't start.
         """
+        if _asked.get():
+            raise Declared(self.collectors)
         settings = self._settings or settings_file.load(_project())
         log.configure(settings.logs, self.collectors, console=settings.console)
         running: list[Running] = []
@@ -62,6 +80,21 @@ class Run:
         if settings.console:
             tell_end(running)
         return status
+
+
+def declared_by(program: Path) -> list[Collector]:
+    """The collectors a program hands to ``Run``; it is executed up to that point, and no further.
+
+    Empty for one that ends without. Raises what the program raises.
+    """
+    token = _asked.set(True)
+    try:
+        runpy.run_path(str(program), run_name="__main__")
+    except Declared as declared:
+        return declared.collectors
+    finally:
+        _asked.reset(token)
+    return []
 
 
 def _project() -> Path:

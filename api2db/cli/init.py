@@ -7,15 +7,28 @@ from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+import click
+
 import api2db
 from api2db._version import __version__
-from api2db.errors import ConfigError
+from api2db.errors import Api2dbError, ConfigError
 
 DISTRIBUTION = "api2db-daemon"
 # Names in the package say what they are; Python files among them aren't modules of ours.
 _SUFFIX = ".template"
 _HIDDEN = {"gitignore": ".gitignore"}
 _PRIVATE = "AUTH"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def init(folder: Path) -> None:
+    """Make a new project in FOLDER: an example collector that works, settings, and a way to start it."""
+    try:
+        create_project(folder)
+    except Api2dbError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{folder} is ready. Start it:\n  cd {folder}\n  ./run.sh\nThen edit collectors/ to your liking.")
 
 
 def create_project(folder: Path) -> list[Path]:

@@ -1,4 +1,7 @@
-"""``python main.py`` runs the project it lies in; ``api2db`` makes one."""
+"""``python main.py`` runs the project it lies in; ``api2db`` makes one and looks after it.
+
+Each command of ``api2db`` is a module of its own beside this one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ import click
 
 from api2db import settings as settings_file
 from api2db._version import __version__
-from api2db.cli.init import create_project
+from api2db.cli.here import Here
+from api2db.cli.init import init
 from api2db.errors import Api2dbError
 from api2db.settings import Settings
 
@@ -45,13 +49,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 @click.pass_obj
 def _main_py(project: Path, status: bool, as_json: bool, check: bool, changes: tuple[str, ...]) -> int:
     """Run every enabled collector in collectors/ until told to stop (Ctrl-C, SIGTERM)."""
-    overrides: dict[str, object] = {}
-    for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise click.UsageError(f"--set takes KEY=VALUE, not {change!r}")
-        overrides[key] = value
-    settings = settings_file.load(project, overrides)
+    settings = settings_file.load(project, _changed(changes))
     if status and check:
         raise click.UsageError("--check and --status are two questions: ask one at a time")
     if status:
@@ -61,6 +59,16 @@ def _main_py(project: Path, status: bool, as_json: bool, check: bool, changes: t
     if check:
         return _check(settings)
     return _run(settings)
+
+
+def _changed(changes: Sequence[str]) -> dict[str, object]:
+    overrides: dict[str, object] = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set takes KEY=VALUE, not {change!r}")
+        overrides[key] = value
+    return overrides
 
 
 def _run(settings: Settings) -> int:
@@ -102,17 +110,14 @@ def _check(settings: Settings) -> int:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-C", "--project", "folder", default=".", metavar="FOLDER", help="The project's folder; by default this"
+ " one.", type=click.Path(exists=True, file_okay=False, path_type=Path))  # fmt: skip
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="A setting, as for main.py.")
 @click.version_option(__version__)
-def main() -> None:
-    """Make an api2db project. The project itself is run by its own main.py."""
+@click.pass_context
+def main(context: click.Context, folder: Path, changes: tuple[str, ...]) -> None:
+    """Look after an api2db project, or make one. The project itself is run by its own main.py."""
+    context.obj = Here(folder.resolve(), _changed(changes))
 
 
-@main.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-def init(folder: Path) -> None:
-    """Make a new project in FOLDER: an example collector that works, settings, and a way to start it."""
-    try:
-        create_project(folder)
-    except Api2dbError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"{folder} is ready. Start it:\n  cd {folder}\n  ./run.sh\nThen edit collectors/ to your liking.")
+main.add_command(init)
