@@ -1,0 +1,216 @@
+"""The faults, and which tests must notice each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One mistake somebody could make.
+
+    path   the module it is made in
+    old    what stands there, exactly once
+    new    what the mistake makes of it
+    tests  arguments of pytest: at least one of these must fail with it, and all pass without
+    """
+
+    name: str
+    path: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+SPOOL = "api2db/spool.py"
+DELIVERY = "api2db/runtime/delivery.py"
+SQL = "api2db/sinks/sql.py"
+SHARD_SINK = "api2db/sinks/local/shard.py"
+
+FAULTS = (
+    Fault(
+        "the shard isn't flushed before it is accepted",
+        SPOOL,
+        "write_durable(temporary, data, flush=self._spool.durable)\n            reach(",
+        "write_durable(temporary, data, flush=False)\n            reach(",
+        ("tests/test_spool.py", "-k", "flushes"),
+    ),
+    Fault(
+        "the directory isn't flushed after the accepting rename",
+        SPOOL,
+        "            self._flush(self._accepted)\n            self._fan_out(name, streams)",
+        "            self._fan_out(name, streams)",
+        ("tests/test_spool.py", "-k", "flushes"),
+    ),
+    Fault(
+        "the cursor's file isn't flushed",
+        "api2db/state.py",
+        "indent=1).encode(), flush=flush)",
+        "indent=1).encode(), flush=False)",
+        ("tests/test_spool.py", "-k", "flushes"),
+    ),
+    Fault(
+        "the cursor moves before the shard has its name",
+        SPOOL,
+        "        try:\n            write_durable(temporary, data,",
+        "        self._state = after_batch(self._state, cursor, batch.created_ns, types)\n"
+        "        write_state(self._state_path, self._state, flush=self._spool.durable)\n"
+        "        try:\n            write_durable(temporary, data,",
+        ("tests/test_spool.py", "-k", "Machine or full_disk"),
+    ),
+    Fault(
+        "accepted names go before the shard is in its streams' directories",
+        SPOOL,
+        "                for name, streams in unlinked:\n                    self._fan_out(name, streams)\n",
+        "",
+        ("tests/test_spool.py", "-k", "link_failed"),
+    ),
+    Fault(
+        "recovery doesn't repeat the fan-out",
+        SPOOL,
+        "            self._fan_out(path.name, header.streams)\n",
+        "",
+        ("tests/test_spool.py", "-k", "Machine"),
+    ),
+    Fault(
+        "recovery forgets the cursor of what it finds",
+        SPOOL,
+        "                if header.created_ns > self._state.last_ns:",
+        "                if False:",
+        ("tests/test_spool.py", "-k", "Machine"),
+    ),
+    Fault(
+        "names begin again after the clock has stepped back",
+        SPOOL,
+        "self.clock.raise_to(read_state(path).last_ns)",
+        "read_state(path)",
+        ("tests/test_spool.py", "-k", "clock"),
+    ),
+    Fault(
+        "a full disk leaves its half-written shard",
+        "api2db/files.py",
+        "        os.close(fd)\n        path.unlink(missing_ok=True)\n        raise",
+        "        os.close(fd)\n        raise",
+        ("tests/test_spool.py", "tests/sinks/test_local.py", "-k", "full_disk"),
+    ),
+    Fault(
+        "a shard's bytes aren't compared with its digest",
+        "api2db/shard.py",
+        "if digest.hexdigest().encode() != data[at : at + 64]:",
+        "if False:",
+        ("tests/test_shard.py",),
+    ),
+    Fault(
+        "a shard is dropped before its receipt",
+        DELIVERY,
+        "        receipts = self.sink.load(taken.batches, self.quarantine)\n        if taken.superseded:",
+        "        self.spool.drop(self.stream, taken.shards, parked=lane.parked)\n"
+        "        receipts = self.sink.load(taken.batches, self.quarantine)\n        if taken.superseded:",
+        ("tests/runtime/test_delivery.py", "-k", "repeated_until"),
+    ),
+    Fault(
+        "a failed load counts as delivered",
+        DELIVERY,
+        "            self.failed(error, lane)\n        except Exception as error:",
+        "            self._succeeded(lane)\n"
+        "            lane.shards.drop(len(shards))\n"
+        "        except Exception as error:",
+        ("tests/runtime/test_delivery.py",),
+    ),
+    Fault(
+        "a young batch passes a parked one where order matters",
+        DELIVERY,
+        "        if self._parked.shards and self.sink.ordered:\n            return [self._parked]\n",
+        "",
+        ("tests/runtime/test_delivery.py", "-k", "order_matters"),
+    ),
+    Fault(
+        "files are published before their shards are gone",
+        DELIVERY,
+        "        self.journal.delivered(self.collector, self.stream, taken.shards, receipts)\n",
+        "        self.sink.publish(taken.batches)\n"
+        "        self.journal.delivered(self.collector, self.stream, taken.shards, receipts)\n",
+        ("tests/faults/test_kills.py", "-k", "journal.delivered or local.published"),
+    ),
+    Fault(
+        "what was prepared is published at a start although its shard is there",
+        SHARD_SINK,
+        "            if self._is_there(ready.stem):\n                ready.unlink()\n            else:",
+        "            if True:",
+        ("tests/sinks/test_local.py",),
+    ),
+    Fault(
+        "what was prepared is forgotten at a start",
+        SHARD_SINK,
+        "                self._publish_leftovers()\n",
+        "",
+        ("tests/sinks/test_local.py",),
+    ),
+    Fault(
+        "the ledger is written outside the load's transaction",
+        SQL,
+        "        work = TableWork(connection, self._dialect, self._goal)\n        if self._dialect.ddl_commits:",
+        "        with connection.begin():\n            new = ledger.claim(connection, self.stream, batches)\n"
+        "        work = TableWork(connection, self._dialect, self._goal)\n        if self._dialect.ddl_commits:",
+        ("tests/contract/test_faults.py", "-k", "killed_during"),
+    ),
+    Fault(
+        "the ledger isn't asked",
+        SQL,
+        "if batch.batch_id in new}",
+        "}",
+        ("tests/contract/test_load.py", "-k", "loaded_once or duplicate"),
+    ),
+    Fault(
+        "rows the database refuses aren't kept",
+        SQL,
+        "            quarantine(batch, batch.table.take(pa.array(rows, pa.int64())), reasons)\n",
+        "",
+        ("tests/contract/test_load.py", "-k", "bad_row or refuses"),
+    ),
+    Fault(
+        "a merge takes any version for the newest",
+        "api2db/sinks/sqlite.py",
+        'return f"{sql} WHERE {stored} IS NULL OR excluded.{version} >= {stored} COLLATE {by}"',
+        "return sql",
+        ("tests/contract/test_merge.py", "-k", "newest_version or dict"),
+    ),
+    Fault(
+        "half a poll replaces a table",
+        "api2db/runtime/replacement.py",
+        "        if not ends or first < 0 or any(",
+        "        if not ends:\n            return last\n        if first < 0 or any(",
+        ("tests/runtime/test_replacement.py",),
+    ),
+    Fault(
+        "the late result of an abandoned poll is accepted",
+        "api2db/runtime/job.py",
+        "        with run.lock:\n"
+        "            if run.abandoned:\n"
+        "                raise Abandoned\n"
+        "            self._accept(",
+        "        with run.lock:\n            self._accept(",
+        ("tests/runtime/test_job.py", "-k", "abandoned"),
+    ),
+    Fault(
+        "limits on the disk aren't looked at",
+        "api2db/spool.py",
+        "        if refusal:\n            raise StoreFullError",
+        "        if False:\n            raise StoreFullError",
+        ("tests/test_spool.py", "-k", "limit or free_space"),
+    ),
+    Fault(
+        "two daemons may share a STORE",
+        "api2db/layout.py",
+        "fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        ("tests/test_spool.py", "-k", "second_daemon"),
+    ),
+    Fault(
+        "rows that aren't accepted are dropped",
+        "api2db/runtime/job.py",
+        "            if shaped.held:\n                self._hold(shaped.held)\n",
+        "",
+        ("tests/runtime/test_inference.py",),
+    ),
+)
