@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from api2db.durations import seconds as duration_s
 from api2db.errors import ConfigError
 from api2db.layout import check_name
+from api2db.sizes import size_bytes
 from api2db.sources.cursor import Cursor
 
 # Where a collector's rows go unless it says so: the embedded SQLite file.
@@ -32,6 +34,8 @@ class Collector:
     key, version   make deliveries to places a merge: one row a key, the newest version wins
     timeout        the longest a single item may take, a number of seconds or a duration; the settings' if None
     fresh_within   the age of the last success beyond which the status calls the collector stale
+    isolate        call import_target in a process of its own: see docs/collectors.md
+    memory         the most that process may take beyond what its imports take ("512 MiB"); no limit if None
 
     Raises ConfigError (a ValueError).
     """
@@ -52,6 +56,8 @@ class Collector:
         version: str | None = None,
         timeout: float | str | None = None,
         fresh_within: float | str | None = None,
+        isolate: bool = False,
+        memory: int | str | None = None,
     ) -> None:
         self.name = check_name(name)
         where = f"collector {name}"
@@ -71,6 +77,11 @@ class Collector:
             raise ConfigError(f"{where}: version={version!r} says which row of a key is newest; give key= too")
         self.timeout_s = None if timeout is None else duration_s(timeout)
         self.fresh_within_s = None if fresh_within is None else duration_s(fresh_within)
+        self.isolate = isolate
+        self.memory_bytes = None if memory is None else size_bytes(memory)
+        if self.memory_bytes is not None and not isolate:
+            raise ConfigError(f"{where}: memory={memory!r} limits a process of its own; give isolate=True too")
+        self.declared_in: Path | None = None  # the module it was found in, where somebody looked for it
         self.takes_cursor = _takes_parameter(import_target)
         self._cursor_name = _cursor_name(import_target)
 
@@ -103,6 +114,8 @@ def collector(
     debug: bool = True,
     timeout: float | str | None = None,
     fresh_within: float | str | None = None,
+    isolate: bool = False,
+    memory: int | str | None = None,
 ) -> Callable[[Callable[..., object]], Collector]:
     """Make a function a collector; its name names the table.
 
@@ -134,6 +147,8 @@ def collector(
             version=version,
             timeout=timeout,
             fresh_within=fresh_within,
+            isolate=isolate,
+            memory=memory,
         )
 
     return declare

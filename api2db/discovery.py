@@ -48,7 +48,13 @@ def find_collectors(folder: Path) -> tuple[list[Collector], list[Broken]]:
                 broken.append(Broken(path, cause, cause))
             else:
                 found[value.name] = (value, path)
+                value.declared_in = path
     return [collector for collector, _ in found.values()], broken
+
+
+def find_in(path: Path) -> list[Collector]:
+    """The collectors of one module, imported as ``find_collectors`` does. Raises what importing it raises."""
+    return [value for value in vars(_import(path)).values() if isinstance(value, Collector)]
 
 
 def _import(path: Path) -> object:

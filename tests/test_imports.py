@@ -52,6 +52,16 @@ def test_a_module_imports_only_from_its_layer_and_those_before_it(path):
     assert not wrong
 
 
+def test_a_collectors_own_process_imports_nothing_heavy_but_what_its_module_does():
+    code = """
+import sys
+import api2db.app.child
+print(sorted({"numpy", "pandas", "pyarrow", "sqlalchemy", "requests"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_heavy_packages_are_imported_when_first_needed():
     code = """
 import sys

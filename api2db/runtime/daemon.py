@@ -22,6 +22,7 @@ from api2db.layout import Layout, StoreLock
 from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of, settle
 from api2db.runtime.cadence import Cadence
 from api2db.runtime.delivery import Delivery
+from api2db.runtime.isolated.children import Children, Isolated
 from api2db.runtime.job import Job
 from api2db.runtime.notify import ServiceManager
 from api2db.runtime.poller import Poller
@@ -41,6 +42,8 @@ SETTLE_AFTER_S = 10.0
 HEARTBEAT_S = 10.0
 GC_THRESHOLD = (100_000, 50, 100)
 PRUNE_S = 3600.0
+# The processes of isolated collectors that idle end at once, unless threads of theirs hold them.
+CHILDREN_END_S = 2.0
 
 TargetsOf = Callable[[Collector], Sequence[Target]]
 
@@ -123,9 +126,10 @@ class Daemon:
         engines = Engines(settings.target_threads)
         pool = DeliveryPool(threads=settings.delivery_threads, target_threads=settings.target_threads)
         poller = Poller(threads=settings.poll_threads, stop=self._stop)
+        children = Children()
         running: list[Running] = []
         try:
-            running = self._assemble(spool, journal, engines, pool)
+            running = self._assemble(spool, journal, engines, pool, children)
             # A page of records is a hundred thousand objects without a cycle among them: by default the collector
             # of cycles walks them, and all modules, again and again (a third of the time of nested pages).
             gc.freeze()
@@ -137,6 +141,7 @@ class Daemon:
             deadline = time.monotonic() + settings.stop_timeout_s
             self._stop.set()
             poller.finish(deadline - settings.stop_timeout_s / 4)
+            children.close(min(deadline, time.monotonic() + CHILDREN_END_S))
             ended = pool.stop(deadline)
             if ended:
                 engines.close()
@@ -147,7 +152,9 @@ class Daemon:
             journal.note(pid=None, stopped_ns=time.time_ns())
         return 1 if poller.stuck > settings.max_stuck_polls else 0
 
-    def _assemble(self, spool: Spool, journal: Journal, engines: Engines, pool: DeliveryPool) -> list[Running]:
+    def _assemble(
+        self, spool: Spool, journal: Journal, engines: Engines, pool: DeliveryPool, children: Children
+    ) -> list[Running]:
         running: list[Running] = []
         names: set[str] = set()
         disabled: list[str] = []
@@ -169,7 +176,7 @@ class Daemon:
                 if collector.seconds == 0:
                     disabled.append(collector.name)
                 else:
-                    running.append(self._prepare(collector, spool, journal, engines, pool))
+                    running.append(self._prepare(collector, spool, journal, engines, pool, children))
             except (Exception, SystemExit) as error:
                 cause = str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"
                 log.error("collector can't run collector=%s cause=%s", collector.name, cause,
@@ -186,7 +193,13 @@ class Daemon:
         return running
 
     def _prepare(
-        self, collector: Collector, spool: Spool, journal: Journal, engines: Engines, pool: DeliveryPool
+        self,
+        collector: Collector,
+        spool: Spool,
+        journal: Journal,
+        engines: Engines,
+        pool: DeliveryPool,
+        children: Children,
     ) -> Running:
         settings = self._settings
         if collector.stores():
@@ -222,6 +235,7 @@ class Daemon:
             accepted=accepted,
             gave_up=gave_up,
             timeout_s=settings.poll_timeout_s,
+            source=Isolated(collector, children) if collector.isolate else None,
         )
         return Running(collector, job, shards, tuple(deliveries))
 

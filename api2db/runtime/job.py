@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,8 @@ from api2db.form.shaped import Form, Held, Shaped, StepCount
 from api2db.journal import Journal
 from api2db.layout import Layout
 from api2db.quarantine import keep_payload, keep_rows
-from api2db.secret import redact
+from api2db.runtime.source import InProcess, Source
+from api2db.runtime.told import told
 from api2db.shard import Header
 from api2db.sources import payload
 from api2db.spool import CollectorSpool, Spool
@@ -77,6 +77,7 @@ class Job:
     replacing  those of them that hold what one poll brought, and are told where it ends
     accepted   called after each batch, so that its streams hear of it
     gave_up    called with a poll's ``run`` if it ended before its end was told to those that replace
+    source     where the collector's function is called; in the polling thread by default
     """
 
     def __init__(
@@ -91,8 +92,10 @@ class Job:
         accepted: Callable[[Batch], None],
         gave_up: Callable[[int], None] = lambda run: None,
         timeout_s: float,
+        source: Source | None = None,
     ) -> None:
         self.collector = collector
+        self._source = source or InProcess(collector)
         self.timeout_s = collector.timeout_s or timeout_s
         self.next_run_ns: int | None = None
         self.run: Run | None = None  # set while a poll runs, also an abandoned one
@@ -133,11 +136,20 @@ class Job:
         except Api2dbError as error:
             outcome, cause = "failed", str(error)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, CancelledError and SystemExit too
-            outcome, cause = "failed", _told(error)
+            outcome, cause = "failed", told(error)
         with run.lock:
             if run.abandoned:
                 return
             self._close(run, outcome, cause)
+
+    def overdue(self, now: float) -> bool:
+        """Whether what is under way has taken longer than it may. ``now`` is monotonic seconds."""
+        run = self.run
+        return run is not None and now - run.item_since_s > self._source.limit_s(self.timeout_s)
+
+    def cut_short(self) -> bool:
+        """End the item under way, so that its poll fails. False if that can't be done, but only abandoned."""
+        return self._source.kill(f"no item for {self.timeout_s:g} s")
 
     def abandon(self, *, stopping: bool = False) -> bool:
         """Give up the poll under way. False if it just ended, or was given up already.
@@ -153,14 +165,16 @@ class Job:
             run.abandoned = True
             cause = f"no item for {self.timeout_s:g} s; its thread is left behind, and not polled again until that ends"
             self._close(run, *(("stopped", None) if stopping else ("abandoned", cause)))
-            return True
+        if stopping:
+            self._source.kill("the daemon is stopping")
+        return True
 
     def _poll(self, run: Run, stop: threading.Event) -> str:
         """The run's outcome: ok, stopped, or waiting for a file that the form merges."""
         form = self._form_of()
         if not _dependencies_satisfied(form):
             return "waiting"
-        returned = self._call()
+        returned = self._call(run)
         iterator = payload.items(returned)
         run.id = run.started_ns if iterator is returned else 0
         while True:
@@ -176,10 +190,14 @@ class Job:
                 getattr(iterator, "close", lambda: None)()
                 return "stopped"
 
-    def _call(self) -> object:
+    def _call(self, run: Run) -> object:
         reached = self._shards.cursor
         cursor = self.collector.cursor
-        return self.collector.poll(cursor.since(reached) if cursor is not None else _json(reached))
+
+        def begun() -> None:
+            run.item_since_s = time.monotonic()
+
+        return self._source.poll(cursor.since(reached) if cursor is not None else _json(reached), begun)
 
     def _take(self, run: Run, form: Form | None, item: object) -> None:
         """Shape one item and accept it. What can't be shaped is kept as it arrived, and the poll fails."""
@@ -304,15 +322,3 @@ def _dependencies_satisfied(form: Form | None) -> bool:
 
 def _json(reached: str | None) -> object:
     return None if reached is None else json.loads(reached)
-
-
-def _told(error: BaseException) -> str:
-    """The cause in one line: the exception, and the line of the user's code it came from."""
-    frames = traceback.extract_tb(error.__traceback__)
-    frame = next((f for f in reversed(frames) if "site-packages" not in f.filename), frames[-1] if frames else None)
-    where = f" ({frame.filename}:{frame.lineno})" if frame else ""
-    try:
-        text = str(error)
-    except Exception as broken:  # noqa: BLE001 - a __str__ of user code
-        text = f"<its text raised {type(broken).__name__}>"
-    return redact(" ".join(f"{type(error).__name__}: {text}"[:2000].split())) + where

@@ -51,14 +51,13 @@ class Poller:
             threading.Thread(target=self._work, name="poll", daemon=True).start()
 
     def watch(self) -> None:
-        """Abandon polls whose item is past its deadline; another thread takes the place of the stuck one."""
+        """End items past their deadline; what can't be ended is abandoned, and another thread takes its place."""
         now = time.monotonic()
         with self._lock:
-            overdue = [
-                job for job in self._busy.values() if job.run is not None and now - job.run.item_since_s > job.timeout_s
-            ]
+            overdue = [job for job in self._busy.values() if job.overdue(now)]
         for job in overdue:
-            self._abandon(job)
+            if not job.cut_short():
+                self._abandon(job)
 
     def finish(self, deadline: float) -> None:
         """Wait until polls have ended, then abandon the rest at ``deadline`` (monotonic seconds)."""

@@ -6,13 +6,13 @@ import datetime
 import decimal
 import json
 from dataclasses import dataclass
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING, Any
 
 from api2db.durations import seconds
 from api2db.errors import ConfigError, SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _UTC = datetime.UTC
 
@@ -47,6 +47,10 @@ class Cursor:
             raise SourceError(
                 f"the cursor's column {self.column!r} isn't among the rows' columns ({', '.join(table.column_names)})"
             )
+        # Not when a module that declares a collector is imported: its own process may never need them.
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         column = table.column(self.column)
         if pa.types.is_null(column.type):
             return reached

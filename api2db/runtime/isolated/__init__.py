@@ -1,0 +1,1 @@
+"""Collectors whose polls run in a process of their own: ``isolate=True``."""

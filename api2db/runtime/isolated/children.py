@@ -1,0 +1,172 @@
+"""The processes of a daemon's isolated collectors: started by one thread, and none outlives the daemon."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from api2db.collector import Collector
+from api2db.errors import ConfigError, SourceError
+from api2db.runtime.isolated.child import Child
+from api2db.runtime.isolated.messages import Begin, Close, Done, Items, Next, Poll, Raised, Value
+
+log = logging.getLogger(__name__)
+
+# A process imports what the collector's module imports before it can poll; the item's own time begins after that.
+START_S = 60.0
+_ANOTHER = "the next poll starts another"
+
+
+class Children:
+    """Starts processes and ends them. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        # A process asks the kernel to be killed when the thread that started it ends, the only way that can't fail
+        # when the daemon is killed by SIGKILL. Polling threads end before the daemon does; this one doesn't.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="children")
+        self._lock = threading.Lock()
+        self._living: set[Child] = set()
+        self._closed = False
+
+    def start(self, collector: str) -> Child:
+        """Raises SourceError if no process can be started."""
+        with self._lock:
+            if self._closed:
+                raise SourceError("the daemon is stopping")
+            starting = self._starter.submit(Child.start, collector)
+        try:
+            child = starting.result()
+        except OSError as error:
+            raise SourceError(f"no process can be started for it: {error.strerror}") from error
+        with self._lock:
+            self._living.add(child)
+        return child
+
+    def gone(self, child: Child) -> None:
+        """``child`` is buried."""
+        with self._lock:
+            self._living.discard(child)
+
+    def close(self, deadline: float) -> None:
+        """End them all, by ``deadline`` (monotonic seconds). Nothing is started after this."""
+        with self._lock:
+            self._closed = True
+        self._starter.shutdown(wait=False)
+        with self._lock:
+            living = list(self._living)
+        ending = [child for child in living if child.end()]
+        for child in living:
+            if child not in ending:
+                child.kill("the daemon is stopping")  # the thread that waits for its answer buries it
+        for child in ending:
+            child.bury(max(0.0, deadline - time.monotonic()))
+
+
+class Isolated:
+    """A collector's function, called in a process of its own that lives from poll to poll."""
+
+    def __init__(self, collector: Collector, children: Children) -> None:
+        self._name = collector.name
+        self._memory_bytes = collector.memory_bytes
+        self._file = _file_of(collector)
+        self._is_module = collector.declared_in is not None
+        self._children = children
+        self._child: Child | None = None
+        self._starting = False
+        self._log = logging.LoggerAdapter(log, {"collector": collector.name})
+
+    def poll(self, since: object, begun: Callable[[], None]) -> object:
+        child = self._ready()
+        begun()
+        answer = self._ask(child, Poll(since))
+        if isinstance(answer, Items):
+            return _Items(lambda: self._ask(child, Next()), lambda: self._ask(child, Close()))
+        assert isinstance(answer, Value)
+        return answer.value
+
+    def limit_s(self, timeout_s: float) -> float:
+        return max(timeout_s, START_S) if self._starting else timeout_s
+
+    def kill(self, cause: str) -> bool:
+        child = self._child
+        if child is None or not child.asking:
+            return False
+        child.kill(f"{cause}; its process was killed")
+        return True
+
+    def _ready(self) -> Child:
+        """The process that is there, or another."""
+        child = self._child
+        if child is not None and not child.dead:
+            return child
+        if child is not None:
+            self._log.warning("ended between polls collector=%s cause=%s", self._name, self._bury(child))
+        self._starting = True
+        try:
+            child = self._child = self._children.start(self._name)
+            begin = Begin(self._name, self._file, self._is_module, sys.argv, self._memory_bytes, os.getpid())
+            answer = self._ask(child, begin)
+            assert isinstance(answer, Done)
+        finally:
+            self._starting = False
+        self._log.info("process started collector=%s pid=%d", self._name, child.pid)
+        return child
+
+    def _ask(self, child: Child, request: Begin | Poll | Next | Close) -> Done | Value | Items:
+        """Raises SourceError if the process dies, is killed, or answers that it failed."""
+        try:
+            answer = child.ask(request)
+        except SourceError as error:
+            self._bury(child)
+            raise SourceError(f"{error}; {_ANOTHER}") from error
+        if not isinstance(answer, Raised):
+            return answer
+        if answer.last:
+            self._bury(child)
+            raise SourceError(f"{answer.cause}; {_ANOTHER}")
+        raise SourceError(answer.cause)
+
+    def _bury(self, child: Child) -> str:
+        cause = child.bury()
+        self._children.gone(child)
+        self._child = None
+        return cause
+
+
+class _Items:
+    """What a generator in the process yields. One that isn't read to its end is closed there by the next poll."""
+
+    def __init__(self, ask: Callable[[], object], close: Callable[[], object]) -> None:
+        self._ask = ask
+        self._close = close
+
+    def __iter__(self) -> Iterator[object]:
+        return self
+
+    def __next__(self) -> object:
+        answer = self._ask()
+        if isinstance(answer, Value):
+            return answer.value
+        raise StopIteration
+
+    def close(self) -> None:
+        """Let its ``finally`` run now."""
+        self._close()
+
+
+def _file_of(collector: Collector) -> Path:
+    """The file whose import, or execution, declares the collector. Raises ConfigError if there is none."""
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    file = collector.declared_in or (Path(main) if main else None)
+    if file is None:
+        raise ConfigError(
+            f"collector {collector.name}: isolate=True needs a file that its process can import: declare it in"
+            " collectors/*.py, or in a program that is a file"
+        )
+    return file.resolve()

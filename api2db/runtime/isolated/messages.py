@@ -1,0 +1,139 @@
+"""What the daemon and a collector's process say to each other: pickled messages, each behind its length, on two pipes.
+
+Pickle, since it alone keeps everything a source may yield as it is, and since both ends are the same program: what the
+process unpickles comes from the daemon, what the daemon unpickles comes from the user's code, which without
+``isolate`` would run in the daemon itself.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+_LENGTH = struct.Struct(">Q")
+
+
+@dataclass(frozen=True)
+class Begin:
+    """The first request: which collector to serve.
+
+    file          what declares it: a module of ``collectors/``, or else a program that hands it to ``Run``
+    arguments     the daemon's ``sys.argv``
+    memory_bytes  the most the process may take beyond what importing the collector takes; None for no limit
+    """
+
+    collector: str
+    file: Path
+    is_module: bool
+    arguments: list[str]
+    memory_bytes: int | None
+    daemon_pid: int
+
+
+@dataclass(frozen=True)
+class Poll:
+    """Call the collector's function; ``since`` for the parameter that takes the cursor."""
+
+    since: object
+
+
+@dataclass(frozen=True)
+class Next:
+    """Ask its generator for the next item."""
+
+
+@dataclass(frozen=True)
+class Close:
+    """Close its generator."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The answer to Begin and Close; to Next: there is no further item."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """What the function returned, or an item it yielded."""
+
+    value: object
+
+
+@dataclass(frozen=True)
+class Items:
+    """The function returned an iterator."""
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The request failed. ``last`` if the process ends itself now."""
+
+    cause: str
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A line for the daemon's logs; comes between the answers."""
+
+    logger: str
+    level: int
+    text: str
+    collector: str | None
+
+
+Request = Begin | Poll | Next | Close
+Answer = Done | Value | Items | Raised
+
+
+class Writer:
+    """The writing end of a pipe. Messages of several threads don't mix."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+
+    def send(self, message: Request | Answer | Logged) -> None:
+        """Raises what pickle raises, with nothing written, for what can't be pickled; OSError if nobody reads."""
+        body = pickle.dumps(message, protocol=5)
+        with self._lock:
+            for part in (_LENGTH.pack(len(body)), body):
+                rest = memoryview(part)
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
+
+
+def receive(pipe: BinaryIO) -> Request | None:
+    """Wait for the next request; None when the daemon has closed its end, or is dead."""
+    head = pipe.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    body = pipe.read(length)
+    return pickle.loads(body) if len(body) == length else None
+
+
+class Incoming:
+    """Bytes as they come out of a pipe, put together to messages."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> list[Answer | Logged]:
+        """Add bytes; the messages that are whole now. Raises what pickle raises for bytes that are no message."""
+        self._bytes += data
+        messages: list[Answer | Logged] = []
+        while len(self._bytes) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._bytes)
+            end = _LENGTH.size + length
+            if len(self._bytes) < end:
+                break
+            with memoryview(self._bytes) as view, view[_LENGTH.size : end] as body:
+                messages.append(pickle.loads(body))
+            del self._bytes[:end]
+        return messages
