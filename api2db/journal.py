@@ -221,10 +221,12 @@ class Journal:
             for name, seconds, fresh_within_s in collectors:
                 _collector(db, name)
                 db.execute(
-                    "UPDATE collectors SET seconds = ?, fresh_within_s = ?, declared_ns = ?, state = NULL, cause = NULL"
-                    " WHERE collector = ?",
+                    # Kept over restarts: one that never succeeds gets no younger by them.
+                    "UPDATE collectors SET seconds = ?, fresh_within_s = ?, declared_ns = COALESCE(declared_ns, ?),"
+                    " state = NULL, cause = NULL WHERE collector = ?",
                     (seconds, fresh_within_s, now, name),
                 )
+            db.execute("UPDATE collectors SET declared_ns = NULL WHERE seconds IS NULL")
             for name, stream, target in streams:
                 _stream(db, name, stream)
                 db.execute(

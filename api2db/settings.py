@@ -12,18 +12,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from api2db.address import is_loopback, split_address
 from api2db.credentials import ENVIRONMENT_PREFIX, FIELDS
 from api2db.durations import seconds
 from api2db.errors import ConfigError
 from api2db.nearest import nearest
 from api2db.place import Place, find_place, read_place
+from api2db.secret import Secret
 from api2db.sizes import size_bytes
+from api2db.telling import ENVIRONMENT_PREFIX as TELLING_PREFIX
+from api2db.telling import Telling, read_telling
 
 FILE_NAME = "api2db.toml"
 PREFIX = "API2DB_"
 # Set for tests, benchmarks and the demo's own use; never settings.
 IGNORED = re.compile(r"API2DB_(FAILPOINT|TEST_\w+)")
 DURABILITIES = ("fsync", "process")
+MIN_TOKEN = 16
 _FLAGS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 
 
@@ -48,6 +53,9 @@ class Settings:
     min_free_bytes: int
     console: bool
     demo: bool
+    http: str
+    http_token: Secret
+    notify: Telling
     places: Mapping[str, Place]
 
     def place(self, name: str, environ: Mapping[str, str] = os.environ) -> Place:
@@ -85,6 +93,7 @@ def load(
     given = {key: (default.default, "the default") for key, default in KEYS.items()}
     table = _read_file(project / FILE_NAME)
     places = _places(table.pop("places", {}), project, environ)
+    telling = read_telling(table.pop("notify", {}), environ)
     for source, values in (
         (FILE_NAME, table),
         ("the environment", _of_environment(environ)),
@@ -92,13 +101,23 @@ def load(
     ):
         for key, value in values.items():
             if key not in KEYS:
-                raise ConfigError(f"{source}: there is no setting {key!r}{nearest(key, [*KEYS, 'places'])}")
+                raise ConfigError(f"{source}: there is no setting {key!r}{nearest(key, [*KEYS, 'places', 'notify'])}")
             given[key] = (value, source)
     # One mapping of checked values; each parser answers the type its field declares.
     parsed: dict[str, object] = {key: _parse(key, *value) for key, value in given.items()}
     for key in ("store", "collectors", "auth", "logs"):
         parsed[key] = Path(os.path.abspath(project / str(parsed[key])))
-    return Settings(project=project, places=places, **parsed)  # type: ignore[arg-type]
+    settings = Settings(project=project, places=places, notify=telling, **parsed)  # type: ignore[arg-type]
+    _check_http(settings)
+    return settings
+
+
+def _check_http(settings: Settings) -> None:
+    if settings.http and not settings.http_token and not is_loopback(split_address(settings.http)[0]):
+        raise ConfigError(
+            f"http: {settings.http} can be reached from other machines: set http_token too, best as the environment's"
+            f" {PREFIX}HTTP_TOKEN, or take an address of this machine alone, such as 127.0.0.1:8424"
+        )
 
 
 def _read_file(path: Path) -> dict[str, object]:
@@ -120,6 +139,8 @@ def _of_environment(environ: Mapping[str, str]) -> dict[str, object]:
     for variable, text in sorted(environ.items()):
         if not variable.startswith(PREFIX) or not text or IGNORED.fullmatch(variable):
             continue
+        if variable.startswith(TELLING_PREFIX):
+            continue  # read_telling knows those
         if variable.startswith(ENVIRONMENT_PREFIX):
             if not variable.endswith(tuple(f"_{field.upper()}" for field in FIELDS)):
                 fields = ", ".join(field.upper() for field in FIELDS)
@@ -186,6 +207,20 @@ def _count_of_text(text: str) -> object:
     return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else text
 
 
+def _address(value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{value!r} is not an address and a port, such as 127.0.0.1:8424")
+    if value:
+        split_address(value)
+    return value
+
+
+def _token(value: object) -> Secret:
+    if not isinstance(value, str) or 0 < len(value) < MIN_TOKEN or not value.isascii() or not value.isprintable():
+        raise ConfigError(f"must be at least {MIN_TOKEN} characters of ASCII, made at random: openssl rand -hex 24")
+    return Secret(value)
+
+
 def _positive_seconds(value: object) -> float:
     span_s = seconds(value)
     if span_s == 0:
@@ -217,4 +252,6 @@ KEYS: Mapping[str, Key] = {
     "min_free_bytes": Key("256 MiB", size_bytes),
     "console": Key(True, _flag, _flag_of_text),
     "demo": Key(False, _flag, _flag_of_text),
+    "http": Key("", _address),
+    "http_token": Key("", _token),
 }

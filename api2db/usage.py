@@ -26,6 +26,11 @@ class Usage:
         with self._lock:
             return self._bytes.get(collector, 0)
 
+    def total(self) -> int:
+        """Of all collectors."""
+        with self._lock:
+            return sum(self._bytes.values())
+
     def refusal(self, collector: str, size: int = 0) -> str | None:
         """Why ``size`` more bytes of this collector can't be taken now; None if they can."""
         with self._lock:

@@ -42,7 +42,7 @@ def test_a_project_without_a_file_has_the_defaults(project: Path) -> None:
 def test_every_setting_has_a_field_and_a_parser_that_answers_its_type(project: Path) -> None:
     settings = load(project, environ={})
     fields = {field.name: field.type for field in dataclasses.fields(Settings)}
-    assert fields.keys() - {"project", "places"} == KEYS.keys()
+    assert fields.keys() - {"project", "places", "notify"} == KEYS.keys()
     for name in KEYS:
         assert type(getattr(settings, name)).__name__.removeprefix("Posix") == fields[name]
 

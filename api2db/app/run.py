@@ -10,6 +10,7 @@ from pathlib import Path
 
 from api2db import settings as settings_file
 from api2db.app import log
+from api2db.app.beside import attending
 from api2db.app.story import tell_end, tell_start
 from api2db.collector import Collector
 from api2db.discovery import Broken
@@ -75,6 +76,7 @@ class Run:
             broken=self._broken,
             started=started,
             manager=ServiceManager(),
+            attending=lambda vitals: attending(settings, vitals),
         )
         status = daemon.run()
         if settings.console:

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 
@@ -28,6 +29,7 @@ from api2db.runtime.notify import ServiceManager
 from api2db.runtime.poller import Poller
 from api2db.runtime.pool import DeliveryPool
 from api2db.runtime.replacement import ReplacingDelivery
+from api2db.runtime.vitals import Vitals
 from api2db.settings import Settings
 from api2db.sinks.base import Target
 from api2db.sinks.engines import Engines
@@ -64,6 +66,7 @@ class Daemon:
     targets_of  the streams of a collector; may raise ConfigError, which stops that collector alone
     started     called when everything runs, with what does
     manager     told when everything runs, that the main loop turns, and when stopping begins
+    attending   entered once STORE is this daemon's, left when it has stopped: those who look on from other threads
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Daemon:
         broken: Iterable[Broken] = (),
         started: Callable[[Sequence[Running]], None] = lambda running: None,
         manager: ServiceManager | None = None,
+        attending: Callable[[Vitals], AbstractContextManager[None]] = lambda vitals: nullcontext(),
     ) -> None:
         self._settings = settings
         self._collectors = list(collectors)
@@ -82,6 +86,8 @@ class Daemon:
         self._broken = list(broken)
         self._started = started
         self._manager = manager or ServiceManager({})
+        self._attending = attending
+        self._vitals = Vitals()
         self._stop = threading.Event()
         # What the main loop waits on. A queue, since a signal handler may put into it whatever the main thread
         # is doing; an Event's lock could be held by the very frame that the handler interrupts.
@@ -104,7 +110,7 @@ class Daemon:
         try:
             journal = Journal(layout.journal)
             try:
-                with _signals(self._on_signal):
+                with _signals(self._on_signal), self._attending(self._vitals):
                     return self._run(layout, journal)
             finally:
                 journal.close()
@@ -119,6 +125,7 @@ class Daemon:
             max_store_bytes=settings.max_store_bytes,
             min_free_bytes=settings.min_free_bytes,
         )
+        self._vitals.usage = usage
         self._manager.status("starting: looking through STORE for what was under way")
         spool = Spool(layout, usage, durable=settings.durability == "fsync")
         for header in spool.recover():
@@ -136,6 +143,7 @@ class Daemon:
             gc.set_threshold(*GC_THRESHOLD)
             self._loop(running, journal, poller, pool)
         finally:
+            self._vitals.stopping()
             self._manager.stopping()
             self._manager.status("stopping: polls end, streams finish the transaction they are in")
             deadline = time.monotonic() + settings.stop_timeout_s
@@ -259,6 +267,7 @@ class Daemon:
         while not self._stop.is_set():
             # Here and from no other thread: beats must end when this loop doesn't turn any more.
             self._manager.beat()
+            self._vitals.turn(poller.stuck)
             cadence.run_pending()
             now = time.monotonic()
             if now >= next_tick:

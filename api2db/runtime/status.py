@@ -51,6 +51,8 @@ class CollectorStatus:
     "due" before its first poll,
     "stale" beyond its ``fresh_within``, or "removed".
 
+    stale is also told beside another state, of one that failed, say.
+
     held_files   files of rows that were not accepted, since a value can't be of its column's type
     """
 
@@ -68,6 +70,8 @@ class CollectorStatus:
     steps: list[dict[str, object]]
     streams: list[StreamStatus]
     held_files: int = 0
+    fresh_within_s: float | None = None
+    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,10 @@ def read_pulse(layout: Layout) -> Pulse:
 _REMOVED = "no running collector has this stream, but shards wait for it: they are delivered once one has it again"
 
 
+# Other states say more than that no poll has succeeded: failed, paused and abandoned have a cause.
+_MAY_BE_STALE = ("ok", "due", "waiting", "stopped")
+
+
 def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pid: int | None) -> CollectorStatus:
     state, cause = row["state"], row["cause"]
     removed = row["seconds"] is None and state not in ("broken", "disabled")
@@ -189,8 +197,11 @@ def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pi
         state = "removed"
     elif state is None:
         state = "due"
-    fresh_s, since_ns = row["fresh_within_s"], row["last_success_ns"] or row["declared_ns"]
-    if state == "ok" and fresh_s and since_ns and time.time_ns() - since_ns > fresh_s * 1e9:
+    declared = row["seconds"] is not None
+    fresh_s = row["fresh_within_s"] if declared else None
+    since_ns = row["last_success_ns"] or row["declared_ns"]
+    stale = bool(fresh_s and since_ns and time.time_ns() - since_ns > fresh_s * 1e9)
+    if stale and state in _MAY_BE_STALE:
         state, cause = "stale", f"no successful poll within its fresh_within of {fresh_s:g} s"
     return CollectorStatus(
         row["collector"],
@@ -207,6 +218,8 @@ def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pi
         json.loads(row["steps"] or "[]"),
         streams,
         sum(1 for _ in layout.quarantine(row["collector"], HELD).glob("*.jsonl")),
+        fresh_s,
+        stale,
     )
 
 

@@ -1,0 +1,1 @@
+"""What the daemon answers over HTTP: whether it lives, whether it can accept, how everything is."""
