@@ -15,11 +15,17 @@ from api2db.sources.page import Page
 if TYPE_CHECKING:
     from api2db.app.run import Run
     from api2db.form import ApiForm, Feature
+    from api2db.sources.http import Http
 
-__all__ = ["ApiForm", "Collector", "Cursor", "Feature", "Page", "Run", "__version__", "collector"]
+__all__ = ["ApiForm", "Collector", "Cursor", "Feature", "Http", "Page", "Run", "__version__", "collector"]
 
 # Loaded when first asked for: ``--status`` needs neither pandas nor a database.
-_HOMES = {"ApiForm": "api2db.form", "Feature": "api2db.form", "Run": "api2db.app.run"}
+_HOMES = {
+    "ApiForm": "api2db.form",
+    "Feature": "api2db.form",
+    "Http": "api2db.sources.http",
+    "Run": "api2db.app.run",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote_plus, urlsplit
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 HIDDEN = "***"
 
 _IN_URL = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):[^\s]*@")
+# Of web addresses the name too: there it often is a token.
+_IN_WEB_URL = re.compile(r"(\bhttps?://)[^\s/?#@'\"]*@", re.IGNORECASE)
 # Query parameters that carry a credential, as databases' drivers and APIs spell them; requests quotes addresses.
-_IN_QUERY = re.compile(r"([?&][^\s=&]*(?:pass|pwd|secret|token|key|auth|sig)[^\s=&]*=)[^\s&'\")]*", re.IGNORECASE)
+_SECRET_NAME = r"(?:pass|pwd|secret|token|key|auth|sig|appid|app_id|client|session|credential|jwt|user)"
+_IN_QUERY = re.compile(rf"([?&][^\s=&]*{_SECRET_NAME}[^\s=&]*=)[^\s&'\")]*", re.IGNORECASE)
+# Numbers, dates and words are shown; what is this long and none of them may be a key, whatever it is called.
+_PARAMETER = re.compile(r"([?&][^\s=&?]+=)([^\s&'\")]{16,})")
+_NUMBER_OR_DATE = re.compile(r"(?:[\d.,:TZ+\- ]{0,35}|true|false)", re.IGNORECASE)
 # A line of source in a traceback: the user's own code may say its password in a call.
 _SOURCE = re.compile(r"^(  +File .*\n)(?: {4,}.*\n)+", re.MULTILINE)
 _IN_HEADER = re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}", re.IGNORECASE)
@@ -62,7 +68,32 @@ def redact(text: str, secrets: Iterable[Secret | str] = ()) -> str:
     for form in sorted(forms - {""}, key=lambda form: (-len(form), form)):
         text = text.replace(form, HIDDEN)
     text = _IN_HEADER.sub(rf"\1{HIDDEN}", text)
-    return _IN_QUERY.sub(rf"\1{HIDDEN}", _IN_URL.sub(rf"\1:{HIDDEN}@", text))
+    text = _IN_WEB_URL.sub(rf"\1{HIDDEN}@", _IN_URL.sub(rf"\1:{HIDDEN}@", text))
+    return _PARAMETER.sub(_long_ones_hidden, _IN_QUERY.sub(rf"\1{HIDDEN}", text))
+
+
+def _long_ones_hidden(parameter: re.Match[str]) -> str:
+    return parameter[0] if is_number_or_date(unquote_plus(parameter[2])) else f"{parameter[1]}{HIDDEN}"
+
+
+def is_number_or_date(value: str) -> bool:
+    """Whether a query's value is one that people need to see, and no key looks like."""
+    return _NUMBER_OR_DATE.fullmatch(value) is not None
+
+
+def shown_url(url: str) -> str:
+    """A web address as people may read it: no user, and of its parameters only numbers and dates have their value."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return HIDDEN
+    pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
+    shown = [
+        f"{name}={value if is_number_or_date(unquote_plus(value)) else HIDDEN}" if equals else HIDDEN
+        for name, equals, value in pairs
+    ]
+    query = f"?{'&'.join(shown)}" if shown else ""
+    return redact(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}")
 
 
 def without_source(traceback: str) -> str:

@@ -8,13 +8,15 @@ import socket
 import struct
 import threading
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
 Record = dict[str, Any]
+DRIP_BYTES = 1_000_000  # announced of a body that drips
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class Answer:
     truncated  the connection ends half-way through the body that Content-Length announced
     reset      the connection is reset instead of answered
     hang       nothing is sent until ``HttpApi.release``; then the rest of this answer
+    drip       "headers" or "body" come byte by byte, without end in sight: as slowly as one likes to wait for
+    announced  the Content-Length that is sent, whatever the body's; -1: none, the body ends with the connection
+    parts      the body, part by part as it is made, however much it is
     """
 
     status: int = 200
@@ -40,6 +45,9 @@ class Answer:
     truncated: bool = False
     reset: bool = False
     hang: bool = False
+    drip: Literal["", "headers", "body"] = ""
+    announced: int | None = None
+    parts: Callable[[], Iterable[bytes]] | None = None
 
 
 OK = Answer()
@@ -49,6 +57,8 @@ HTML = Answer(200, b"<html><body>Sign in</body></html>", "text/html")
 TRUNCATED = Answer(truncated=True)
 RESET = Answer(reset=True)
 HANG = Answer(hang=True)
+SLOW_HEADERS = Answer(drip="headers")
+SLOW_BODY = Answer(drip="body")
 
 
 class HttpApi:
@@ -67,6 +77,7 @@ class HttpApi:
         self._requests: list[Request] = []
         self._changed = threading.Condition()
         self._hold = threading.Event()
+        self._closing = threading.Event()
         handler = type("Handler", (_Handler,), {"api": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/records"
@@ -84,6 +95,7 @@ class HttpApi:
     def close(self) -> None:
         with self._changed:
             self._script.clear()
+        self._closing.set()
         self.release()
         self._server.shutdown()
         self._thread.join()
@@ -131,6 +143,10 @@ class HttpApi:
                 raise TimeoutError(f"{len(self._requests)} of {count} requests arrived in {timeout_s} s")
             return list(self._requests)
 
+    def closing(self, timeout_s: float) -> bool:
+        """For the handler: wait a moment, and whether the server closes meanwhile."""
+        return self._closing.wait(timeout_s)
+
     def answer_to(self, request: Request) -> tuple[Answer, list[Record]]:
         """For the handler: note the request; its answer, and the records an ordinary one holds."""
         with self._changed:
@@ -174,6 +190,10 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     api: ClassVar[HttpApi]
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         params = {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -185,15 +205,36 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body = json.dumps(records).encode() if answer.body is None else answer.body
+        if answer.drip == "headers":
+            self.send_response_only(answer.status)
+            self.flush_headers()
+            self._drip(b"X-Slow: ")
+            return
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
-        self.send_header("Content-Length", str(len(body)))
+        announced = len(body) if answer.announced is None else answer.announced
+        if announced >= 0 and not answer.parts:
+            self.send_header("Content-Length", str(DRIP_BYTES if answer.drip else announced))
         for name, value in answer.headers:
             self.send_header(name, value)
         self.end_headers()
+        if answer.drip:
+            self._drip(b"")
+            return
+        for part in answer.parts() if answer.parts else ():
+            self.wfile.write(part)
         self.wfile.write(body[: len(body) // 2] if answer.truncated else body)
         self.wfile.flush()
-        self.close_connection = self.close_connection or answer.truncated
+        ends = answer.truncated or announced != len(body) or answer.parts is not None
+        self.close_connection = self.close_connection or ends
+
+    def _drip(self, first: bytes) -> None:
+        """One byte after the other, until the client has had enough or the server closes."""
+        self.wfile.write(first)
+        while not self.api.closing(0.02):
+            self.wfile.write(b" ")
+            self.wfile.flush()
+        self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
         """Requests are counted, not printed."""

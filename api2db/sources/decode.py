@@ -17,18 +17,26 @@ _MOST_DIGITS: Final = 4300
 _decoder = msgspec.json.Decoder()
 
 
+class NotJson(SourceError):
+    """``reason`` says what came instead, and quotes nothing of it; the error's text shows its first characters too."""
+
+    def __init__(self, reason: str, body: bytes | str) -> None:
+        super().__init__(f"{reason}: {_seen(body)}")
+        self.reason = reason
+
+
 def decode(data: bytes | str) -> object:
     """The JSON value of an answer's body.
 
     Integers of any size are exact (beyond 4,300 digits they are text). Also taken, though it isn't JSON: a byte
     order mark, NaN and Infinity, numbers too large for a double (infinities), lone surrogates. Raises
-    SourceError, saying what was got instead.
+    NotJson, a SourceError, saying what was got instead.
     """
     body = data.removeprefix(_BOM) if isinstance(data, str) else data.removeprefix(_BOM.encode())
     try:
         return _decoder.decode(body)
     except RecursionError:
-        raise SourceError(f"the answer is nested too deep to read: {_seen(body)}") from None
+        raise NotJson("the answer is nested too deep to read", body) from None
     except (msgspec.DecodeError, UnicodeError):
         return _decode_tolerantly(body)
 
@@ -37,13 +45,13 @@ def _decode_tolerantly(body: bytes | str) -> object:
     try:
         return json.loads(body, parse_int=_integer)
     except RecursionError:
-        raise SourceError(f"the answer is nested too deep to read: {_seen(body)}") from None
+        raise NotJson("the answer is nested too deep to read", body) from None
     except UnicodeDecodeError as error:
-        raise SourceError(f"the answer isn't UTF-8 ({error.reason} at byte {error.start}): {_seen(body)}") from None
+        raise NotJson(f"the answer isn't UTF-8 ({error.reason} at byte {error.start})", body) from None
     except json.JSONDecodeError as error:
         if not body.strip():
-            raise SourceError(f"the answer is empty: {_seen(body)}") from None
-        raise SourceError(f"{_what(body)} ({error.msg} at character {error.pos}): {_seen(body)}") from None
+            raise NotJson("the answer is empty", body) from None
+        raise NotJson(f"{_what(body)} ({error.msg} at character {error.pos})", body) from None
 
 
 def _integer(digits: str) -> int | str:

@@ -1,0 +1,164 @@
+"""What a server answered, read within limits; and errors that say what came, and no secret."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from requests import PreparedRequest, RequestException, Response
+from requests.exceptions import ConnectTimeout, ReadTimeout, SSLError, TooManyRedirects
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
+
+from api2db.errors import SourceError
+from api2db.secret import is_number_or_date, redact, shown_url
+from api2db.sources.deadline import LIMITS, Limits
+from api2db.sources.decode import NotJson, decode
+
+_SHOWN_CHARS = 100
+_CAUSE_CHARS = 300
+# Of the start of a body so much is looked through for secrets before it is cut to what is shown.
+_LOOKED_AT_BYTES = 4096
+# A secret shorter than that stands in many words; what is as short and a parameter's value is an ordinary one.
+_SECRET_CHARS, _SECRET_VALUE_CHARS = 4, 8
+_ORDINARY_HEADERS = frozenset(
+    ("accept", "accept-encoding", "accept-language", "connection", "content-length", "content-type", "user-agent")
+)
+_OBJECT = re.compile(r"<?[\w.]*(?:Connection|Pool)(?:\([^)]*\)| object at \w+)>?: ")
+
+
+class HttpError(SourceError, RequestException):
+    """A request failed, or its answer isn't what was asked for. ``response`` is the answer, if there was one.
+
+    The text names method, address, status, content type and how the body starts, but no secret: of the address's
+    parameters only numbers and dates are shown, and nothing that was sent as a header or as ``auth``.
+    """
+
+
+class Answer(Response):
+    """An answer whose body is read within ``limits``, also where it is streamed."""
+
+    _content_consumed: bool
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits = LIMITS.get()
+
+    def json(self, **kwargs: Any) -> Any:
+        """The JSON value, integers exact. Raises HttpError for anything else, HTML with status 200 for example."""
+        if kwargs:
+            return super().json(**kwargs)
+        try:
+            return decode(self.content)
+        except NotJson as error:
+            raise self.error(f"{error.reason}: {self._start()}") from None
+
+    def raise_for_status(self) -> None:
+        """Raises HttpError for a status of 400 and above."""
+        if self.status_code >= 400:
+            raise self.error(self._start())
+
+    def iter_content(self, chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
+        chunks = super().iter_content(chunk_size, decode_unicode)
+        return chunks if self._content_consumed else self._bounded(chunks)
+
+    def error(self, what: str) -> HttpError:
+        """An error about this answer."""
+        kind = self.headers.get("Content-Type", "no content type")[:_SHOWN_CHARS]
+        status = f"{self.status_code} {(self.reason or '')[:_SHOWN_CHARS]}".rstrip()
+        text = f"{asked(self.request)} answered {status}, {kind}: {what}"
+        return HttpError(redact(text, self.limits.secrets), response=self)
+
+    def _bounded(self, chunks: Iterator[Any]) -> Iterator[Any]:
+        """However much is compressed in it, no more than ``max_bytes`` and one chunk are ever held."""
+        most = self.limits.max_bytes
+        announced = self.headers.get("Content-Length", "")
+        size = int(announced) if re.fullmatch(r"\d{1,18}", announced, re.ASCII) else 0
+        try:
+            with in_our_words(self.request, self.limits):
+                if size <= most:
+                    size = 0
+                    for chunk in chunks:
+                        size += len(chunk)
+                        if size > most:
+                            break
+                        yield chunk
+            if size > most:
+                raise self.error(f"its body is larger than {most:,} bytes; ask for less at once, or raise max_bytes")
+        except HttpError:
+            self.close()  # the rest isn't wanted, so the connection can't be used again
+            raise
+
+    def _start(self) -> str:
+        """How the body starts. Secrets go before it is cut, so that no half of one is left."""
+        if self._content_consumed:
+            body, size = self.content or b"", f"{len(self.content or b''):,} bytes, "
+        else:
+            body, size = next(self.iter_content(_LOOKED_AT_BYTES), b""), ""
+        start = redact(body[:_LOOKED_AT_BYTES].decode("utf-8", "replace"), self.limits.secrets)
+        return f"{size}starting {start[:_SHOWN_CHARS]!r}"
+
+
+def asked(request: PreparedRequest) -> str:
+    """A request as an error names it."""
+    return f"{request.method} {shown_url(str(request.url))}"
+
+
+def secrets_of(request: PreparedRequest) -> list[str]:
+    """What a server may quote of the request, and no error may: headers, the long parameters, user and password."""
+    found = [value for name, value in parse_qsl(urlsplit(str(request.url)).query) if not is_number_or_date(value)]
+    found = [value for value in found if len(value) >= _SECRET_VALUE_CHARS]
+    userinfo = urlsplit(str(request.url)).netloc.rpartition("@")[0]
+    parts = [unquote(part) for part in userinfo.split(":")]
+    for name, value in request.headers.items():
+        if name.lower() in _ORDINARY_HEADERS:
+            continue
+        text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        parts += [text, *text.split()[1:], *_basic(text)]
+    return [*found, *(part for part in parts if len(part) >= _SECRET_CHARS)]
+
+
+def _basic(header: str) -> list[str]:
+    scheme, _, code = header.partition(" ")
+    if scheme.lower() != "basic":
+        return []
+    try:
+        return base64.b64decode(code).decode("utf-8", "replace").split(":", 1)
+    except (binascii.Error, ValueError):
+        return []
+
+
+@contextmanager
+def in_our_words(request: PreparedRequest, limits: Limits) -> Iterator[None]:
+    """Turn what requests and urllib3 raise into HttpError. Not chained: their texts hold the whole address."""
+    try:
+        yield
+    except HttpError:
+        raise
+    except (RequestException, HTTPError, OSError) as error:
+        text = redact(f"{asked(request)}: {_cause(error, limits)}", limits.secrets)
+        raise HttpError(text, request=request, response=getattr(error, "response", None)) from None
+
+
+def _cause(error: Exception, limits: Limits) -> str:
+    if time.monotonic() >= limits.until:
+        return f"not answered whole within its deadline of {limits.deadline_s:g} s"
+    inner = error.args[0] if error.args else error
+    inner = getattr(inner, "reason", inner)
+    if isinstance(inner, ProtocolError):
+        inner = inner.args[-1]
+    if isinstance(error, ConnectTimeout):
+        return "no connection in time: the server doesn't answer"
+    if isinstance(error, ReadTimeout) or isinstance(inner, ReadTimeoutError):
+        return "the server fell silent: nothing came within the timeout of a read"
+    if isinstance(error, TooManyRedirects):
+        last = error.response.url if error.response is not None else ""
+        return f"redirected too often, the last time from {shown_url(str(last))}"
+    said = _OBJECT.sub("", " ".join(str(inner).split()))[:_CAUSE_CHARS]
+    advice = "; give the file of its authority as verify=" if isinstance(error, SSLError) else ""
+    return f"{type(error).__name__}: {said}{advice}"

@@ -1,0 +1,135 @@
+"""A session of requests that ends: in time, within a size, at the host it was sent to, with an error that says why."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import requests
+from requests import PreparedRequest, RequestException, Response
+
+from api2db._version import __version__
+from api2db.errors import ConfigError
+from api2db.secret import redact, shown_url
+from api2db.sizes import size_bytes
+from api2db.sources.answer import Answer, HttpError, asked, in_our_words, secrets_of
+from api2db.sources.deadline import LIMITS, DeadlineAdapter, Limits
+
+__all__ = ["Answer", "Http", "HttpError"]
+
+# What may go to another host than it was meant for; any other header may be a credential.
+_HARMLESS_HEADERS = frozenset(
+    [
+        "accept",
+        "accept-charset",
+        "accept-encoding",
+        "accept-language",
+        "connection",
+        "content-length",
+        "content-type",
+        "range",
+        "transfer-encoding",
+        "user-agent",
+    ]
+)
+
+
+class Http(requests.Session):
+    """A ``requests.Session`` for collectors: everything requests can do, within limits.
+
+    connect_s     the longest a connection may take
+    read_s        the longest silence of a server
+    deadline_s    the longest a request may take in all: redirects, headers and body
+    max_bytes     the largest body, decompressed: bytes, or a size such as ``"64 MiB"``
+    check_status  raise HttpError for a status of 400 and above; with False: ``answer.raise_for_status()``
+    secrets       texts that no error may show; headers, ``auth`` and parameters aren't shown anyway
+    headers, params, auth    sent with each request
+
+    Sent to another origin by a redirect, a request goes there without headers that may be credentials, and not at
+    all if it has a body. Used by one thread at a time: make one for each collector.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_s: float = 10.0,
+        read_s: float = 30.0,
+        deadline_s: float = 120.0,
+        max_bytes: int | str = "64 MiB",
+        check_status: bool = True,
+        secrets: tuple[str, ...] = (),
+        headers: dict[str, str] | None = None,
+        params: dict[str, str] | None = None,
+        auth: Any = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("connect_s", connect_s), ("read_s", read_s), ("deadline_s", deadline_s)):
+            if not value > 0:
+                raise ConfigError(f"Http({name}={value!r}): must be more than 0 seconds")
+        self.timeout_s = (connect_s, read_s)
+        self.deadline_s = deadline_s
+        self.max_bytes = size_bytes(max_bytes)
+        self.check_status = check_status
+        self.secrets = tuple(secrets)
+        self.max_redirects = 10
+        self.headers["User-Agent"] = f"api2db/{__version__}"
+        self.headers.update(headers or {})
+        self.params = dict(params or {})
+        self.auth = auth
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, DeadlineAdapter(Answer))
+
+    def __repr__(self) -> str:
+        return f"Http(deadline_s={self.deadline_s:g}, max_bytes={self.max_bytes})"
+
+    def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> Answer:
+        try:
+            return super().request(method, url, *args, **kwargs)  # type: ignore[return-value]
+        except HttpError:
+            raise
+        except (RequestException, UnicodeError) as error:
+            # Before anything was sent. Not chained: requests quotes the whole address.
+            text = f"{str(method).upper()} {shown_url(str(url))}: it can't be asked for: {type(error).__name__}"
+            raise HttpError(redact(text, self.secrets)) from None
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Answer:
+        """Send a prepared request; every way of asking ends up here, and each redirect."""
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = self.timeout_s
+        refused: str | None = getattr(request, "api2db_refused", None)
+        if refused is not None:
+            raise HttpError(redact(refused, self.secrets), request=request)
+        token, limits = None, LIMITS.get(None)
+        if limits is None:
+            until, secrets = time.monotonic() + self.deadline_s, (*self.secrets, *secrets_of(request))
+            limits = Limits(until, self.deadline_s, self.max_bytes, secrets)
+            token = LIMITS.set(limits)
+        try:
+            with in_our_words(request, limits):
+                answer = super().send(request, **kwargs)
+        finally:
+            if token is not None:
+                LIMITS.reset(token)
+        if not isinstance(answer, Answer):
+            raise ConfigError("an adapter without limits is mounted: mount a DeadlineAdapter(Answer, ...)")
+        if self.check_status:
+            answer.raise_for_status()
+        return answer
+
+    def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
+        """What a redirect takes along: to another origin no credential, and no body, which may hold one."""
+        here, there = str(response.request.url), str(prepared_request.url)
+        if self.should_strip_auth(here, there):  # type: ignore[no-untyped-call]
+            if prepared_request.body:
+                # Told when it is sent: who doesn't follow redirects may look at where this one leads.
+                text = f"{asked(response.request)} is redirected to another host, {shown_url(there)}: its body isn't"
+                prepared_request.api2db_refused = f"{text} sent there; correct the address"  # type: ignore[attr-defined]
+            kept = {name: value for name, value in prepared_request.headers.items() if _goes_along(name)}
+            prepared_request.headers.clear()
+            prepared_request.headers.update(kept)
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+
+
+def _goes_along(header: str) -> bool:
+    """Cookies are the jar's, which knows whose they are."""
+    return header.lower() in _HARMLESS_HEADERS or header.lower() == "cookie"
