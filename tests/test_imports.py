@@ -23,7 +23,7 @@ LAYERS = (
     ("runtime",),
     ("stream", "store"),
     ("app",),
-    ("demo", "cli"),
+    ("demo", "chaos", "cli"),
 )
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 
