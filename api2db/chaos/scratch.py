@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from api2db import settings as settings_file
 from api2db.cli.here import Here
 from api2db.collector import Collector
+from api2db.discovery import Broken
 from api2db.errors import ConfigError
+from api2db.nearest import nearest
 from api2db.settings import Settings
 from api2db.sinks.base import Target
 from api2db.stream.overridden import is_overridden
@@ -24,10 +25,7 @@ from api2db.stream.stream2local import Stream2Local
 from api2db.stream.stream2sql import Stream2Sql
 
 PLAN = "chaos.json"
-SQLITE = "sqlite"
 _PROJECT = "project"
-_STORE = "STORE"
-_LOGS = "LOGS"
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,6 @@ class Scratch:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.here = Here(plan.folder / _PROJECT, plan.overrides)
-        self._names: dict[str, str] = {}
 
     @property
     def settings(self) -> Settings:
@@ -90,7 +87,7 @@ class Scratch:
 
     def _sql(self, target: Stream2Sql) -> Stream2Sql:
         assert target.name is not None
-        place = self._name(target.target(self.settings.project, self.settings.store).rpartition("/")[0])
+        place = _name(target.target(self.settings.project, self.settings.store).rpartition("/")[0])
         url: str | URL
         if self.plan.database is None:
             url = URL.create("sqlite", database=str(self.plan.folder / "places" / f"{place}.sqlite"))
@@ -111,7 +108,7 @@ class Scratch:
         assert target.name is not None
         assert target.fmt is not None
         real = Path(target.target(self.settings.project, self.settings.store))
-        path = self.plan.folder / "places" / self._name(str(real)) / real.name
+        path = self.plan.folder / "places" / _name(str(real)) / real.name
         return Stream2Local(
             target.name,
             path=str(path),
@@ -121,26 +118,27 @@ class Scratch:
             keep=target.keep,
         )
 
-    def _name(self, real: str) -> str:
-        """A place's name in the scratch, the same in every process: that of its first asker's order would not be."""
-        import hashlib
 
-        return self._names.setdefault(real, "p" + hashlib.blake2b(real.encode(), digest_size=4).hexdigest())
+def _name(real: str) -> str:
+    """A place's name in the scratch, the same in every process."""
+    return "p" + hashlib.blake2b(real.encode(), digest_size=4).hexdigest()
 
 
 def make(
-    project: Here, folder: Path, collectors: Sequence[str], overrides: Iterable[tuple[str, str]] = ()
-) -> Plan:
-    """Copy the project into ``folder``, which is empty. Raises ConfigError if it can't be copied.
+    project: Here, folder: Path, names: Sequence[str], *, database: str | None, changes: Mapping[str, str]
+) -> Scratch:
+    """Copy the project into ``folder``; of its collectors those named run, or all that aren't disabled.
 
-    Left out: STORE and LOGS, hidden files, environments. AUTH is not copied but linked: secrets stay where they are.
+    Raises ConfigError if it can't be copied, or a collector isn't there or can't be imported.
+
+    Left out: STORE and LOGS, hidden files, environments. AUTH is not copied but used where it is: secrets stay there.
+    ``changes`` are settings over the project's.
     """
     settings = project.settings
     out = {settings.store, settings.logs, settings.auth, folder}
 
     def ignore(inside: str, names: list[str]) -> list[str]:
-        here = Path(inside)
-        return [name for name in names if _left_out(here / name) or here / name in out]
+        return [name for name in names if _left_out(path := Path(inside, name)) or path in out]
 
     try:
         shutil.copytree(project.folder, folder / _PROJECT, symlinks=True, ignore=ignore)
@@ -148,33 +146,39 @@ def make(
             (folder / name).mkdir(exist_ok=True)
     except (OSError, shutil.Error) as error:
         raise ConfigError(f"{project.folder} can't be copied to {folder}: {error}") from error
-    given = {key: str(value) for key, value in project.overrides.items()}
-    fixed = {"store": folder / _STORE, "logs": folder / _LOGS, "auth": settings.auth, "demo": "false"}
-    inside = settings.collectors
-    if inside.is_relative_to(project.folder):
-        inside = folder / _PROJECT / inside.relative_to(project.folder)
-    fixed["collectors"] = inside
-    # The disk's own limits are the user's business elsewhere: a scratch that pauses is audited for nothing.
-    return Plan(
-        folder,
-        tuple(collectors),
-        {**given, **{key: str(value) for key, value in fixed.items()}, **dict(overrides)},
-    )
+    modules = settings.collectors
+    if modules.is_relative_to(project.folder):
+        modules = folder / _PROJECT / modules.relative_to(project.folder)
+    overrides = {key: str(value) for key, value in project.overrides.items()} | {
+        "store": str(folder / "STORE"),
+        "logs": str(folder / "LOGS"),
+        "auth": str(settings.auth),
+        "collectors": str(modules),
+        "demo": "false",  # its replay is run by who attacks: it must outlive the daemon
+        **changes,
+    }
+    everyone = Scratch(Plan(folder, (), overrides, database)).here.declared
+    plan = Plan(folder, _chosen(names, *everyone), overrides, database)
+    plan.write()
+    return Scratch(plan)
+
+
+def _chosen(names: Sequence[str], declared: Sequence[Collector], broken: Sequence[Broken]) -> tuple[str, ...]:
+    if broken:
+        raise ConfigError(f"{broken[0].path.name} can't be used: {broken[0].cause}")
+    known = [collector.name for collector in declared if collector.seconds]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"there is no collector {name!r} that runs{nearest(name, known)}")
+    if not known:
+        raise ConfigError("no collector runs here: there is nothing to attack")
+    return tuple(names or known)
 
 
 def _left_out(path: Path) -> bool:
     return path.name.startswith(".") or path.name == "__pycache__" or (path / "pyvenv.cfg").exists()
 
 
-def environment(extra: Callable[[], dict[str, str]] = dict) -> dict[str, str]:
-    """What the daemon under attack is given: this one's, with nothing that tells it of a real place."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("API2DB_FAILPOINT", "WATCHDOG_USEC", "WATCHDOG_PID")}
-    return {**kept, "PYTHONUNBUFFERED": "1", **extra()}
-
-
 def load(folder: Path) -> Scratch:
-    """The scratch that a plan in ``folder`` describes."""
+    """The scratch that the plan in ``folder`` describes. Raises ConfigError."""
     return Scratch(Plan.read(folder))
-
-
-__all__ = ["Plan", "Scratch", "environment", "load", "make", "settings_file"]
