@@ -106,6 +106,10 @@ class HttpApi:
         with self._changed:
             return list(self._requests)
 
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._records)
+
     def add(self, *records: Record) -> None:
         with self._changed:
             self._records += records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -70,8 +70,20 @@ def report(
     in the text are shown relative to ``base`` (the working directory). What isn't there counts as empty. Both
     places have columns ``id`` and ``updated``. Other processes may write to them meanwhile.
     """
-    in_files = Counter(_in_files(files))
-    rows = _in_database(database, table)
+    return compare(
+        served,
+        Counter(in_files(files)),
+        _in_database(database, table),
+        files=os.path.relpath(files, base),
+        database=os.path.relpath(database, base),
+        waiting_batches=waiting_batches,
+    )
+
+
+def compare(
+    served: Served, in_files: Counter[Key], rows: Sequence[Key], *, files: str, database: str, waiting_batches: int = 0
+) -> Report:
+    """The same for keys somebody has read: ``in_files`` with how often each is there; places as the text shows them."""
     # An offered version that is stored was taken; the client just hadn't asked for the next one yet.
     accepted = served.taken | (served.offered & (in_files.keys() | set(rows)))
     newest: dict[str, int] = {}
@@ -94,11 +106,12 @@ def report(
     }
     return Report(
         **counts,
-        text=_words(counts, os.path.relpath(files, base), os.path.relpath(database, base), waiting_batches),
+        text=_words(counts, files, database, waiting_batches),
     )
 
 
-def _in_files(folder: Path) -> list[Key]:
+def in_files(folder: Path) -> list[Key]:
+    """(id, updated in epoch milliseconds) of each row in the parquet files of a folder."""
     keys: list[Key] = []
     for path in sorted(folder.glob("*.parquet")):
         columns = pq.read_table(path, columns=["id", "updated"])
@@ -116,12 +129,12 @@ def _in_database(path: Path, table: str) -> list[Key]:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
             return []
         quoted = table.replace('"', '""')
-        return [(row[0], _ms(row[1])) for row in connection.execute(f'SELECT id, updated FROM "{quoted}"')]
+        return [(row[0], milliseconds(row[1])) for row in connection.execute(f'SELECT id, updated FROM "{quoted}"')]
 
 
-def _ms(stored: object) -> int:
-    """Epoch milliseconds of a timestamp as SQLite holds it: ISO-8601 text, UTC where it has no zone."""
-    moment = datetime.fromisoformat(str(stored))
+def milliseconds(stored: object) -> int:
+    """Epoch milliseconds of a timestamp as a database gives it, SQLite as ISO-8601 text; UTC where it has no zone."""
+    moment = stored if isinstance(stored, datetime) else datetime.fromisoformat(str(stored))
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 

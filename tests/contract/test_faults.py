@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from api2db.batch import Receipt
+from api2db.chaos.proxy import Proxy
 from api2db.errors import FatalError, RetryableError
 from api2db.sinks.sql import SqlSink
 from tests.contract.conftest import MakeSink
 from tests.contract.places import Place, PostgresPlace, Quarantine, SQLitePlace, batch, load
-from tests.contract.proxy import Proxy
 from tests.servers import Postgres
 
 TIMEOUT_S = 60.0

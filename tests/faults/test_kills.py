@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import random
+import os
 import signal
-import threading
+import sys
 
 import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from api2db.chaos.attack import Attack
+from api2db.chaos.faults import KILL, KILL_AT, KILL_STARTING, KILL_STOPPING, schedule
+from api2db.chaos.victim import Victim
 from api2db.failpoint import POINTS
 from tests.contract.places import MariaDBPlace
 from tests.http_api import HttpApi
-from tests.project_kit import Project, eventually
+from tests.project_kit import REPOSITORY, Project, eventually
 
 COLLECTOR = """
     import os
@@ -31,6 +34,8 @@ COLLECTOR = """
         yield response.json()
 """
 ELSEWHERE = ("spool.parked", "local.copied", "local.moved", "quarantine.held")
+# While it runs, at named points, in recovery, while it stops.
+MIX = {KILL: 6, KILL_AT: 4, KILL_STARTING: 2, KILL_STOPPING: 2}
 STREAMS = {
     "numbers": ("sql.sqlite", "local.parquet", "sql.postgresql", "sql.mariadb"),
     "latest": ("sql.sqlite", "sql.postgresql", "sql.mariadb"),
@@ -129,22 +134,30 @@ def test_killed_while_parking_every_row_is_in_each_place_once(watched):
     watched.check(200)
 
 
-def kill_at_random(watched: Watched, kills: int, rng: random.Random) -> int:
-    """Start, let new rows appear, kill at a random moment; ``kills`` times. The number of rows there are then."""
-    count = 200
-    for _ in range(kills):
-        process = watched.project.start(env=watched.env)
-        watched.project.ready(process)
-        fresh = rng.randrange(20, 120)
-        watched.api.add(*(record(n) for n in range(count + 1, count + fresh + 1)))
-        count += fresh
-        threading.Event().wait(rng.uniform(0.0, 0.5))  # the moment of the kill is what is random here
-        process.kill()
-        assert process.wait(10) == -signal.SIGKILL
-    return count
+def attack(watched: Watched, kills: int, seed: str) -> tuple[int, Attack]:
+    """Kill it so often, in all ways there are, while new rows appear. How many rows there are then, and the attack."""
+    project = watched.project
+    env = {**os.environ, **watched.env, "PYTHONPATH": str(REPOSITORY)}
+    victim = Victim([sys.executable, "main.py"], project.folder, project.folder / "console.txt", env)
+    attack = Attack(victim)
+    count = len(watched.api)
+    try:
+        for fault in schedule(seed, MIX):
+            fresh = 5 + attack.kills % 30
+            watched.api.add(*(record(n) for n in range(count + 1, count + fresh + 1)))
+            count += fresh
+            attack.inflict(fault)
+            if attack.kills >= kills:
+                return count, attack
+        raise AssertionError("a schedule has no end")
+    finally:
+        victim.close()
 
 
-def test_killed_thirty_times_at_random_every_row_is_in_each_place_once(watched):
-    count = kill_at_random(watched, 30, random.Random(20260101))
+@pytest.mark.timeout(300)
+def test_killed_thirty_times_in_all_ways_every_row_is_in_each_place_once(watched):
+    count, attacked = attack(watched, 30, "thirty")
     watched.run_until_delivered(count)
     watched.check(count)
+    assert attacked.helped == 0
+    assert set(attacked.tallies) == set(MIX)

@@ -25,13 +25,13 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import URL, make_url
 
 from api2db.batch import Receipt
+from api2db.chaos.proxy import Proxy
 from api2db.errors import ConfigError, FatalError, RetryableError, SinkError
 from api2db.sinks.my_session import Sessions
 from api2db.sinks.sql import SqlSink
 from api2db.sinks.transaction import TableWork
 from api2db.stream import Stream2Sql
 from tests.contract.places import MariaDBPlace, Quarantine, batch, load
-from tests.contract.proxy import Proxy
 from tests.mariadb import MariaDB, OwnMariaDB
 from tests.servers import shared_folder
 

@@ -1,0 +1,1 @@
+"""Break it on purpose: a seeded schedule of faults against the real daemon, then every row counted."""

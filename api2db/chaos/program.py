@@ -1,0 +1,45 @@
+"""``python -m api2db.chaos.program FOLDER``: the daemon under attack, on a scratch that ``scratch.make`` made.
+
+With ``--settle`` as a second argument sources are asked for nothing: only what was accepted is delivered.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from pathlib import Path
+
+from api2db.app import log
+from api2db.chaos.scratch import load
+from api2db.collector import Collector
+from api2db.runtime.daemon import Daemon
+from api2db.runtime.notify import ServiceManager
+
+SETTLE = "--settle"
+_QUIET_S = 3600.0
+
+
+def main(folder: Path, settle: bool) -> int:
+    """Returns the daemon's exit status."""
+    scratch = load(folder)
+    os.chdir(scratch.settings.project)
+    collectors = scratch.collectors()
+    if settle:
+        collectors = [_quiet(collector) for collector in collectors]
+    log.configure(scratch.settings.logs, collectors, console=True)
+    return Daemon(scratch.settings, collectors, scratch.targets_of, manager=ServiceManager()).run()
+
+
+def _quiet(collector: Collector) -> Collector:
+    quiet = copy.copy(collector)
+    quiet.import_target, quiet.takes_cursor, quiet.seconds = _nothing, False, _QUIET_S
+    return quiet
+
+
+def _nothing() -> None:
+    """Nothing this time."""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1]), SETTLE in sys.argv[2:]))
