@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -46,6 +47,11 @@ CREATE TABLE IF NOT EXISTS streams (
     collector TEXT NOT NULL, stream TEXT NOT NULL, target TEXT, state TEXT, cause TEXT, retry_ns INTEGER,
     last_success_ns INTEGER, batches INTEGER DEFAULT 0, rows INTEGER DEFAULT 0, quarantined INTEGER DEFAULT 0,
     PRIMARY KEY (collector, stream)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS steps (  -- of each collector's form, summed over all runs since since_ns
+    collector TEXT NOT NULL, step TEXT NOT NULL, place INTEGER NOT NULL, rows_in INTEGER NOT NULL,
+    rows_out INTEGER NOT NULL, nulled INTEGER NOT NULL, replaced INTEGER NOT NULL, since_ns INTEGER NOT NULL,
+    PRIMARY KEY (collector, step)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS daemon (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
@@ -189,6 +195,7 @@ class Journal:
                 (collector, started_ns, duration_s, outcome, batches, rows, cause, text),
             )
             _collector(db, collector, polls=1, failures=failed)
+            _add_steps(db, collector, started_ns, steps)
             db.execute(
                 "UPDATE collectors SET state = ?, cause = ?, next_run_ns = ?,"
                 " last_success_ns = CASE ? WHEN 'ok' THEN ? ELSE last_success_ns END,"
@@ -298,6 +305,18 @@ class Journal:
         self._connection.execute("RELEASE line")
 
 
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, safe beside a running daemon. Raises sqlite3.DatabaseError.
+
+    Not ``mode=ro``: the last reader of a WAL database must be able to tidy its side files away. Someone who may not
+    write can't have a WAL database opened, unless it is taken as never changing.
+    """
+    mode = "mode=rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "immutable=1"
+    db = sqlite3.connect(f"file:{path}?{mode}", uri=True, timeout=10, isolation_level=None)
+    db.execute("PRAGMA query_only = ON")
+    return db
+
+
 def _open(path: Path) -> sqlite3.Connection:
     # isolation_level=None: transactions are begun and ended in Journal._write, and nowhere else.
     # A short wait: whoever reads the journal with a lock must not hold up loads and polls; lines are kept meanwhile.
@@ -323,6 +342,19 @@ def _collector(db: sqlite3.Connection, name: str, **add: int) -> None:
     if add:
         sums = ", ".join(f"{column} = {column} + ?" for column in add)
         db.execute(f"UPDATE collectors SET {sums} WHERE collector = ?", (*add.values(), name))
+
+
+def _add_steps(db: sqlite3.Connection, collector: str, started_ns: int, steps: Sequence[Mapping[str, object]]) -> None:
+    counts = [
+        (collector, step["step"], place, *(step[word] for word in ("rows_in", "rows_out", "nulled", "replaced")))
+        for place, step in enumerate(steps)
+    ]
+    db.executemany(
+        "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET place = excluded.place,"
+        " rows_in = rows_in + excluded.rows_in, rows_out = rows_out + excluded.rows_out,"
+        " nulled = nulled + excluded.nulled, replaced = replaced + excluded.replaced",
+        [(*count, started_ns) for count in counts],
+    )
 
 
 def _stream(db: sqlite3.Connection, collector: str, stream: str, **add: int) -> None:

@@ -7,7 +7,7 @@ loaded once whatever happens to the answer of a COMMIT.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -54,6 +54,7 @@ _CLAIM = {
 }
 # Bound parameters have a limit everywhere; SQLite's oldest is 999.
 _IDS_PER_QUERY = 500
+_RECEIPTS_PER_PAGE = 20_000
 
 
 def ddl(dialect: Dialect) -> str:
@@ -131,3 +132,17 @@ def count(connection: Connection, stream: str) -> int:
     """How many batches of the stream the database has."""
     query = select(func.count()).select_from(_TABLE).where(_TABLE.c.stream == stream, _TABLE.c.batch_id != _MARK)
     return connection.execute(query).scalar_one()
+
+
+def receipts(connection: Connection, stream: str) -> Iterator[tuple[str, int]]:
+    """(batch id, rows) of each batch of the stream, by id. In pages, each a walk along the key: none is a long read."""
+    newest = ""
+    while True:
+        mine = (_TABLE.c.stream == stream) & (_TABLE.c.batch_id > newest)
+        query = select(_TABLE.c.batch_id, _TABLE.c.rows).where(mine).order_by(_TABLE.c.batch_id)
+        with connection.begin():
+            page = connection.execute(query.limit(_RECEIPTS_PER_PAGE)).all()
+        yield from ((batch_id, rows) for batch_id, rows in page if batch_id != _MARK)
+        if len(page) < _RECEIPTS_PER_PAGE:
+            return
+        newest = page[-1][0]

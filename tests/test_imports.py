@@ -20,7 +20,7 @@ LAYERS = (
     ("spool", "journal", "quarantine", "ledger"),
     ("form", "sources", "formats", "sinks", "collector"),
     ("discovery", "ingest"),
-    ("runtime",),
+    ("runtime", "audit"),
     ("stream", "store"),
     ("app",),
     ("demo", "chaos", "cli"),

@@ -162,9 +162,9 @@ class Attack:
     def _kill_stopping(self, fault: Fault) -> str:
         self.run()
         self._victim.signal(signal.SIGTERM)
-        stopped = self._victim.ended(fault.after_s / 2)
+        self._victim.ended(fault.after_s / 2)
         self._victim.kill()
-        return "it had stopped already" if stopped else "while it stopped"
+        return "while it stopped" if self._victim.status() == -signal.SIGKILL else "it had stopped already"
 
     def _restart(self, fault: Fault) -> str:
         self.run()

@@ -19,6 +19,7 @@ from sqlalchemy import URL, text
 
 import api2db
 from api2db import demo
+from api2db.audit import Audit, audit
 from api2db.chaos import faults
 from api2db.chaos.attack import Attack, Tally
 from api2db.chaos.count import Counted, count
@@ -68,7 +69,13 @@ class Order:
 
 @dataclass
 class Result:
-    """What came of it. ``settled``: everything accepted was delivered or held in the end."""
+    """What came of it.
+
+    settled  everything accepted was delivered or held in the end
+    counted  what is really in the places
+    audit    what ``api2db audit`` says of the scratch
+    feed     with the demo's feed: what it served against what is stored
+    """
 
     seed: int
     seconds: float = 0.0
@@ -78,8 +85,14 @@ class Result:
     ready_s: list[float] = field(default_factory=list)
     settled: bool = False
     counted: list[Counted] = field(default_factory=list)
+    audit: Audit | None = None
     feed: Report | None = None
     scratch: Path | None = None
+
+    @property
+    def audited(self) -> bool:
+        """Whether ``api2db audit`` says that everything accepted is accounted for."""
+        return self.audit is not None and self.audit.holds is True
 
     @property
     def lost(self) -> int:
@@ -92,7 +105,7 @@ class Result:
     @property
     def holds(self) -> bool:
         right = self.feed is None or self.feed.equal
-        return self.settled and right and not (self.lost or self.doubled or self.helped)
+        return self.settled and self.audited and right and not (self.lost or self.doubled or self.helped)
 
 
 def attack(project: Here, order: Order, say: Say) -> Result:
@@ -123,6 +136,8 @@ def attack(project: Here, order: Order, say: Say) -> Result:
         result.kills, result.tallies, result.helped = hurt.kills, hurt.tallies, hurt.helped
         result.ready_s = hurt.ready_s
         result.counted = count(scratch)
+        settings = scratch.settings
+        result.audit = audit(settings, Layout(settings.store), (scratch.collectors(), []), scratch.targets_of)
         if replay is not None:
             result.feed = report(replay.served(), scratch)
     result.seconds = time.monotonic() - begun

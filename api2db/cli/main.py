@@ -14,6 +14,7 @@ import click
 
 from api2db import settings as settings_file
 from api2db._version import __version__
+from api2db.cli.audit import audit
 from api2db.cli.chaos import chaos
 from api2db.cli.here import Here
 from api2db.cli.init import init
@@ -122,4 +123,5 @@ def main(context: click.Context, folder: Path, changes: tuple[str, ...]) -> None
 
 
 main.add_command(init)
+main.add_command(audit)
 main.add_command(chaos)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api2db.errors import StoreError
+from api2db.journal import open_to_read
 from api2db.layout import ACCEPTED, HELD, Layout, lock_owner
 
 # The daemon writes its heartbeat every ten seconds; without it what stands here is old.
@@ -134,9 +134,8 @@ def read_status(layout: Layout) -> Status:
     if not layout.journal.exists():
         return Status(pid, 0, None, [])
     # Not closing the transaction between queries: one moment for all of them.
-    # Not mode=ro: the last reader of a WAL database must be able to tidy its side files away.
     try:
-        with closing(_open(layout.journal)) as db:
+        with closing(open_to_read(layout.journal)) as db:
             db.row_factory = sqlite3.Row
             db.execute("BEGIN")
             collectors = db.execute("SELECT * FROM collectors ORDER BY collector").fetchall()
@@ -173,7 +172,7 @@ def read_pulse(layout: Layout) -> Pulse:
     if pid is None:
         return Pulse(None, None)
     try:
-        with closing(_open(layout.journal)) as db:
+        with closing(open_to_read(layout.journal)) as db:
             found = db.execute("SELECT value FROM daemon WHERE key = 'heartbeat_ns'").fetchone()
     except sqlite3.DatabaseError:
         found = None  # it is just being made, or can't be written: no heartbeat either
@@ -181,14 +180,6 @@ def read_pulse(layout: Layout) -> Pulse:
 
 
 _REMOVED = "no running collector has this stream, but shards wait for it: they are delivered once one has it again"
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    # Someone who may not write can't have a WAL database opened, unless it is taken as never changing.
-    mode = "mode=rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "immutable=1"
-    db = sqlite3.connect(f"file:{path}?{mode}", uri=True, timeout=10)
-    db.execute("PRAGMA query_only = ON")
-    return db
 
 
 def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pid: int | None) -> CollectorStatus:

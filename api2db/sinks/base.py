@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -68,6 +68,28 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give connections back. The sink may be used again afterwards."""
+
+
+@runtime_checkable
+class Ledgered(Protocol):
+    """A sink whose place keeps a ledger of batches, and can be asked without anything being made or changed there.
+
+    Raises the errors under ``SinkError``.
+    """
+
+    def receipts(self) -> Generator[tuple[str, int], None, None]:
+        """(batch id, rows loaded) of every batch of the stream, sorted by id; holds some thousands at a time."""
+
+    def loaded(self, batch_ids: Sequence[str]) -> dict[str, int]:
+        """Which of the batches the ledger has, with the rows that were loaded of each."""
+
+
+@runtime_checkable
+class Filed(Protocol):
+    """A sink that writes files, and can look whether a batch's is there."""
+
+    def published(self, created_ns: int) -> bool | None:
+        """Whether the batch is in its file, or its file on the way; None where nothing tells any more."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from api2db.schema import Field, Kind
 from api2db.sinks.conform import Slot
 from api2db.sinks.names import NameRules
 
+# In a connection's execution options: its transactions only read.
+READS = "api2db.reads"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -99,6 +102,9 @@ class Dialect(Protocol):
 
     def cause(self, error: BaseException) -> Cause:
         """The one place that reads this driver's errors."""
+
+    def is_there(self, url: URL) -> bool:
+        """False where connecting would make the database."""
 
     def is_missing_database(self, error: BaseException, url: URL) -> bool:
         """Whether connecting failed because there is no such database yet."""

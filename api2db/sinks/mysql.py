@@ -100,6 +100,9 @@ class MySQL:
     def cause(self, error: BaseException) -> Cause:
         return my_errors.cause(_original(error))
 
+    def is_there(self, url: URL) -> bool:
+        return True
+
     def is_missing_database(self, error: BaseException, url: URL) -> bool:
         return bool(url.database) and my_errors.number(_original(error)) == my_errors.UNKNOWN_DATABASE
 

@@ -147,6 +147,9 @@ class PostgreSQL:
     def cause(self, error: BaseException) -> Cause:
         return pg_errors.cause(_original(error))
 
+    def is_there(self, url: URL) -> bool:
+        return True
+
     def is_missing_database(self, error: BaseException, url: URL) -> bool:
         return bool(url.database) and pg_errors.state(_original(error)) == "3D000"
 

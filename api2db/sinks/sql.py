@@ -7,7 +7,7 @@ the catalog, the bulk load, quarantine, COMMIT. What differs between databases i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 
@@ -21,7 +21,7 @@ from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError,
 from api2db.failpoint import reach
 from api2db.secret import redact
 from api2db.sinks.base import Quarantine
-from api2db.sinks.dialect import Dialect
+from api2db.sinks.dialect import READS, Dialect
 from api2db.sinks.engines import Engines
 from api2db.sinks.fitting import Goal, forget
 from api2db.sinks.group import Group, group
@@ -160,9 +160,18 @@ class SqlSink:
         self._own_engines.close()
 
     def loaded(self, batch_ids: Sequence[str]) -> dict[str, int]:
-        """Which of the batches the ledger has, with the rows that were loaded of each."""
-        with self._connected() as connection, connection.begin():
-            return ledger.loaded(connection, self.stream, batch_ids)
+        """Which of the batches the ledger has, with the rows that were loaded of each. Makes nothing."""
+        with self._reading() as connection:
+            if connection is None:
+                return {}
+            with connection.begin():
+                return ledger.loaded(connection, self.stream, batch_ids)
+
+    def receipts(self) -> Generator[tuple[str, int], None, None]:
+        """(batch id, rows) of each batch in the ledger, by id; none where there is no ledger. Makes nothing."""
+        with self._reading() as connection:
+            if connection is not None:
+                yield from ledger.receipts(connection, self.stream)
 
     def count(self) -> int:
         """How many batches of this stream the ledger has."""
@@ -245,6 +254,39 @@ class SqlSink:
             if ours is None:
                 raise
             raise ours from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection | None]:
+        """A connection that only reads; None where there is no database, or no ledger in it."""
+        connection: Connection | None = None
+        try:
+            connection = self._open_to_read()
+            yield connection
+            if connection is not None:
+                connection.close()
+        except BaseException as error:
+            self._drop(connection, error)
+            ours = self._ours(error)
+            if ours is None:
+                raise
+            raise ours from error
+
+    def _open_to_read(self) -> Connection | None:
+        if not self._dialect.is_there(self._url):
+            return None
+        engine = (self._shared_engines or self._own_engines).get(self._url, self._dialect)
+        try:
+            connection = engine.connect().execution_options(**{READS: True})
+        except self._dialect.errors as error:
+            if self._dialect.is_missing_database(error, self._url):
+                return None
+            raise
+        with connection.begin():
+            has_ledger = ledger.exists(connection)
+        if has_ledger:
+            return connection
+        connection.close()
+        return None
 
     def _open(self) -> Connection:
         engine = (self._shared_engines or self._own_engines).get(self._url, self._dialect)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError
 from api2db.schema import Field, Kind
 from api2db.sinks.conform import Slot
-from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
+from api2db.sinks.dialect import READS, Cause, Column, MergeRule, cursor
 from api2db.sinks.names import NameRules
 from api2db.sinks.texts import as_text
 
@@ -123,8 +123,7 @@ class SQLite:
             connect_args={name: value for name, value in options.items() if name not in url.query},
         )
         event.listen(engine, "connect", _set_up)
-        # The lock is taken before the first read: a reader that wants to write later may find it can't.
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(engine, "begin", _begin)
         return engine
 
     def quote(self, name: str) -> str:
@@ -141,6 +140,9 @@ class SQLite:
         kind, advice = _CAUSES.get(code & 0xFF, (RetryableError, ""))
         advice = next((known for words, known in _ADVICE if words in str(error)), advice)
         return Cause(kind, f"{error} ({getattr(error, 'sqlite_errorname', code)})", advice)
+
+    def is_there(self, url: URL) -> bool:
+        return _file(url).exists()
 
     def is_missing_database(self, error: BaseException, url: URL) -> bool:
         original = error.orig if isinstance(error, DBAPIError) else error
@@ -254,6 +256,12 @@ class SQLite:
         names = ", ".join(_QUOTE(slot.column) for slot in slots)
         head = f"INSERT INTO {_QUOTE(table)} ({names}) VALUES "
         _insert(connection, head, _on_conflict(table, slots, rule), slots, chunks)
+
+
+def _begin(connection: Connection) -> None:
+    # The lock is taken before the first read: a reader that wants to write later may find it can't.
+    reads = READS in connection.get_execution_options()
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:

@@ -104,6 +104,11 @@ class ShardSink:
             self._prepared.pop(batch.created_ns, None)
             self._published.pop(batch.created_ns, None)
 
+    def published(self, created_ns: int) -> bool | None:
+        """Whether the batch's file is at its place, or finished on its way there."""
+        target = self._target(created_ns)
+        return target.exists() or self._publisher.is_ready(self._ready(created_ns), target)
+
     def close(self) -> None:
         """Nothing is held open between loads."""
 

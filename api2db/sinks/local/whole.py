@@ -82,6 +82,10 @@ class WholeSink:
         for batch in batches:
             self._had.pop(batch.created_ns, None)
 
+    def published(self, created_ns: int) -> bool | None:
+        """True for a batch of a group that isn't over yet; None for others: rows of a file don't say whose they are."""
+        return True if any(created_ns in group.shards for group in read_groups(self._staging)) else None
+
     def close(self) -> None:
         """Nothing is held open between loads."""
 

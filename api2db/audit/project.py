@@ -1,0 +1,110 @@
+"""The audit of a project: every stream that the journal, STORE's folders or a collector knows of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+
+from api2db.audit.report import Audit, CollectorAudit, StreamAudit
+from api2db.audit.store import Lines, stream_folders
+from api2db.audit.stream import Asked, audit_stream
+from api2db.collector import Collector
+from api2db.discovery import Broken
+from api2db.errors import Api2dbError, ConfigError
+from api2db.layout import Layout, lock_owner
+from api2db.nearest import nearest
+from api2db.settings import Settings
+from api2db.sinks.base import Placement, Sink, Target
+from api2db.sinks.engines import Engines
+from api2db.state import assign_directories, read_state
+
+TargetsOf = Callable[[Collector], Sequence[Target]]
+_REMOVED = "no collector has this stream now: what is loaded is the journal's word"
+
+
+def audit(
+    settings: Settings,
+    layout: Layout,
+    declared: tuple[Sequence[Collector], Sequence[Broken]],
+    targets_of: TargetsOf,
+    only: Sequence[str] = (),
+) -> Audit:
+    """Compare everything, or the collectors named. Changes nothing; a daemon may run meanwhile.
+
+    Raises ConfigError for a collector nobody knows, StoreError for a journal that can't be read.
+    """
+    answer = Audit()
+    if not layout.journal.exists():
+        if stream_folders(layout):
+            answer.notes.append("there is no journal: the daemon begins one at its start; then ask again")
+        return answer
+    with ExitStack() as stack:
+        engines = Engines(1)
+        stack.callback(engines.close)
+        running = lock_owner(layout) is not None
+        lines = Lines(layout)
+        stack.callback(lines.close)
+        places = dict(_places(settings, layout, declared[0], targets_of, engines))
+        places |= {each.path.stem: f"{each.path} can't be used: {each.cause}" for each in declared[1]}
+        known = {*lines.streams(), *stream_folders(layout)}
+        names = {*lines.collectors(), *places, *(collector for collector, _ in known)}
+        for name in only:
+            if name not in names:
+                raise ConfigError(f"there is no collector {name!r}{nearest(name, names)}")
+        for name in sorted(only or names):
+            mine = places.get(name, {})
+            sinks: Mapping[str, Sink] = {} if isinstance(mine, str) else mine
+            streams = {stream for collector, stream in known if collector == name} | set(sinks)
+            one = CollectorAudit(name, lines.steps(name))
+            for stream in sorted(streams):
+                begun_ns = time.time_ns()
+                lines.again()
+                asked = Asked(layout, lines, name, stream, sinks.get(stream), running, begun_ns)
+                one.streams.append(_told(audit_stream(asked), mine))
+            if one.streams or one.steps:
+                answer.collectors.append(one)
+    return answer
+
+
+def _told(stream: StreamAudit, places: Mapping[str, Sink] | str) -> StreamAudit:
+    """With what is to be said of a stream that no sink could be made for."""
+    if isinstance(places, str):
+        stream.unreached = places
+    elif stream.stream not in places:
+        stream.notes = [_REMOVED, *(note for note in stream.notes if "journal's word" not in note)]
+    return stream
+
+
+def _places(
+    settings: Settings, layout: Layout, collectors: Iterable[Collector], targets_of: TargetsOf, engines: Engines
+) -> Iterator[tuple[str, Mapping[str, Sink] | str]]:
+    """Each collector's sinks by their directory; or why there are none."""
+    for collector in collectors:
+        try:
+            yield collector.name, _sinks(settings, layout, collector.name, targets_of(collector), engines)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything
+            cause = str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"
+            yield collector.name, f"its streams can't be told: {cause}"
+
+
+def _sinks(
+    settings: Settings, layout: Layout, collector: str, targets: Sequence[Target], engines: Engines
+) -> Mapping[str, Sink]:
+    places = [(target.stream_type, target.target(settings.project, layout.root)) for target in targets]
+    waiting = frozenset(stream for name, stream in stream_folders(layout) if name == collector)
+    directories, _ = assign_directories(read_state(layout.state(collector)).streams, places, waiting)
+    return {
+        directory: target.sink(
+            Placement(
+                stream=f"{collector}/{directory}",
+                store=layout.root,
+                staging=layout.queue(collector, directory),
+                parked=layout.failed(collector, directory),
+                project=settings.project,
+                engines=engines,
+                durable=False,
+            )
+        )
+        for directory, target in zip(directories, targets, strict=True)
+    }

@@ -1,0 +1,217 @@
+"""One stream's audit: a pass over journal and ledger together, then the batches that don't agree, until they settle."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from api2db.audit.compare import Entry, Found, Verdict, merged, verdict
+from api2db.audit.report import Finding, StreamAudit
+from api2db.audit.store import Lines, Shards, is_kept
+from api2db.errors import SinkError, StoreError, TornShardError
+from api2db.layout import Layout
+from api2db.shard import decode_header
+from api2db.sinks.base import Filed, Ledgered, Sink
+
+# A running daemon is between a receipt and its line in the journal for a moment; longer while its disk is slow.
+AGAIN_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0)
+_STRANGERS_KEPT = 10_000
+_IDS_PER_QUERY = 500
+
+
+@dataclass
+class Asked:
+    """What the audit of one stream needs.
+
+    sink       None where no collector has the stream now
+    running    the daemon runs: what doesn't agree may be under way
+    begun_ns   when the journal was looked at: what was accepted since then isn't asked for
+    """
+
+    layout: Layout
+    lines: Lines
+    collector: str
+    stream: str
+    sink: Sink | None
+    running: bool
+    begun_ns: int
+
+
+def audit_stream(asked: Asked) -> StreamAudit:
+    """Compare one stream. A place that can't be asked is in the answer's ``unreached``."""
+    try:
+        return _Pass(asked, asked.sink).run()
+    except SinkError as error:
+        answer = _Pass(asked, None).run()
+        # What the place may have isn't lost for all one knows.
+        answer.findings = [finding for finding in answer.findings if finding.kind != "lost"]
+        answer.unreached = str(error)
+        answer.target = None if asked.sink is None else asked.sink.target
+        return answer
+
+
+class _Pass:
+    def __init__(self, asked: Asked, sink: Sink | None) -> None:
+        self._asked = asked
+        self._ledger = sink if isinstance(sink, Ledgered) else None
+        self._filed = sink if isinstance(sink, Filed) else None
+        self._shards = Shards(asked.layout, asked.collector, asked.stream)
+        self._answer = StreamAudit(asked.collector, asked.stream, None if sink is None else sink.target)
+        self._answer.checked = "ledger" if self._ledger else "files" if self._filed else "journal"
+        self._late = self._gone = 0
+
+    def run(self) -> StreamAudit:
+        suspects: list[Entry] = []
+        strangers, strange = 0, list[str]()
+        receipts = self._ledger.receipts() if self._ledger is not None else _nothing()
+        entries = self._asked.lines.entries(self._asked.collector, self._asked.stream)
+        with closing(entries), closing(receipts):
+            for entry, batch_id, rows in merged(entries, receipts):
+                if entry is None:
+                    strangers += 1
+                    if len(strange) < _STRANGERS_KEPT:
+                        strange.append(batch_id)
+                    continue
+                self._count_batch(entry)
+                shard = self._shards.where(entry.created_ns)
+                plain = entry.outcome == "loaded" and not entry.quarantined
+                if plain and rows is not None and entry.accepted == entry.rows == rows:
+                    self._answer.loaded += rows  # as nearly all are: said here, since there may be millions
+                    continue
+                found = self._found(entry, rows, shard)
+                told = verdict(entry, found, exact=self._ledger is not None)
+                if told.wrong:
+                    suspects.append(entry)
+                else:
+                    self._count(told)
+        strangers -= self._unknown_shards(set(strange))
+        self._look_again(suspects)
+        if self._asked.running:
+            self._asked.lines.again()
+        strangers -= self._asked.lines.known(strange)
+        self._tell(strangers)
+        return self._answer
+
+    def _found(self, entry: Entry, ledger: int | None, shard: str) -> Found:
+        where = (self._asked.layout, self._asked.collector, self._asked.stream)
+        needs_file = entry.outcome == "quarantined" or bool(entry.quarantined)
+        if entry.outcome in ("waiting", "parked"):
+            needs_file = not shard or (ledger is not None and ledger != entry.accepted)
+        published = None
+        if self._filed is not None and not shard and entry.outcome in ("waiting", "parked", "loaded"):
+            published = self._filed.published(entry.created_ns)
+            self._gone += published is False and entry.outcome == "loaded"
+        return Found(
+            ledger=ledger,
+            asked=self._ledger is not None,
+            shard=shard,
+            kept=needs_file and is_kept(*where, entry),
+            published=published,
+        )
+
+    def _count_batch(self, entry: Entry) -> None:
+        self._answer.batches += 1
+        known = entry.accepted
+        self._answer.accepted += known if known is not None else (entry.rows or 0) + (entry.quarantined or 0)
+
+    def _count(self, told: Verdict) -> None:
+        answer = self._answer
+        answer.loaded += told.loaded
+        answer.waiting += told.waiting
+        answer.parked += told.parked
+        answer.quarantined += told.quarantined
+        answer.superseded += told.superseded
+        answer.purged += told.purged
+        answer.changed += told.changed
+        self._late += told.late
+
+    def _unknown_shards(self, strange: set[str]) -> int:
+        """Count shards the journal has no line of: accepted, and the daemon was killed before it wrote that down.
+
+        Returns how many of them the ledger has.
+        """
+        unknown: list[Entry] = []
+        damaged = 0
+        for created_ns, path in self._shards.not_asked_for().items():
+            if created_ns >= self._asked.begun_ns:
+                continue
+            try:
+                header = decode_header(path.read_bytes())
+            except FileNotFoundError:
+                continue  # delivered just now: then it was accepted after the journal was looked at
+            except TornShardError:
+                damaged += 1
+                continue
+            except OSError as error:
+                raise StoreError(f"can't read {path}: {error.strerror}") from error
+            if self._asked.stream in header.streams:
+                unknown.append(Entry(header.batch_id, created_ns, header.rows, "waiting"))
+        had = self._in_ledger([entry.batch_id for entry in unknown])
+        for entry in unknown:
+            self._count_batch(entry)
+            found = self._found(entry, had.get(entry.batch_id), self._shards.where(entry.created_ns))
+            self._count(verdict(entry, found, exact=True))
+        if unknown:
+            self._note(f"{_batches(len(unknown))} in STORE that the journal has no line of: the next start writes it")
+        if damaged:
+            self._note(f"{damaged} damaged shards that the journal has no line of: they are moved to quarantine")
+        return len(had.keys() & strange)
+
+    def _look_again(self, suspects: list[Entry]) -> None:
+        """Ask journal, folders and ledger for each of these by itself, until it agrees or stays as it is."""
+        pause = threading.Event()
+        told: dict[str, tuple[Entry, Verdict, Found]] = {}
+        for wait_s in AGAIN_AFTER_S if self._asked.running else AGAIN_AFTER_S[:1]:
+            if not suspects:
+                break
+            pause.wait(wait_s)
+            if self._asked.running:
+                self._asked.lines.again()
+            shards = Shards(self._asked.layout, self._asked.collector, self._asked.stream)
+            suspects = [self._asked.lines.entry(*self._name, each.created_ns) or each for each in suspects]
+            had = self._in_ledger([entry.batch_id for entry in suspects])
+            for entry in suspects:
+                found = self._found(entry, had.get(entry.batch_id), shards.where(entry.created_ns))
+                told[entry.batch_id] = entry, verdict(entry, found, exact=self._ledger is not None), found
+            suspects = [entry for entry in suspects if told[entry.batch_id][1].wrong]
+        for entry, each, found in told.values():
+            self._count(each)
+            if each.wrong:
+                differs = found.ledger if each.wrong == "rows_differ" else None
+                self._answer.findings.append(
+                    Finding(each.wrong, entry.batch_id, entry.created_ns, entry.accepted or 0, differs)
+                )
+        self._answer.findings.sort(key=lambda finding: finding.created_ns)
+
+    @property
+    def _name(self) -> tuple[str, str]:
+        return self._asked.collector, self._asked.stream
+
+    def _in_ledger(self, batch_ids: Sequence[str]) -> dict[str, int]:
+        return self._ledger.loaded(batch_ids) if self._ledger is not None and batch_ids else {}
+
+    def _tell(self, strangers: int) -> None:
+        if self._late:
+            self._note(f"{_batches(self._late)} further than the journal says, as after a kill: counted where they are")
+        if strangers > 0:
+            self._note(
+                f"{_batches(strangers)} in the ledger that the journal doesn't know:"
+                " another daemon's, or of before the journal was deleted"
+            )
+        if self._gone:
+            self._note(f"{self._gone:,} files were taken away since they were published")
+        if self._answer.checked == "journal":
+            self._note("the place keeps no record of batches: what is loaded is the journal's word")
+
+    def _note(self, text: str) -> None:
+        self._answer.notes.append(text)
+
+
+def _batches(count: int) -> str:
+    return f"{count:,} batch" if count == 1 else f"{count:,} batches"
+
+
+def _nothing() -> Generator[tuple[str, int], None, None]:
+    yield from ()
