@@ -1,6 +1,7 @@
 # make run    set up .venv and run the daemon: at once, and without a network, the demo
+# make prove  kill the daemon twenty times and its database once, offline, then count every row
 # make test   set up .venv with what tests need and run all of them; ARGS="-k spool" for some
-# Both need only python3 (3.11 to 3.13) with venv and pip; tests with MariaDB need Debian's mariadb-server-core, which
+# All need only python3 (3.11 to 3.13) with venv and pip; tests with MariaDB need Debian's mariadb-server-core, which
 # root gets installed. What is set up is kept until pyproject.toml changes.
 
 PYTHON ?= python3
@@ -10,13 +11,16 @@ ARGS ?=
 # Tests wait for servers and processes more than they compute.
 JOBS ?= 2
 
-.PHONY: run test check planted bench clean
+.PHONY: run prove test check planted bench clean
 .DELETE_ON_ERROR:
 
 # One command without shell syntax, so that make starts Python itself: Ctrl-C reaches the daemon, which stops
 # in order and exits 0, and make has nothing to complain about.
 run: .venv/run
 	@$(BIN)/python main.py $(ARGS)
+
+prove: .venv/prove
+	@$(BIN)/python -m bench.prove $(ARGS)
 
 test: .venv/test
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
@@ -43,10 +47,15 @@ clean:
 	@$(PIP) --editable .
 	@touch $@
 
+.venv/prove: .venv/made pyproject.toml
+	@echo "Installing api2db and a PostgreSQL for it into .venv (the first time, about a minute) ..."
+	@$(PIP) --editable ".[prove]"
+	@touch $@ .venv/run
+
 .venv/test: .venv/made pyproject.toml
 	@echo "Installing api2db and what its tests need into .venv (the first time, about two minutes) ..."
 	@$(PIP) --editable ".[test]"
-	@touch $@ .venv/run
+	@touch $@ .venv/run .venv/prove
 
 # The stamp comes last: a venv that was interrupted half-way is made anew.
 .venv/made:

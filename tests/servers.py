@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 from sqlalchemy import URL, make_url
 
 READY = "database system is ready to accept connections"
@@ -79,9 +78,13 @@ class Postgres:
         """Nothing to do: it runs."""
 
     def stop(self) -> None:
+        import pytest  # ``make prove`` uses these servers too, without the tests' packages
+
         pytest.skip("this PostgreSQL is not ours to stop (API2DB_TEST_POSTGRES_URL)")
 
     def kill(self) -> None:
+        import pytest
+
         pytest.skip("this PostgreSQL is not ours to kill (API2DB_TEST_POSTGRES_URL)")
 
     def close(self) -> None:

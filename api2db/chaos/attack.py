@@ -6,6 +6,7 @@ import signal
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from api2db.chaos import faults
 from api2db.chaos.faults import Fault
@@ -35,6 +36,16 @@ class Helpless(Api2dbError):
     """The daemon doesn't start any more, however often: a person would have to help."""
 
 
+class Server(Protocol):
+    """A database server of our own."""
+
+    def kill(self) -> None:
+        """By SIGKILL, with all that belongs to it."""
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+
+
 @dataclass
 class Tally:
     """What came of one kind: how often it struck, where it hit, seconds from each start after it to ready."""
@@ -49,14 +60,16 @@ class Attack:
     """Faults against one victim. Used by one thread.
 
     proxies  before the databases it loads; where there are none, faults of connections do nothing
+    server   to be killed, if a schedule says so
     """
 
-    def __init__(self, victim: Victim, proxies: Sequence[Proxy] = ()) -> None:
+    def __init__(self, victim: Victim, proxies: Sequence[Proxy] = (), server: Server | None = None) -> None:
         self.tallies: dict[str, Tally] = {}
         self.first_ready_s: float | None = None
         self.kills = 0  # how often a process died of SIGKILL
         self._victim = victim
         self._proxies = proxies
+        self._server = server
         self._last = ""  # the kind that struck last: a start is counted with the fault it recovers from
 
     @property
@@ -82,6 +95,7 @@ class Attack:
             faults.RESTART: self._restart,
             faults.PAUSE: self._pause,
             faults.FULL: self._full,
+            faults.SERVER: self._kill_server,
         }
         hit = strike.get(fault.kind, self._outage)(fault)
         tally = self.tallies.setdefault(fault.kind, Tally())
@@ -162,9 +176,9 @@ class Attack:
     def _kill_stopping(self, fault: Fault) -> str:
         self.run()
         self._victim.signal(signal.SIGTERM)
-        stopped = self._victim.ended(fault.after_s / 2)
+        self._victim.ended(fault.after_s / 2)
         self._victim.kill()
-        return "it had stopped already" if stopped else "while it stopped"
+        return "while it stopped" if self._victim.status() == -signal.SIGKILL else "it had stopped already"
 
     def _restart(self, fault: Fault) -> str:
         self.run()
@@ -186,6 +200,15 @@ class Attack:
         self._victim.limit_files(fault.limit)
         died = self._victim.ended(fault.lasts_s)
         self._victim.limit_files(None)
+        return f"it ended, status {self._victim.status()}" if died else "lived through it"
+
+    def _kill_server(self, fault: Fault) -> str:
+        assert self._server is not None
+        self.run()
+        self._victim.ended(fault.after_s)
+        self._server.kill()
+        died = self._victim.ended(fault.lasts_s)
+        self._server.start()
         return f"it ended, status {self._victim.status()}" if died else "lived through it"
 
     def _outage(self, fault: Fault) -> str:

@@ -10,8 +10,6 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from api2db.failpoint import POINTS
-
 KILL = "kill"
 KILL_AT = "kill at a point"
 KILL_STARTING = "kill while it starts"
@@ -23,6 +21,7 @@ REFUSE = "database refuses"
 RESET = "database resets"
 CUT = "database cut off"
 HANG = "database hangs"
+SERVER = "database killed"
 
 KILLS = (KILL, KILL_AT, KILL_STARTING, KILL_STOPPING)
 OUTAGES = (REFUSE, RESET, CUT, HANG)
@@ -40,14 +39,33 @@ MEANING: Mapping[str, str] = {
     RESET: "connections to the database are reset",
     CUT: "connections to the database end in mid-sentence",
     HANG: "the database takes connections and says nothing",
+    SERVER: "the database server is killed by SIGKILL, a while later started again",
+}
+
+# Where a batch is at each point that can be hit here; the others are left out of schedules.
+REACHABLE: Mapping[str, str] = {
+    "spool.written": "a batch is written, not accepted yet",
+    "spool.renamed": "a batch is accepted, no stream has it yet",
+    "spool.linked": "one stream has the batch, another hasn't",
+    "spool.fanned_out": "every stream has the batch",
+    "journal.accepted": "the journal knows of the batch",
+    "sink.ledger": "in a transaction: the batch is in the ledger, its rows aren't in the table",
+    "sink.loaded": "in a transaction: the rows are in the table, not committed",
+    "sink.committed": "committed, and nobody has been told",
+    "local.prepared": "a file is finished, not published",
+    "local.publishing": "a file's shard is gone, the file isn't at its place",
+    "local.published": "a file is at its place, its folder not flushed",
+    "journal.delivered": "delivered, the shard is still there",
+    "spool.settled": "settled, the shards are still there",
+    "spool.dropping": "some shards of a load are gone, others aren't",
+    "spool.acked": "the shards of a load are gone",
+    "quarantine.written": "rows the place refuses are kept, the others not loaded",
 }
 
 # Kills are what it is about; of these most while everything runs.
 WEIGHTS: Mapping[str, int] = {KILL: 6, KILL_AT: 4, KILL_STARTING: 2, KILL_STOPPING: 2, RESTART: 1, PAUSE: 1, FULL: 2}
 OUTAGE_WEIGHT = 1
 
-# Points that only some settings or places reach, and none of those chaos makes.
-_ELSEWHERE = frozenset({"spool.parked", "local.copied", "local.moved", "quarantine.held"})
 # Reached some times a second or not at all: the first passes are recovery's and the first batches'.
 _MOST_PASSES = 8
 # A file of STORE that grows beyond it is torn there; small ones, and the journal's pages, fit or don't.
@@ -73,14 +91,14 @@ class Fault:
     limit: int = 0
 
 
-def schedule(seed: int | str, weights: Mapping[str, int], points: tuple[str, ...] = POINTS) -> Iterator[Fault]:
+def schedule(seed: int | str, weights: Mapping[str, int]) -> Iterator[Fault]:
     """Faults without end, each kind as often as its weight says. Every fault takes the same draws from the seed."""
     chance = random.Random(seed)
-    reachable = [point for point in points if point not in _ELSEWHERE]
+    points = list(REACHABLE)
     kinds = list(weights)
     while True:
         (kind,) = chance.choices(kinds, [weights[each] for each in kinds])
-        after, lasts, point = chance.random(), chance.random(), chance.choice(reachable)
+        after, lasts, point = chance.random(), chance.random(), chance.choice(points)
         passes, limit = chance.randint(1, _MOST_PASSES), chance.choice(_FILE_LIMITS)
         if kind == KILL_AT:
             yield Fault(kind, 0.0, failpoint=f"{point}:{passes}")

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +19,9 @@ from sqlalchemy import URL, text
 
 import api2db
 from api2db import demo
+from api2db.audit import Audit, audit
 from api2db.chaos import faults
-from api2db.chaos.attack import Attack, Tally
+from api2db.chaos.attack import Attack, Server, Tally
 from api2db.chaos.count import Counted, count
 from api2db.chaos.faults import Fault, schedule, with_outages
 from api2db.chaos.feed import report
@@ -37,9 +38,10 @@ from api2db.place import parse_url
 
 SETTLE_TIMEOUT_S = 180.0
 _LOOK_EVERY_S = 0.1
-# The demo's week passes in about a minute.
-DEMO_FACTOR = 10_000.0
-DEMO_EVERY = "0.3s"
+DEMO_EVERY = "0.2s"
+# The demo's week must not end before the faults do: what one takes on a slow machine, and what settling may.
+_FAULT_S = 4.0
+_WEEK_S = 7 * 86_400.0
 DRIVERS = ("postgresql", "postgresql+psycopg")
 
 Say = Callable[[str], None]
@@ -50,7 +52,7 @@ class Order:
     """What is asked for.
 
     collectors  their names; none are all
-    faults      how many; None: until ``minutes`` have passed
+    faults      how many; None: until ``minutes`` have passed, or so many processes were killed
     seed        of the schedule
     database    a PostgreSQL server's URL: every SQL place becomes a scratch database on it; None: SQLite files
     demo        attack the recorded feed
@@ -60,6 +62,7 @@ class Order:
     collectors: Sequence[str] = ()
     faults: int | None = 30
     minutes: float | None = None
+    kills: int | None = None
     seed: int = 1
     database: str | None = None
     demo: bool = False
@@ -68,7 +71,13 @@ class Order:
 
 @dataclass
 class Result:
-    """What came of it. ``settled``: everything accepted was delivered or held in the end."""
+    """What came of it.
+
+    settled  everything accepted was delivered or held in the end
+    counted  what is really in the places
+    audit    what ``api2db audit`` says of the scratch
+    feed     with the demo's feed: what it served against what is stored
+    """
 
     seed: int
     seconds: float = 0.0
@@ -78,8 +87,14 @@ class Result:
     ready_s: list[float] = field(default_factory=list)
     settled: bool = False
     counted: list[Counted] = field(default_factory=list)
+    audit: Audit | None = None
     feed: Report | None = None
     scratch: Path | None = None
+
+    @property
+    def audited(self) -> bool:
+        """Whether ``api2db audit`` says that everything accepted is accounted for."""
+        return self.audit is not None and self.audit.holds is True
 
     @property
     def lost(self) -> int:
@@ -92,11 +107,16 @@ class Result:
     @property
     def holds(self) -> bool:
         right = self.feed is None or self.feed.equal
-        return self.settled and right and not (self.lost or self.doubled or self.helped)
+        return self.settled and self.audited and right and not (self.lost or self.doubled or self.helped)
 
 
-def attack(project: Here, order: Order, say: Say) -> Result:
-    """Do it. Raises ConfigError for what can't be attacked, Helpless for a daemon that doesn't start any more."""
+def attack(
+    project: Here, order: Order, say: Say, *, plan: Iterable[Fault] | None = None, server: Server | None = None
+) -> Result:
+    """Do it, by ``plan`` in place of the seed's schedule if one is given.
+
+    Raises ConfigError for what can't be attacked, Helpless for a daemon that doesn't start any more.
+    """
     result = Result(order.seed)
     begun = time.monotonic()
     with ExitStack() as stack:
@@ -113,9 +133,10 @@ def attack(project: Here, order: Order, say: Say) -> Result:
         command = [sys.executable, "-m", "api2db.chaos.program", str(folder)]
         victim = Victim(command, folder, folder / "console.txt", env)
         stack.callback(victim.close)
-        hurt = Attack(victim, proxies)
+        hurt = Attack(victim, proxies, server)
         hurt.run()
-        _inflict(hurt, order, bool(proxies), say)
+        weights = with_outages(faults.WEIGHTS) if proxies else faults.WEIGHTS
+        _inflict(hurt, order, schedule(order.seed, weights) if plan is None else plan, say)
         say("no more faults: what was accepted is delivered")
         quiet = Victim([*command, SETTLE], folder, folder / "console.txt", env)
         stack.callback(quiet.close)
@@ -123,24 +144,29 @@ def attack(project: Here, order: Order, say: Say) -> Result:
         result.kills, result.tallies, result.helped = hurt.kills, hurt.tallies, hurt.helped
         result.ready_s = hurt.ready_s
         result.counted = count(scratch)
+        settings = scratch.settings
+        result.audit = audit(settings, Layout(settings.store), (scratch.collectors(), []), scratch.targets_of)
         if replay is not None:
             result.feed = report(replay.served(), scratch)
     result.seconds = time.monotonic() - begun
     return result
 
 
-def _inflict(hurt: Attack, order: Order, outages: bool, say: Say) -> None:
-    weights = with_outages(faults.WEIGHTS) if outages else faults.WEIGHTS
+def _inflict(hurt: Attack, order: Order, plan: Iterable[Fault], say: Say) -> None:
     deadline = None if order.minutes is None else time.monotonic() + 60 * order.minutes
-    for number, fault in enumerate(schedule(order.seed, weights), 1):
-        if number > (order.faults or number) or (deadline is not None and time.monotonic() > deadline):
+    for number, fault in enumerate(plan, 1):
+        if number > (order.faults or number) or hurt.kills >= (order.kills or hurt.kills + 1):
+            return
+        if deadline is not None and time.monotonic() > deadline:
             return
         say(_line(number, fault, hurt.inflict(fault)))
 
 
 def _line(number: int, fault: Fault, hit: str) -> str:
     lasted = f" for {fault.lasts_s:.1f} s" if fault.lasts_s else ""
-    return f"{number:>4}  {fault.kind}{lasted}: {hit}"
+    point = fault.failpoint.partition(":")[0]
+    words = f" ({faults.REACHABLE[point]})" if point and point in hit else ""
+    return f"{number:>4}  {fault.kind}{lasted}: {hit}{words}"
 
 
 def _settle(hurt: Attack, victim: Victim, quiet: Victim, scratch: Scratch) -> bool:
@@ -184,7 +210,7 @@ def _database(order: Order) -> Iterator[tuple[list[Proxy], str | None]]:
         raise ConfigError(f"--postgresql: a URL of a PostgreSQL server, not of {url.get_backend_name()}")
     url = url.set(drivername="postgresql+psycopg", host=url.host or "127.0.0.1", port=url.port or 5432)
     name = f"api2db_chaos_{secrets.token_hex(4)}"
-    server = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
+    server = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
     try:
         _execute(server, f"CREATE DATABASE {name}")
         try:
@@ -217,7 +243,8 @@ def _feed(project: Here, order: Order, folder: Path) -> Iterator[tuple[Replay | 
     if not order.demo and not project.settings.demo:
         yield None, env
         return
-    replay = Replay(folder / demo.HISTORY_NAME, factor=DEMO_FACTOR)
+    lasts_s = 60 * (order.minutes or 0) or _FAULT_S * (order.faults or order.kills or 0)
+    replay = Replay(folder / demo.HISTORY_NAME, factor=_WEEK_S / (60 + lasts_s))
     replay.start()
     mine = {demo.URL_VARIABLE: replay.url, demo.EVERY_VARIABLE: DEMO_EVERY, demo.START_VARIABLE: demo.START}
     try:

@@ -83,6 +83,7 @@ def as_dict(result: Result) -> dict[str, object]:
         "ready_s": {"median": _median(result.ready_s), "longest": max(result.ready_s, default=None)},
         "faults": {kind: asdict(tally) for kind, tally in result.tallies.items()},
         "streams": [asdict(line) for line in result.counted],
+        "audit": None if result.audit is None else result.audit.as_dict(),
         "feed": None if result.feed is None else asdict(result.feed),
         "scratch": None if result.scratch is None else str(result.scratch),
     }
@@ -99,6 +100,11 @@ def as_text(result: Result) -> str:
     lines += [f"  {one.stream}: {one.how}" for one in result.counted if one.how]
     if result.feed is not None:
         lines += ["", result.feed.text]
+    if result.audit is not None:
+        from api2db.cli.audit import as_text as audit_text
+
+        lines += ["", "api2db audit:"]
+        lines += [f"  {line}" for line in audit_text(result.audit).splitlines()]
     if not result.settled:
         lines += ["", "What was accepted wasn't all delivered in the end: look with --keep, then api2db's log."]
     if result.scratch is not None:
