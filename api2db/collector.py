@@ -32,6 +32,7 @@ class Collector:
     key, version   make deliveries to places a merge: one row a key, the newest version wins
     timeout        the longest a single item may take, a number of seconds or a duration; the settings' if None
     fresh_within   the age of the last success beyond which the status calls the collector stale
+    keep           how long delivered batches are kept in STORE/log, for replays; 0 keeps none; the settings' if None
 
     Raises ConfigError (a ValueError).
     """
@@ -52,6 +53,7 @@ class Collector:
         version: str | None = None,
         timeout: float | str | None = None,
         fresh_within: float | str | None = None,
+        keep: float | str | None = None,
     ) -> None:
         self.name = check_name(name)
         where = f"collector {name}"
@@ -71,6 +73,7 @@ class Collector:
             raise ConfigError(f"{where}: version={version!r} says which row of a key is newest; give key= too")
         self.timeout_s = None if timeout is None else duration_s(timeout)
         self.fresh_within_s = None if fresh_within is None else duration_s(fresh_within)
+        self.keep_s = None if keep is None else duration_s(keep)
         self.takes_cursor = _takes_parameter(import_target)
         self._cursor_name = _cursor_name(import_target)
 
@@ -103,6 +106,7 @@ def collector(
     debug: bool = True,
     timeout: float | str | None = None,
     fresh_within: float | str | None = None,
+    keep: float | str | None = None,
 ) -> Callable[[Callable[..., object]], Collector]:
     """Make a function a collector; its name names the table.
 
@@ -134,6 +138,7 @@ def collector(
             version=version,
             timeout=timeout,
             fresh_within=fresh_within,
+            keep=keep,
         )
 
     return declare

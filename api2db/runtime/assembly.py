@@ -43,7 +43,13 @@ def opened(settings: Settings, layout: Layout) -> Kept:
             max_store_bytes=settings.max_store_bytes,
             min_free_bytes=settings.min_free_bytes,
         )
-        spool = Spool(layout, usage, durable=settings.durability == "fsync")
+        spool = Spool(
+            layout,
+            usage,
+            durable=settings.durability == "fsync",
+            keep_s=settings.keep,
+            max_log_bytes=settings.max_log_bytes,
+        )
         for header in spool.recover():
             journal.accepted(header)
     except BaseException:

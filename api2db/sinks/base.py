@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -68,6 +68,24 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give connections back. The sink may be used again afterwards."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A sink that can tell which batches its place has."""
+
+    def lacks(self, shards: Mapping[int, str]) -> set[int]:
+        """Of shards (``created_ns`` -> batch id) those that aren't there. Raises SinkError."""
+
+
+@runtime_checkable
+class NewestWins(Protocol):
+    """A sink whose merges let the later batch win, so that order matters where nothing else does."""
+
+    newest_wins: bool
+
+    def forget(self, batch_ids: Sequence[str]) -> None:
+        """Have these loaded again when they come again."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ COLLECTOR = """
         response = requests.get(os.environ["URL"], params={"since": since, "page": 1, "size": 7}, timeout=10)
         yield response.json()
 """
-ELSEWHERE = ("spool.parked", "local.copied", "local.moved", "quarantine.held")
+ELSEWHERE = ("spool.parked", "local.copied", "local.moved", "quarantine.held", "spool.origin", "replay.linked")
 STREAMS = {
     "numbers": ("sql.sqlite", "local.parquet", "sql.postgresql", "sql.mariadb"),
     "latest": ("sql.sqlite", "sql.postgresql", "sql.mariadb"),

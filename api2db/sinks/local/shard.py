@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from api2db.batch import Batch, Receipt
@@ -103,6 +103,11 @@ class ShardSink:
         for batch in batches:
             self._prepared.pop(batch.created_ns, None)
             self._published.pop(batch.created_ns, None)
+
+    def lacks(self, shards: Mapping[int, str]) -> set[int]:
+        """Which of the shards have no file in the directory, and none on its way there."""
+        with sink_errors(self.stream):
+            return {ns for ns in shards if not self._target(ns).exists() and not self._ready(ns).exists()}
 
     def close(self) -> None:
         """Nothing is held open between loads."""
