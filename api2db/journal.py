@@ -187,13 +187,21 @@ class Journal:
             )
         )
 
-    def outcome(self, collector: str, stream: str, created_ns: int, outcome: str) -> None:
+    def outcome(
+        self,
+        collector: str,
+        stream: str,
+        created_ns: int,
+        outcome: str,
+        *,
+        of: tuple[str, ...] = ("waiting", "parked"),
+    ) -> None:
         """A shard was parked, or set aside whole. One that was loaded stays loaded, whatever its file became."""
         self._write(
             lambda db: db.execute(
                 "UPDATE deliveries SET outcome = ?, at_ns = ? WHERE collector = ? AND stream = ? AND created_ns = ?"
-                " AND outcome IN ('waiting', 'parked')",
-                (outcome, time.time_ns(), collector, stream, created_ns),
+                f" AND outcome IN ({', '.join('?' * len(of))})",
+                (outcome, time.time_ns(), collector, stream, created_ns, *of),
             )
         )
 

@@ -17,6 +17,7 @@ from api2db._version import __version__
 from api2db.cli.here import Here
 from api2db.cli.init import init
 from api2db.cli.replay import replay
+from api2db.cli.shards import shards
 from api2db.errors import Api2dbError
 from api2db.settings import Settings
 
@@ -123,3 +124,4 @@ def main(context: click.Context, folder: Path, changes: tuple[str, ...]) -> None
 
 main.add_command(init)
 main.add_command(replay)
+main.add_command(shards)

@@ -119,5 +119,7 @@ def _reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
                 journal.accepted(decode_header(path.read_bytes()))
             except Api2dbError:
                 continue  # torn: delivery sets it aside and says so
+            # Killed while it was given up: it is there, so it isn't.
+            journal.outcome(shards.collector, stream, created_ns, "waiting", of=("purged",))
             if parked:
                 journal.outcome(shards.collector, stream, created_ns, "parked")

@@ -155,6 +155,20 @@ class Delivery:
             if self.state is not State.OK:
                 self.state = State.RETRYING
 
+    def purge(self, rows_of: Callable[[list[int]], int], *, parked: bool) -> tuple[list[int], int]:
+        """Give up what is parked, or what waits; which shards, and what ``rows_of`` says of them before they go."""
+        lane = self._parked if parked else self._waiting
+        with self.turn:
+            with self._lock:
+                shards = lane.shards.all()
+            rows = rows_of(shards)
+            for created_ns in shards:
+                self.journal.outcome(self.collector, self.stream, created_ns, "purged")
+            self.spool.drop(self.stream, shards, parked=parked)
+            with self._lock:
+                lane.shards.drop(len(shards))
+        return shards, rows
+
     def park_oldest(self) -> bool:
         """Move the oldest waiting shard to STORE/upload_failed. False if none waits, or it can't be moved."""
         waiting = self.backlog[0]

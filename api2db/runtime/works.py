@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from api2db.collector import Collector
-from api2db.errors import Api2dbError, ConfigError
+from api2db.errors import Api2dbError, ConfigError, TornShardError
 from api2db.nearest import nearest
 from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of
 from api2db.runtime.delivery import Delivery, State
+from api2db.shard import peek
 from api2db.sinks.base import Target
 from api2db.spool import CollectorSpool
 
@@ -106,6 +107,17 @@ def deliver_all(deliveries: Sequence[Delivery]) -> list[str]:
         if left:
             troubles.append(f"{delivery.name}: {left} shards wait: {delivery.cause or 'they are tried again later'}")
     return troubles
+
+
+def rows_of(part: Part, stream: str, shards: Sequence[int], *, parked: bool) -> int:
+    """How many rows shards that wait hold, as far as they can be read."""
+    rows = 0
+    for created_ns in shards:
+        try:
+            rows += peek(part.shards.path(stream, created_ns, parked=parked)).rows
+        except (TornShardError, OSError):
+            continue  # nobody can tell
+    return rows
 
 
 def told(error: Exception) -> str:

@@ -131,7 +131,8 @@ def test_of_files_only_those_that_are_gone_are_published_again(make):
     assert bench.command("replay", "numbers")["local.parquet"]["batches"] == 1
     assert sorted(bench.files("numbers", "id")) == [1, 2, 3]
     assert first.stat().st_mtime_ns == before
-    assert second.exists() and third.exists()
+    assert second.exists()
+    assert third.exists()
 
 
 def test_a_second_database_is_filled_and_doubles_nothing_when_it_is_added_later(make):
