@@ -36,6 +36,7 @@ class Collector:
     fresh_within   the age of the last success beyond which the status calls the collector stale
     isolate        call import_target in a process of its own: see docs/collectors.md
     memory         the most that process may take beyond what its imports take ("512 MiB"); no limit if None
+    keep           how long delivered batches are kept in STORE/log, for replays; 0 keeps none; the settings' if None
 
     Raises ConfigError (a ValueError).
     """
@@ -58,6 +59,7 @@ class Collector:
         fresh_within: float | str | None = None,
         isolate: bool = False,
         memory: int | str | None = None,
+        keep: float | str | None = None,
     ) -> None:
         self.name = check_name(name)
         where = f"collector {name}"
@@ -82,6 +84,7 @@ class Collector:
         if self.memory_bytes is not None and not isolate:
             raise ConfigError(f"{where}: memory={memory!r} limits a process of its own; give isolate=True too")
         self.declared_in: Path | None = None  # the module it was found in, where somebody looked for it
+        self.keep_s = None if keep is None else duration_s(keep)
         self.takes_cursor = _takes_parameter(import_target)
         self._cursor_name = _cursor_name(import_target)
 
@@ -116,6 +119,7 @@ def collector(
     fresh_within: float | str | None = None,
     isolate: bool = False,
     memory: int | str | None = None,
+    keep: float | str | None = None,
 ) -> Callable[[Callable[..., object]], Collector]:
     """Make a function a collector; its name names the table.
 
@@ -149,6 +153,7 @@ def collector(
             fresh_within=fresh_within,
             isolate=isolate,
             memory=memory,
+            keep=keep,
         )
 
     return declare

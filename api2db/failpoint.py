@@ -30,6 +30,8 @@ POINTS = (
     "spool.acked",  # all of them
     "spool.parked",
     "quarantine.written",
+    "spool.origin",  # a replayed file of quarantine is gone, its batch's name in accepted/ still there
+    "replay.linked",  # a kept shard waits for its stream again, others not yet
     "quarantine.held",  # rows that aren't accepted are kept, their batch not accepted yet
 )
 

@@ -28,10 +28,14 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
     batch_id TEXT PRIMARY KEY, collector TEXT NOT NULL, created_ns INTEGER NOT NULL, rows INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS deliveries (  -- outcome: waiting, parked, loaded, quarantined, superseded
+CREATE TABLE IF NOT EXISTS deliveries (  -- outcome: waiting, parked, loaded, quarantined, superseded, purged
     collector TEXT NOT NULL, stream TEXT NOT NULL, created_ns INTEGER NOT NULL, batch_id TEXT NOT NULL,
     outcome TEXT NOT NULL, rows INTEGER, quarantined INTEGER, at_ns INTEGER,
     PRIMARY KEY (collector, stream, created_ns)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS replays (  -- rows that left the quarantine of one batch, to be delivered as another
+    collector TEXT NOT NULL, stream TEXT NOT NULL, origin_batch TEXT NOT NULL, batch_id TEXT NOT NULL,
+    rows INTEGER NOT NULL, at_ns INTEGER NOT NULL, PRIMARY KEY (collector, stream, origin_batch)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS runs (
     collector TEXT NOT NULL, started_ns INTEGER NOT NULL, duration_s REAL, outcome TEXT NOT NULL,
@@ -100,6 +104,8 @@ class Journal:
                 " VALUES (?, ?, ?, ?, 'waiting') ON CONFLICT DO NOTHING",
                 [(header.collector, s, header.created_ns, header.batch_id) for s in header.streams],
             )
+            if header.origin is not None:
+                _replayed(db, header.collector, header.origin, header.batch_id)
 
         self._write(write)
         reach("journal.accepted")
@@ -131,6 +137,50 @@ class Journal:
         self._write(write)
         reach("journal.delivered")
 
+    def replayed(self, collector: str, origin: str, batch_id: str) -> None:
+        """The rows of a file of refused rows (its path relative to STORE) are in another batch now."""
+        self._write(lambda db: _replayed(db, collector, origin, batch_id))
+
+    def waits_again(self, headers: Sequence[Header], stream: str) -> None:
+        """Kept shards wait for a stream once more: what they brought it before counts no longer."""
+
+        def write(db: sqlite3.Connection) -> None:
+            for header in headers:
+                place = (header.collector, stream, header.created_ns)
+                db.execute(
+                    "INSERT INTO batches VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (header.batch_id, header.collector, header.created_ns, header.rows),
+                )
+                before = db.execute(
+                    "SELECT coalesce(rows, 0), coalesce(quarantined, 0) FROM deliveries"
+                    " WHERE collector = ? AND stream = ? AND created_ns = ? AND outcome IN ('loaded', 'quarantined')",
+                    place,
+                ).fetchone()
+                if before is not None:
+                    _stream(db, *place[:2], batches=-1, rows=-before[0], quarantined=-before[1])
+                # Refused rows are refused again, and in quarantine again.
+                db.execute(
+                    "DELETE FROM replays WHERE collector = ? AND stream = ? AND origin_batch = ?",
+                    (*place[:2], header.batch_id),
+                )
+                db.execute(
+                    "INSERT INTO deliveries (collector, stream, created_ns, batch_id, outcome)"
+                    " VALUES (?, ?, ?, ?, 'waiting') ON CONFLICT DO UPDATE"
+                    " SET outcome = 'waiting', rows = NULL, quarantined = NULL, at_ns = NULL",
+                    (*place, header.batch_id),
+                )
+
+        self._write(write)
+
+    def with_outcome(self, collector: str, stream: str, outcome: str) -> set[int]:
+        """``created_ns`` of a stream's batches with this outcome."""
+        with self._lock:
+            found = self._connection.execute(
+                "SELECT created_ns FROM deliveries WHERE collector = ? AND stream = ? AND outcome = ?",
+                (collector, stream, outcome),
+            ).fetchall()
+        return {created_ns for (created_ns,) in found}
+
     def superseded(self, collector: str, stream: str, shards: Sequence[int]) -> None:
         """These shards were not loaded: a younger one replaces all they would have brought."""
         now = time.time_ns()
@@ -143,13 +193,21 @@ class Journal:
             )
         )
 
-    def outcome(self, collector: str, stream: str, created_ns: int, outcome: str) -> None:
+    def outcome(
+        self,
+        collector: str,
+        stream: str,
+        created_ns: int,
+        outcome: str,
+        *,
+        of: tuple[str, ...] = ("waiting", "parked"),
+    ) -> None:
         """A shard was parked, or set aside whole. One that was loaded stays loaded, whatever its file became."""
         self._write(
             lambda db: db.execute(
                 "UPDATE deliveries SET outcome = ?, at_ns = ? WHERE collector = ? AND stream = ? AND created_ns = ?"
-                " AND outcome IN ('waiting', 'parked')",
-                (outcome, time.time_ns(), collector, stream, created_ns),
+                f" AND outcome IN ({', '.join('?' * len(of))})",
+                (outcome, time.time_ns(), collector, stream, created_ns, *of),
             )
         )
 
@@ -367,3 +425,22 @@ def _stream(db: sqlite3.Connection, collector: str, stream: str, **add: int) -> 
             f"UPDATE streams SET {sums} WHERE collector = ? AND stream = ?",
             (*add.values(), collector, stream),
         )
+
+
+def _replayed(db: sqlite3.Connection, collector: str, origin: str, batch_id: str) -> None:
+    """Rows count once: they leave the quarantine of the batch they came with, and the new batch counts by itself."""
+    _, _, stream, name = origin.split("/")
+    origin_batch, _, suffix = name.partition(".")
+    if suffix != "parquet":
+        return  # held rows and payloads were never accepted
+    place = (collector, stream, origin_batch)
+    refused = db.execute(
+        "SELECT coalesce(quarantined, 0) FROM deliveries WHERE collector = ? AND stream = ? AND batch_id = ?", place
+    ).fetchone()
+    if refused is None or not refused[0]:
+        return  # told already, or an older journal's
+    db.execute(
+        "INSERT OR REPLACE INTO replays VALUES (?, ?, ?, ?, ?, ?)", (*place, batch_id, refused[0], time.time_ns())
+    )
+    db.execute("UPDATE deliveries SET quarantined = 0 WHERE collector = ? AND stream = ? AND batch_id = ?", place)
+    _stream(db, collector, stream, quarantined=-refused[0])

@@ -17,7 +17,7 @@ FORMAT = 1  # this layout's version, kept in STORE/format
 ACCEPTED = "accepted"  # the directory in which a shard's first name is its acceptance
 HELD = "held"  # in quarantine: the directory of rows with a value that can't be of its column's type
 RESERVED = frozenset(
-    {"queue", "upload_failed", "quarantine", "log", "state", "format", "database", "api2db"}
+    {"queue", "upload_failed", "quarantine", "log", "requests", "state", "format", "database", "api2db"}
     | {"journal.sqlite", "database.sqlite", "demo.jsonl"}
 )
 LOCK_WAIT_S = 1.0
@@ -65,6 +65,19 @@ class Layout:
 
     def quarantine(self, collector: str, stream: str) -> Path:
         return self.root / "quarantine" / collector / stream
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "log"
+
+    def log(self, collector: str) -> Path:
+        """Where a collector's delivered shards are kept for a time."""
+        return self.logs / collector
+
+    @property
+    def requests(self) -> Path:
+        """Where commands ask a running daemon for something."""
+        return self.root / "requests"
 
     def state(self, collector: str) -> Path:
         return self.states / f"{collector}.json"

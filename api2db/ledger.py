@@ -19,6 +19,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    delete,
     func,
     inspect,
     select,
@@ -126,6 +127,14 @@ def loaded(connection: Connection, stream: str, batch_ids: Iterable[str]) -> dic
         query = select(_TABLE.c.batch_id, _TABLE.c.rows).where(_TABLE.c.stream == stream, _TABLE.c.batch_id.in_(part))
         found.update((batch_id, rows) for batch_id, rows in connection.execute(query))
     return found
+
+
+def forget(connection: Connection, stream: str, batch_ids: Iterable[str]) -> None:
+    """Take batches out: they will be loaded again."""
+    ids = list(batch_ids)
+    for start in range(0, len(ids), _IDS_PER_QUERY):
+        part = ids[start : start + _IDS_PER_QUERY]
+        connection.execute(delete(_TABLE).where(_TABLE.c.stream == stream, _TABLE.c.batch_id.in_(part)))
 
 
 def count(connection: Connection, stream: str) -> int:

@@ -76,8 +76,8 @@ def keep_payload(
     path = directory / f"{hashlib.sha256((about + text).encode()).hexdigest()[:32]}.json"
     if not path.exists():
         make_dir(directory, flush=durable)
-        whole = f'{{"reason": {about}, "received_ns": {received_ns}, "payload": {text}}}\n'
-        write_atomic(path, whole.encode("ascii"), flush=durable)  # json.dumps writes ASCII: \\ud800 stays an escape
+        # json.dumps writes ASCII: \\ud800 stays an escape
+        write_atomic(path, payload_text(payload, reason, received_ns).encode("ascii"), flush=durable)
     return path
 
 
@@ -89,8 +89,7 @@ def keep_rows(
     One JSON object a line, with ``reason`` and ``row``. The same rows with the same reasons are kept once, however
     often a source repeats them. On disk when the call returns; raises StoreError if it can't be.
     """
-    lines = "".join(f'{{"reason": {json.dumps(redact(reason))}, "row": {_json(row)}}}\n' for row, reason in rows)
-    data = lines.encode("ascii")
+    data = held_text(rows).encode("ascii")
     path = layout.quarantine(collector, HELD) / f"{hashlib.sha256(data).hexdigest()[:32]}.jsonl"
     if path.exists():
         return None
@@ -103,6 +102,17 @@ def keep_rows(
     usage.add(collector, len(data))
     reach("quarantine.held")
     return path
+
+
+def payload_text(payload: object, reason: str, received_ns: int) -> str:
+    """A payload as it is kept: one JSON object, ASCII."""
+    about = json.dumps(redact(reason))
+    return f'{{"reason": {about}, "received_ns": {received_ns}, "payload": {_json(payload)}}}\n'
+
+
+def held_text(rows: Sequence[tuple[object, str]]) -> str:
+    """Rows with their reasons as they are kept: a JSON object a line, ASCII."""
+    return "".join(f'{{"reason": {json.dumps(redact(reason))}, "row": {_json(row)}}}\n' for row, reason in rows)
 
 
 def _json(value: object) -> str:

@@ -51,6 +51,8 @@ class Settings:
     max_collector_bytes: int
     max_store_bytes: int
     min_free_bytes: int
+    keep: float  # seconds
+    max_log_bytes: int
     console: bool
     demo: bool
     http: str
@@ -250,6 +252,8 @@ KEYS: Mapping[str, Key] = {
     "max_collector_bytes": Key("10 GiB", _limit),
     "max_store_bytes": Key("50 GiB", _limit),
     "min_free_bytes": Key("256 MiB", size_bytes),
+    "keep": Key("2d", seconds),
+    "max_log_bytes": Key("1 GiB", size_bytes),
     "console": Key(True, _flag, _flag_of_text),
     "demo": Key(False, _flag, _flag_of_text),
     "http": Key("", _address),

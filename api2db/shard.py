@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,6 +37,9 @@ class Header:
     streams  the directories' names of the streams it was accepted for
     run, ends  as in ``Batch``
     types    what is known of the columns' types with this batch (see ``CollectorState``); None if nothing new
+    kept     it is kept in STORE/log after delivery
+    origin   the file in quarantine, relative to STORE, that the batch is made of: gone once the batch is settled
+    rest     of that file what isn't in the batch: text to put at a path relative to STORE before the file goes
     """
 
     batch_id: str
@@ -47,6 +51,9 @@ class Header:
     run: int = 0
     ends: int = 0
     types: Mapping[str, str] | None = None
+    kept: bool = False
+    origin: str | None = None
+    rest: tuple[str, str] | None = None
 
 
 def encode(
@@ -55,6 +62,10 @@ def encode(
     streams: tuple[str, ...],
     cursor: str | None,
     types: Mapping[str, str] | None = None,
+    *,
+    kept: bool = False,
+    origin: str | None = None,
+    rest: tuple[str, str] | None = None,
 ) -> bytes:
     """A whole shard file, digest included."""
     about = {
@@ -71,6 +82,12 @@ def encode(
         about["api2db.types"] = json.dumps(dict(types))
     if batch.run:
         about |= {"api2db.run": str(batch.run), "api2db.ends": str(batch.ends)}
+    if kept:
+        about["api2db.kept"] = "1"
+    if origin is not None:
+        about["api2db.origin"] = origin
+    if rest is not None:
+        about["api2db.rest"] = json.dumps(rest)
     out = pa.BufferOutputStream()
     with pq.ParquetWriter(out, batch.table.schema, **_WRITER) as writer:
         writer.write_table(batch.table)
@@ -95,6 +112,17 @@ def decode_header(data: bytes) -> Header:
     return _open(data)[0]
 
 
+def peek(path: Path) -> Header:
+    """What a shard's footer says, for lists: the digest isn't checked, and only the footer is read.
+
+    Raises TornShardError, or OSError if it can't be read.
+    """
+    try:
+        return _header(pq.read_metadata(path).metadata or {})
+    except (pa.ArrowInvalid, KeyError, ValueError) as error:
+        raise TornShardError(f"{path} is no whole shard: {str(error).splitlines()[0][:200]}") from error
+
+
 def _open(data: bytes) -> tuple[Header, pq.ParquetFile]:
     at = data.rfind(_DIGEST_MARK) + len(_DIGEST_MARK)
     if at < len(_DIGEST_MARK) or len(data) < at + 64:
@@ -106,10 +134,13 @@ def _open(data: bytes) -> tuple[Header, pq.ParquetFile]:
     if digest.hexdigest().encode() != data[at : at + 64]:
         raise TornShardError("its bytes aren't the ones that were written (digest differs)")
     parquet = pq.ParquetFile(pa.BufferReader(data))
-    about = {
-        key.decode(): value.decode() for key, value in parquet.metadata.metadata.items() if key.startswith(b"api2db.")
-    }
-    header = Header(
+    return _header(parquet.metadata.metadata), parquet
+
+
+def _header(metadata: Mapping[bytes, bytes]) -> Header:
+    about = {key.decode(): value.decode() for key, value in metadata.items() if key.startswith(b"api2db.")}
+    rest = json.loads(about["api2db.rest"]) if "api2db.rest" in about else None
+    return Header(
         batch_id=about["api2db.batch_id"],
         collector=about["api2db.collector"],
         created_ns=int(about["api2db.created_ns"]),
@@ -119,5 +150,7 @@ def _open(data: bytes) -> tuple[Header, pq.ParquetFile]:
         run=int(about.get("api2db.run", 0)),
         ends=int(about.get("api2db.ends", 0)),
         types=json.loads(about["api2db.types"]) if "api2db.types" in about else None,
+        kept="api2db.kept" in about,
+        origin=about.get("api2db.origin"),
+        rest=None if rest is None else (rest[0], rest[1]),
     )
-    return header, parquet

@@ -2,9 +2,10 @@
 
 ``accept`` writes a shard under a temporary name, flushes it, renames it into ``accepted/`` and flushes that
 directory: two flushes, and batch and cursor are safe. The shard is then linked into the directory of each of
-its streams. The name in ``accepted/`` goes away when the batch is *settled*: links and cursor file flushed,
-for all batches accepted since the last time at once, and always before the first stream drops its link. A name
-found in ``accepted/`` at start is therefore a batch that no stream has dropped, and its fan-out is repeated.
+its streams and, unless told otherwise, into the log, where it stays for a time. The name in ``accepted/`` goes away
+when the batch is *settled*: links and cursor file flushed, for all batches accepted since the last time at once, and
+always before the first stream drops its link. A name found in ``accepted/`` at start is therefore a batch that no
+stream has dropped, and its fan-out is repeated.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from api2db import shard
 from api2db.batch import Batch, new_batch_id
 from api2db.errors import StoreError, StoreFullError, TornShardError
 from api2db.failpoint import reach
-from api2db.files import IncreasingNanoseconds, fsync_dir, make_dir, write_durable
+from api2db.files import IncreasingNanoseconds, fsync_dir, make_dir, write_atomic, write_durable
 from api2db.layout import Layout
 from api2db.recent import Recent
+from api2db.shardlog import ShardLog, name_ns
 from api2db.state import CollectorState, after_batch, read_state, write_state
 from api2db.usage import Usage
 
@@ -36,9 +38,13 @@ log = logging.getLogger(__name__)
 class Spool:
     """All of STORE's shards. Makes one ``CollectorSpool`` for each collector."""
 
-    def __init__(self, layout: Layout, usage: Usage, *, durable: bool = True) -> None:
+    def __init__(
+        self, layout: Layout, usage: Usage, *, durable: bool = True, keep_s: float = 0.0, max_log_bytes: int = 0
+    ) -> None:
         self.layout = layout
         self.usage = usage
+        self.log = ShardLog(layout.logs, keep_s=keep_s, max_bytes=max_log_bytes)
+        usage.give_way = self.log.give_way
         self.durable = durable
         self.clock = IncreasingNanoseconds()
         self.recent = Recent()
@@ -55,7 +61,7 @@ class Spool:
         recovered = []
         for name in sorted(entry.name for entry in os.scandir(self.layout.queues) if entry.is_dir()):
             try:
-                recovered += CollectorSpool(self, name).recover()
+                recovered += CollectorSpool(self, name, keep_s=None).recover()
             except (StoreError, OSError) as error:
                 # That collector can't run until a person has looked; the others can.
                 self.unusable[name] = f"its part of STORE can't be recovered: {error}"
@@ -75,16 +81,22 @@ class Spool:
                 if path.suffix in (".ready", ".rows", ".group"):
                     continue  # of a sink that writes files: gone as soon as it runs
                 entry = path.stat()
-                self.clock.raise_to(_created_ns(path.name) or 0)
+                self.clock.raise_to(name_ns(path.name) or 0)
                 if entry.st_ino not in seen:
                     seen.add(entry.st_ino)
                     self.usage.add(path.parent.parent.name, entry.st_size)
+        self.clock.raise_to(self.log.recover())
 
 
 class CollectorSpool:
-    """One collector's part of the spool. ``accept`` is called by one thread at a time, the rest by any."""
+    """One collector's part of the spool. Any thread.
 
-    def __init__(self, spool: Spool, collector: str, streams: Sequence[str] = ()) -> None:
+    keep_s  how long delivered shards stay in the log; None for as long as the spool says; 0: they don't
+    """
+
+    def __init__(
+        self, spool: Spool, collector: str, streams: Sequence[str] = (), *, keep_s: float | None = 0.0
+    ) -> None:
         self.collector = collector
         self._spool = spool
         self._layout = spool.layout
@@ -96,7 +108,10 @@ class CollectorSpool:
             raise StoreError(f"collector {collector}: {spool.unusable[collector]}")
         self._unsettled = spool.unsettled.setdefault(collector, [])
         self._unlinked: list[tuple[str, tuple[str, ...]]] = []
-        self._lock = threading.Lock()  # guards _unsettled and _state
+        self._origins: dict[int, shard.Header] = {}  # of batches made of files in quarantine, not settled yet
+        self._kept = spool.log.set_keep(collector, keep_s) and spool.links
+        self._accepting = threading.Lock()  # polls and replays
+        self._lock = threading.Lock()  # guards _unsettled, _origins and _state
         self._dropping = threading.Lock()  # makes "was that the last name?" and the unlink one step
         self._settling = threading.Lock()  # held while names are flushed and dropped
         _make_dir(self._accepted, spool.durable)
@@ -129,6 +144,9 @@ class CollectorSpool:
         ends: int = 0,
         streams: Sequence[str] | None = None,
         types: Mapping[str, str] | None = None,
+        batch_id: str | None = None,
+        origin: str | None = None,
+        rest: tuple[str, str] | None = None,
     ) -> Batch:
         """Make a table safe and move cursor and types, all by one rename; it then waits for each stream.
 
@@ -136,14 +154,32 @@ class CollectorSpool:
         types      what is known of the columns' types now; None leaves it as it is
         run, ends  as in ``Batch``
         streams    directories; by default all of the collector's streams
+        batch_id   a random one by default
+        origin, rest  as in ``Header``; what is accepted already, and not settled yet, is refused
 
         Raises StoreFullError (nothing was written, collect again when there is room) or StoreError.
         """
+        with self._accepting:
+            return self._accept(table, cursor, run, ends, streams, types, batch_id, origin, rest)
+
+    def _accept(
+        self,
+        table: pa.Table,
+        cursor: str | None,
+        run: int,
+        ends: int,
+        streams: Sequence[str] | None,
+        types: Mapping[str, str] | None,
+        batch_id: str | None,
+        origin: str | None,
+        rest: tuple[str, str] | None,
+    ) -> Batch:
         streams = self._streams if streams is None else tuple(streams)
-        batch = Batch(table, new_batch_id(), self._spool.clock.next(), run, ends)
+        batch = Batch(table, batch_id or new_batch_id(), self._spool.clock.next(), run, ends)
         if types == self.state.types:
             types = None
-        data = shard.encode(batch, self.collector, streams, cursor, types)
+        self._check_origin(origin)
+        data = shard.encode(batch, self.collector, streams, cursor, types, kept=self._kept, origin=origin, rest=rest)
         refusal = self._spool.usage.refusal(self.collector, len(data))
         if refusal:
             raise StoreFullError(f"collector {self.collector}: {refusal}")
@@ -162,6 +198,8 @@ class CollectorSpool:
         try:
             self._flush(self._accepted)
             self._fan_out(name, streams)
+            if self._kept:
+                self._spool.log.add(self.collector, self._accepted / name)
         except OSError as error:
             unlinked = [(name, streams)]
             log.error("accepted batch not fanned out yet collector=%s cause=%s", self.collector, error.strerror)
@@ -169,6 +207,11 @@ class CollectorSpool:
             self._unlinked += unlinked
             self._state = after_batch(self._state, cursor, batch.created_ns, types)
             self._unsettled.append(batch.created_ns)
+            if origin is not None:
+                self._origins[batch.created_ns] = shard.Header(
+                    batch.batch_id, self.collector, batch.created_ns, table.num_rows, cursor, streams,
+                    origin=origin, rest=rest,
+                )  # fmt: skip
         self._spool.usage.add(self.collector, len(data) * (1 if self._spool.links else len(streams)))
         reach("spool.fanned_out")
         self._spool.recent.put(batch)
@@ -205,6 +248,7 @@ class CollectorSpool:
         with self._settling:
             with self._lock:
                 settled, unlinked, state = list(self._unsettled), list(self._unlinked), self._state
+                origins = dict(self._origins)
             if not settled and not always:
                 return
             try:
@@ -214,6 +258,8 @@ class CollectorSpool:
                     for stream in self._streams:
                         self._flush(self._layout.queue(self.collector, stream))
                 write_state(self._state_path, state, flush=self._spool.durable)
+                for header in origins.values():
+                    self._end_origin(header)
                 for created_ns in settled:
                     (self._accepted / f"{created_ns}.parquet").unlink(missing_ok=True)
                 if settled:
@@ -223,6 +269,8 @@ class CollectorSpool:
             with self._lock:
                 del self._unsettled[: len(settled)]
                 del self._unlinked[: len(unlinked)]
+                for created_ns in origins:
+                    self._origins.pop(created_ns, None)
         reach("spool.settled")
 
     def recover(self) -> list[shard.Header]:
@@ -232,7 +280,7 @@ class CollectorSpool:
             if path.name.endswith(".tmp"):
                 path.unlink()
                 continue
-            if _created_ns(path.name) is None or not path.is_file():
+            if name_ns(path.name) is None or not path.is_file():
                 continue  # someone else's
             try:
                 header = shard.decode_header(path.read_bytes())
@@ -245,12 +293,16 @@ class CollectorSpool:
             for stream in header.streams:
                 _make_dir(self._layout.queue(self.collector, stream), self._spool.durable)
             self._fan_out(path.name, header.streams)
+            if header.kept and self._spool.links:
+                self._spool.log.add(self.collector, path)
             for stream in header.streams:
                 self._flush(self._layout.queue(self.collector, stream))
             with self._lock:
                 if header.created_ns > self._state.last_ns:
                     self._state = after_batch(self._state, header.cursor, header.created_ns, header.types)
                 self._unsettled.append(header.created_ns)
+                if header.origin is not None:
+                    self._origins[header.created_ns] = header
             recovered.append(header)
         try:
             self.settle()
@@ -324,6 +376,29 @@ class CollectorSpool:
             self._flush(directory)
         reach("spool.acked")
 
+    def lend(self, stream: str, shards: Iterable[int]) -> list[int]:
+        """Have kept shards wait for a stream again; those that are kept no longer are left out.
+
+        Raises StoreError, StoreFullError: what was linked until then waits.
+        """
+        directory = self._layout.queue(self.collector, stream)
+        _make_dir(directory, self._spool.durable)
+        lent = []
+        try:
+            for created_ns in shards:
+                try:
+                    size = self._spool.log.lend(self.collector, created_ns, directory / f"{created_ns}.parquet")
+                except FileExistsError:
+                    size = 0
+                if size is not None:
+                    self._spool.usage.add(self.collector, size)
+                    lent.append(created_ns)
+                    reach("replay.linked")
+            self._flush(directory)
+        except OSError as error:
+            raise _store_error(self.collector, error) from error
+        return lent
+
     def park(self, stream: str, created_ns: int) -> None:
         """Move a shard that failed to upload aside, to be retried from there."""
         self.settle()
@@ -368,20 +443,48 @@ class CollectorSpool:
             reach("spool.linked")
 
     def _forget(self, created_ns: int, entry: os.stat_result) -> None:
-        if not self._spool.links or entry.st_nlink == 1:
+        """Count what a name that went leaves; ``entry`` is of before, that name included."""
+        # A copy where there are no links: its bytes go with it.
+        kept = self._spool.links and entry.st_nlink == 2 and self._spool.log.has(self.collector, created_ns)
+        last = entry.st_nlink == 1 or kept
+        if last or not self._spool.links:
             self._spool.usage.add(self.collector, -entry.st_size)
-        if entry.st_nlink == 1:
+        if kept:
+            self._spool.log.delivered(entry.st_size)
+        if last:
             self._spool.recent.drop(created_ns)
+
+    def _check_origin(self, origin: str | None) -> None:
+        if origin is None:
+            return
+        with self._lock:
+            accepted = any(header.origin == origin for header in self._origins.values())
+        if accepted:
+            raise StoreError(f"{origin} is being replayed already: its rows are accepted, and wait for their streams")
+
+    def _end_origin(self, header: shard.Header) -> None:
+        """The file that a batch was made of goes, once what is left of it is safe. Repeatable."""
+        assert header.origin is not None
+        origin = self._layout.root / header.origin
+        if not origin.exists():
+            return
+        size = origin.stat().st_size
+        if header.rest is not None:
+            path, data = self._layout.root / header.rest[0], header.rest[1].encode()
+            _make_dir(path.parent, self._spool.durable)
+            fresh = path == origin or not path.exists()
+            write_atomic(path, data, flush=self._spool.durable)
+            if fresh:
+                self._spool.usage.add(self.collector, len(data))
+        if header.rest is None or self._layout.root / header.rest[0] != origin:
+            origin.unlink()
+            self._flush(origin.parent)
+        self._spool.usage.add(self.collector, -size)
+        reach("spool.origin")
 
     def _flush(self, directory: Path) -> None:
         if self._spool.durable:
             fsync_dir(directory)
-
-
-def _created_ns(name: str) -> int | None:
-    stem, _, suffix = name.partition(".")
-    # Others' files may lie there: ours are named by nanoseconds, which have 19 digits until the year 2286.
-    return int(stem) if suffix == "parquet" and stem.isascii() and stem.isdigit() and len(stem) <= 19 else None
 
 
 def _shards_in(directory: Path) -> list[int]:
@@ -389,7 +492,7 @@ def _shards_in(directory: Path) -> list[int]:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
-    return sorted(filter(None, map(_created_ns, names)))
+    return sorted(filter(None, map(name_ns, names)))
 
 
 def _make_dir(path: Path, durable: bool) -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
+
+
+def _gives_nothing(size: int) -> bool:
+    return False
 
 
 class Usage:
@@ -17,6 +22,8 @@ class Usage:
         self._min_free = min_free_bytes
         self._lock = threading.Lock()
         self._bytes: dict[str, int] = {}
+        # Asked before collecting pauses for want of space: frees so many bytes if it can. Set by ``Spool``.
+        self.give_way: Callable[[int], bool] = _gives_nothing
 
     def add(self, collector: str, size: int) -> None:
         with self._lock:
@@ -39,8 +46,18 @@ class Usage:
             return f"its backlog of {mine:,} bytes is at the limit (max_collector_bytes = {self._max_collector:,})"
         if total + size > self._max_store:
             return f"all collectors' backlog of {total:,} bytes is at the limit (max_store_bytes = {self._max_store:,})"
-        disk = os.statvfs(self._root)
-        free = disk.f_bavail * disk.f_frsize
-        if free - size < self._min_free:
+        lacking = self.lacking(size)
+        if lacking and self.give_way(lacking):
+            lacking = self.lacking(size)
+        if lacking:
+            free = self._free()
             return f"only {free:,} bytes are free on the disk of {self._root} (min_free_bytes = {self._min_free:,})"
         return None
+
+    def lacking(self, size: int = 0) -> int:
+        """How many bytes too few are free on the disk for ``size`` more; 0 if there are enough."""
+        return max(0, self._min_free + size - self._free())
+
+    def _free(self) -> int:
+        disk = os.statvfs(self._root)
+        return disk.f_bavail * disk.f_frsize

@@ -16,7 +16,7 @@ LAYERS = (
     ("_version", "errors", "failpoint", "nearest"),
     ("durations", "sizes", "files", "retry", "secret", "batch", "address"),
     ("credentials", "place", "telling", "settings", "shard", "layout", "state", "schema"),
-    ("usage", "recent"),
+    ("usage", "recent", "shardlog"),
     ("spool", "journal", "quarantine", "ledger"),
     ("form", "sources", "formats", "sinks", "collector"),
     ("discovery", "ingest"),

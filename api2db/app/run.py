@@ -17,7 +17,7 @@ from api2db.discovery import Broken
 from api2db.runtime.daemon import Daemon, Running
 from api2db.runtime.notify import ServiceManager
 from api2db.settings import Settings
-from api2db.stream.places import targets_of
+from api2db.stream.places import target_of, targets_of
 
 # Set while somebody only wants to know what a program declares: see ``declared_by``.
 _asked: ContextVar[bool] = ContextVar("api2db_asked", default=False)
@@ -73,6 +73,7 @@ class Run:
             settings,
             self.collectors,
             lambda collector: targets_of(collector, settings),
+            target_of=lambda collector, name: target_of(collector, name, settings),
             broken=self._broken,
             started=started,
             manager=ServiceManager(),

@@ -18,6 +18,8 @@ from api2db.cli.audit import audit
 from api2db.cli.chaos import chaos
 from api2db.cli.here import Here
 from api2db.cli.init import init
+from api2db.cli.replay import replay
+from api2db.cli.shards import shards
 from api2db.errors import Api2dbError
 from api2db.settings import Settings
 
@@ -125,3 +127,5 @@ def main(context: click.Context, folder: Path, changes: tuple[str, ...]) -> None
 main.add_command(init)
 main.add_command(audit)
 main.add_command(chaos)
+main.add_command(replay)
+main.add_command(shards)

@@ -43,7 +43,13 @@ def opened(settings: Settings, layout: Layout) -> Kept:
             max_store_bytes=settings.max_store_bytes,
             min_free_bytes=settings.min_free_bytes,
         )
-        spool = Spool(layout, usage, durable=settings.durability == "fsync")
+        spool = Spool(
+            layout,
+            usage,
+            durable=settings.durability == "fsync",
+            keep_s=settings.keep,
+            max_log_bytes=settings.max_log_bytes,
+        )
         for header in spool.recover():
             journal.accepted(header)
     except BaseException:
@@ -113,5 +119,7 @@ def _reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
                 journal.accepted(decode_header(path.read_bytes()))
             except Api2dbError:
                 continue  # torn: delivery sets it aside and says so
+            # Killed while it was given up: it is there, so it isn't.
+            journal.outcome(shards.collector, stream, created_ns, "waiting", of=("purged",))
             if parked:
                 journal.outcome(shards.collector, stream, created_ns, "parked")

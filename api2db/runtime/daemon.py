@@ -29,7 +29,10 @@ from api2db.runtime.notify import ServiceManager
 from api2db.runtime.poller import Poller
 from api2db.runtime.pool import DeliveryPool
 from api2db.runtime.replacement import ReplacingDelivery
+from api2db.runtime.requests import Desk
+from api2db.runtime.verbs import perform
 from api2db.runtime.vitals import Vitals
+from api2db.runtime.works import Part, Works
 from api2db.settings import Settings
 from api2db.sinks.base import Target
 from api2db.sinks.engines import Engines
@@ -48,6 +51,11 @@ PRUNE_S = 3600.0
 CHILDREN_END_S = 2.0
 
 TargetsOf = Callable[[Collector], Sequence[Target]]
+TargetOf = Callable[[Collector, str], Target]
+
+
+def _no_places(collector: Collector, name: str) -> Target:
+    raise ConfigError(f"collector {collector.name}: this program knows no place {name!r}")
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class Daemon:
     """Runs collectors until told to stop. One per STORE; ``run`` is called once, in the main thread.
 
     targets_of  the streams of a collector; may raise ConfigError, which stops that collector alone
+    target_of   the stream of a collector into one more place, by its name
     started     called when everything runs, with what does
     manager     told when everything runs, that the main loop turns, and when stopping begins
     attending   entered once STORE is this daemon's, left when it has stopped: those who look on from other threads
@@ -75,6 +84,7 @@ class Daemon:
         collectors: Iterable[Collector],
         targets_of: TargetsOf,
         *,
+        target_of: TargetOf = _no_places,
         broken: Iterable[Broken] = (),
         started: Callable[[Sequence[Running]], None] = lambda running: None,
         manager: ServiceManager | None = None,
@@ -83,6 +93,7 @@ class Daemon:
         self._settings = settings
         self._collectors = list(collectors)
         self._targets_of = targets_of
+        self._target_of = target_of
         self._broken = list(broken)
         self._started = started
         self._manager = manager or ServiceManager({})
@@ -127,7 +138,13 @@ class Daemon:
         )
         self._vitals.usage = usage
         self._manager.status("starting: looking through STORE for what was under way")
-        spool = Spool(layout, usage, durable=settings.durability == "fsync")
+        spool = Spool(
+            layout,
+            usage,
+            durable=settings.durability == "fsync",
+            keep_s=settings.keep,
+            max_log_bytes=settings.max_log_bytes,
+        )
         for header in spool.recover():
             journal.accepted(header)
         engines = Engines(settings.target_threads)
@@ -135,13 +152,22 @@ class Daemon:
         poller = Poller(threads=settings.poll_threads, stop=self._stop)
         children = Children()
         running: list[Running] = []
+        desk: Desk | None = None
         try:
             running = self._assemble(spool, journal, engines, pool, children)
+            works = Works(
+                Kept(settings, spool, journal, engines),
+                {each.collector.name: Part(each.collector, each.shards, each.deliveries) for each in running},
+                pool.wake,
+                self._target_of,
+            )
+            desk = Desk(layout, lambda verb, arguments: perform(works, verb, arguments))
+            desk.open()
             # A page of records is a hundred thousand objects without a cycle among them: by default the collector
             # of cycles walks them, and all modules, again and again (a third of the time of nested pages).
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLD)
-            self._loop(running, journal, poller, pool)
+            self._loop(running, spool, journal, poller, pool, desk)
         finally:
             self._vitals.stopping()
             self._manager.stopping()
@@ -151,6 +177,8 @@ class Daemon:
             poller.finish(deadline - settings.stop_timeout_s / 4)
             children.close(min(deadline, time.monotonic() + CHILDREN_END_S))
             ended = pool.stop(deadline)
+            if desk is not None:
+                ended = desk.close(deadline) and ended
             if ended:
                 engines.close()
             else:
@@ -214,7 +242,7 @@ class Daemon:
             log.warning("stores aren't run by this version, its streams are collector=%s", collector.name)
         targets = list(self._targets_of(collector))
         kept = Kept(settings, spool, journal, engines)
-        shards = CollectorSpool(spool, collector.name)
+        shards = CollectorSpool(spool, collector.name, keep_s=collector.keep_s)
         directories = directories_of(shards, [place_of(target, kept) for target in targets])
         for directory in directories:
             shards.add_stream(directory)
@@ -247,7 +275,9 @@ class Daemon:
         )
         return Running(collector, job, shards, tuple(deliveries))
 
-    def _loop(self, running: list[Running], journal: Journal, poller: Poller, pool: DeliveryPool) -> None:
+    def _loop(
+        self, running: list[Running], spool: Spool, journal: Journal, poller: Poller, pool: DeliveryPool, desk: Desk
+    ) -> None:
         cadence = Cadence()
         for each in running:
             for delivery in each.deliveries:
@@ -273,6 +303,8 @@ class Daemon:
             if now >= next_tick:
                 next_tick = now + TICK_S
                 poller.watch()
+                desk.look()
+                _prune(spool)
                 for each in running:
                     settle(each.shards, SETTLE_AFTER_S)
                 if poller.stuck > self._settings.max_stuck_polls:
@@ -322,6 +354,14 @@ class _signals:
     def __exit__(self, *error: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type]
+
+
+def _prune(spool: Spool) -> None:
+    """One small step. Where the disk runs short, the log gives way before collecting pauses."""
+    spool.log.prune()
+    lacking = spool.usage.lacking()
+    if lacking:
+        spool.log.give_way(lacking)
 
 
 def _summary(running: Sequence[Running], stuck: int) -> str:

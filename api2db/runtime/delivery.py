@@ -109,6 +109,7 @@ class Delivery:
     def __post_init__(self) -> None:
         self._log = logging.LoggerAdapter(log, {"collector": self.collector})
         self._lock = threading.Lock()
+        self.turn = threading.Lock()  # held for a step; whoever else holds it may change what waits
         self._waiting = Lane(Waiting(self.spool.waiting(self.stream)), parked=False)
         self._parked = Lane(Waiting(self.spool.parked(self.stream)), parked=True)
         # The first step reaches the place even if nothing waits: a wrong password is seen at once, and files
@@ -139,6 +140,12 @@ class Delivery:
         with self._lock:
             return any(created_ns in lane.shards.all() for lane in (self._waiting, self._parked))
 
+    def readmit(self, shards: Sequence[int]) -> None:
+        """These wait again, each in its place among the others. With ``turn`` held."""
+        with self._lock:
+            known = set(self._waiting.shards.all())
+            self._waiting.shards = Waiting(sorted(known.union(shards)))
+
     def begin_again(self, retry: RetryPolicy) -> None:
         """Try everything at once, with as many repeats as ``retry`` has from now on."""
         with self._lock:
@@ -147,6 +154,20 @@ class Delivery:
                 lane.failures, lane.due = 0, 0.0
             if self.state is not State.OK:
                 self.state = State.RETRYING
+
+    def purge(self, rows_of: Callable[[list[int]], int], *, parked: bool) -> tuple[list[int], int]:
+        """Give up what is parked, or what waits; which shards, and what ``rows_of`` says of them before they go."""
+        lane = self._parked if parked else self._waiting
+        with self.turn:
+            with self._lock:
+                shards = lane.shards.all()
+            rows = rows_of(shards)
+            for created_ns in shards:
+                self.journal.outcome(self.collector, self.stream, created_ns, "purged")
+            self.spool.drop(self.stream, shards, parked=parked)
+            with self._lock:
+                lane.shards.drop(len(shards))
+        return shards, rows
 
     def park_oldest(self) -> bool:
         """Move the oldest waiting shard to STORE/upload_failed. False if none waits, or it can't be moved."""
@@ -165,6 +186,10 @@ class Delivery:
 
     def step(self) -> None:
         """Deliver the oldest shards in one transaction, or note why not. Raises nothing."""
+        with self.turn:
+            self._step()
+
+    def _step(self) -> None:
         lane, shards = self._choose()
         if not shards and not (self._unconnected and lane.due <= self.clock()):
             return  # woken before its time

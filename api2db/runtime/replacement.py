@@ -7,6 +7,7 @@ are superseded by what is there. Nothing is parked here: the shards of one repla
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api2db.batch import Batch, Receipt
@@ -41,6 +42,13 @@ class ReplacingDelivery(Delivery):
         """That poll ended without its end: what it yielded replaces nothing."""
         with self._lock:
             self._over.add(run)
+            self._heard += 1
+
+    def readmit(self, shards: Sequence[int]) -> None:
+        super().readmit(shards)
+        with self._lock:
+            # A poll that never ended is no more whole for being replayed.
+            self._over_until_ns = max([self._over_until_ns, *shards])
             self._heard += 1
 
     def notify(self, batch: Batch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -90,6 +90,24 @@ class Filed(Protocol):
 
     def published(self, created_ns: int) -> bool | None:
         """Whether the batch is in its file, or its file on the way; None where nothing tells any more."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A sink that can tell which batches its place has."""
+
+    def lacks(self, shards: Mapping[int, str]) -> set[int]:
+        """Of shards (``created_ns`` -> batch id) those that aren't there. Raises SinkError."""
+
+
+@runtime_checkable
+class NewestWins(Protocol):
+    """A sink whose merges let the later batch win, so that order matters where nothing else does."""
+
+    newest_wins: bool
+
+    def forget(self, batch_ids: Sequence[str]) -> None:
+        """Have these loaded again when they come again."""
 
 
 @dataclass(frozen=True)

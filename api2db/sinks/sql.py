@@ -7,7 +7,7 @@ the catalog, the bulk load, quarantine, COMMIT. What differs between databases i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 
@@ -158,6 +158,21 @@ class SqlSink:
 
     def close(self) -> None:
         self._own_engines.close()
+
+    @property
+    def newest_wins(self) -> bool:
+        """A merge in which the batch that comes later wins: an older one must not be loaded after a younger."""
+        return bool(self._goal.key) and self._goal.version is None
+
+    def lacks(self, shards: Mapping[int, str]) -> set[int]:
+        """Which of the shards (``created_ns`` -> batch id) aren't in the ledger."""
+        there = self.loaded(list(shards.values()))
+        return {created_ns for created_ns, batch_id in shards.items() if batch_id not in there}
+
+    def forget(self, batch_ids: Sequence[str]) -> None:
+        """Take batches out of the ledger, so that they are loaded again. For merges, which change nothing then."""
+        with self._connected() as connection, connection.begin():
+            ledger.forget(connection, self.stream, batch_ids)
 
     def loaded(self, batch_ids: Sequence[str]) -> dict[str, int]:
         """Which of the batches the ledger has, with the rows that were loaded of each. Makes nothing."""

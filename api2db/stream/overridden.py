@@ -7,7 +7,7 @@ receipt was lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -18,11 +18,11 @@ import pandas as pd
 import pyarrow as pa
 
 from api2db.batch import Batch, Receipt
-from api2db.errors import Api2dbError, RetryableError, SinkError
+from api2db.errors import Api2dbError, FatalError, RetryableError, SinkError
 from api2db.form.tables import from_frame
 from api2db.formats import frame_of
 from api2db.secret import redact
-from api2db.sinks.base import Placement, Quarantine, Sink
+from api2db.sinks.base import NewestWins, Placement, Quarantine, Sink, Telling
 
 if TYPE_CHECKING:
     from api2db.stream.stream import Stream
@@ -145,6 +145,20 @@ class OverriddenSink:
         if self._inner is not None and self._handed:
             self._inner.publish(self._handed)
             self._handed = []
+
+    @property
+    def newest_wins(self) -> bool:
+        return isinstance(self._inner, NewestWins) and self._inner.newest_wins
+
+    def forget(self, batch_ids: Sequence[str]) -> None:
+        if isinstance(self._inner, NewestWins):
+            self._inner.forget(batch_ids)
+
+    def lacks(self, shards: Mapping[int, str]) -> set[int]:
+        """As the place it extends says. What ``stream`` does itself is done again."""
+        if not isinstance(self._inner, Telling):
+            raise FatalError(f"stream {self.stream}: its own stream(data) doesn't tell which batches it has delivered")
+        return self._inner.lacks(shards)
 
     def close(self) -> None:
         if self._inner is not None:

@@ -26,6 +26,11 @@ def targets_of(collector: Collector, settings: Settings) -> list[Target]:
     return targets
 
 
+def target_of(collector: Collector, name: str, settings: Settings) -> Target:
+    """The stream into one more place, as the collector's ``to=`` would make it. Raises ConfigError."""
+    return _of_place(collector, settings.place(name))
+
+
 def _of_place(collector: Collector, place: Place) -> Stream:
     if place.kind == "local":
         path = None if place.path is None else str(place.path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from api2db.batch import Batch, Receipt
@@ -108,6 +108,11 @@ class ShardSink:
         """Whether the batch's file is at its place, or finished on its way there."""
         target = self._target(created_ns)
         return target.exists() or self._publisher.is_ready(self._ready(created_ns), target)
+
+    def lacks(self, shards: Mapping[int, str]) -> set[int]:
+        """Which of the shards have no file in the directory, and none on its way there."""
+        with sink_errors(self.stream):
+            return {ns for ns in shards if not self._target(ns).exists() and not self._ready(ns).exists()}
 
     def close(self) -> None:
         """Nothing is held open between loads."""

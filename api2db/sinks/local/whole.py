@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from api2db.batch import Batch, Receipt
-from api2db.errors import RetryableError
+from api2db.errors import FatalError, RetryableError
 from api2db.failpoint import reach
 from api2db.files import make_dir
 from api2db.sinks.base import Quarantine
@@ -85,6 +85,16 @@ class WholeSink:
     def published(self, created_ns: int) -> bool | None:
         """True for a batch of a group that isn't over yet; None for others: rows of a file don't say whose they are."""
         return True if any(created_ns in group.shards for group in read_groups(self._staging)) else None
+
+    def lacks(self, shards: Mapping[int, str]) -> set[int]:
+        """All of them where the file is gone. What a file that is there holds can't be told: FatalError."""
+        with sink_errors(self.stream):
+            if self.path.exists():
+                raise FatalError(
+                    f"{self.path} is there, and doesn't say which batches it holds; move it away to have it made"
+                    " again, of all batches that are kept"
+                )
+            return set(shards)
 
     def close(self) -> None:
         """Nothing is held open between loads."""

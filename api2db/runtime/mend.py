@@ -1,0 +1,220 @@
+"""``replay --from quarantine``: what was refused, held or not shaped is tried again, each row once.
+
+A file is made a batch, whose shard names it. The file goes when the batch is settled, and recovery repeats that: killed
+at any moment, its rows are in the file or in the batch, and which of them counts is known.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from api2db.errors import Api2dbError, ConfigError
+from api2db.files import write_atomic
+from api2db.form.shaped import Form, Held, Shaped
+from api2db.layout import HELD
+from api2db.quarantine import REASON, SOURCE, held_text, payload_text
+from api2db.runtime.delivery import Delivery
+from api2db.runtime.replay import Which
+from api2db.runtime.works import Answer, Part, Works, told
+from api2db.shard import Header
+from api2db.sinks.base import Telling
+from api2db.sources import payload
+
+
+@dataclass
+class Mending:
+    """One collector's quarantine, replayed."""
+
+    works: Works
+    part: Part
+    which: Which
+    answer: Answer
+    dry_run: bool
+
+    def replay(self, stream: str | None) -> None:
+        """All of it; or one stream's, or what is in ``held`` or ``source``. Raises Api2dbError."""
+        layout, name = self.works.kept.spool.layout, self.part.collector.name
+        if stream not in (HELD, SOURCE):
+            for delivery in self.part.streams(stream):
+                self._replay_refused(delivery, layout.quarantine(name, delivery.stream))
+        for kind, suffix in ((HELD, "jsonl"), (SOURCE, "json")):
+            if stream in (None, kind):
+                for path in sorted(layout.quarantine(name, kind).glob(f"[!.]*.{suffix}")):
+                    self._replay_unshaped(path, kind)
+
+    def _replay_refused(self, delivery: Delivery, folder: Path) -> None:
+        """Rows that the place refused go to it again, a batch of their own for each file."""
+        torn = 0
+        for path in sorted(folder.glob("[!.]*.parquet")):
+            if path.stem.isdigit() and len(path.stem) <= 19:
+                torn += 1
+                continue
+            if delivery.sink.replaces:
+                raise ConfigError(
+                    f"stream {delivery.name}: each poll replaces the table there; a few rows can't: poll again instead"
+                )
+            try:
+                table = pq.read_table(path)
+            except (OSError, pa.ArrowInvalid) as error:
+                self._fail(f"{self._relative(path)} can't be read: {told(error)}")
+                continue
+            about = table.schema.metadata or {}
+            batch_id = about.get(b"api2db.batch_id", path.stem.encode()).decode()
+            if not self.which.has(int(about.get(b"api2db.created_ns", 0)), batch_id):
+                continue
+            self._say(f"{delivery.name}: {table.num_rows:,} refused rows", table.num_rows)
+            if not self.dry_run:
+                rows = table.drop_columns([REASON]) if REASON in table.column_names else table
+                self._accept_refused(delivery, path, rows.replace_schema_metadata(None), batch_id)
+        if torn:
+            self.answer.say(f"{delivery.name}: {torn} damaged shards stay: nothing in them can be told")
+
+    def _accept_refused(self, delivery: Delivery, path: Path, rows: pa.Table, batch_id: str) -> None:
+        # The same rows of the same batch have the same id: restored and refused once more, they aren't loaded twice.
+        again = _derived(batch_id, rows)
+        sink = delivery.sink
+        if sink.remembers and isinstance(sink, Telling):
+            with delivery.turn:
+                there = not sink.lacks({0: again})
+            if there:
+                self.works.kept.journal.replayed(self.part.collector.name, self._relative(path), again)
+                size = path.stat().st_size
+                path.unlink()
+                self.works.kept.spool.usage.add(self.part.collector.name, -size)
+                self.answer.say(f"{delivery.name}: they are in the place already; {path.name} is removed")
+                return
+        self._accept(rows, path, [delivery], batch_id=again)
+
+    def _replay_unshaped(self, path: Path, kind: str) -> None:
+        """Held rows and payloads go through the collector's form as it is now, and to all its streams."""
+        if self.which.batch is not None or not self.which.has(path.stat().st_mtime_ns, ""):
+            return
+        into = [each for each in self.part.deliveries if not each.sink.replaces]
+        if not into:
+            raise ConfigError(
+                f"collector {self.part.collector.name}: each poll replaces what is there; a few rows can't: poll again"
+            )
+        relative = self._relative(path)
+        try:
+            shaped = self._shape(path, kind)
+        except Exception as error:  # noqa: BLE001 - a form of user code may raise anything
+            self._keep_again(path, kind, told(error))
+            return
+        rows = 0 if shaped is None else shaped.table.num_rows
+        held = () if shaped is None else shaped.held
+        self._say(f"{relative}: {rows:,} rows" + (f", {len(held)} are held again" if held else ""), rows)
+        self.answer.failed |= bool(held)
+        if self.dry_run:
+            return
+        if rows and shaped is not None:
+            self._accept(shaped.table, path, into, types=shaped.types, rest=self._rest(path, kind, held))
+        elif held:
+            self._keep_again(path, kind, held[0].reason, held)
+        else:
+            # The form makes no row of it.
+            size = path.stat().st_size
+            path.unlink()
+            self._count(kind, -size)
+
+    def _shape(self, path: Path, kind: str) -> Shaped | None:
+        from api2db.form import InferredForm
+
+        form: Form = self.part.collector.api_form() or InferredForm(self.part.shards.state.types)
+        if kind == SOURCE:
+            return payload.shape(json.loads(path.read_bytes())["payload"], form)
+        rows = [json.loads(line)["row"] for line in path.read_text("ascii").splitlines()]
+        if getattr(form, "pre_process", None):
+            # They are records already: what takes a response apart has been done, or wasn't there then.
+            form = copy.copy(form)
+            form.pre_process = []  # type: ignore[attr-defined]
+        return form.shape(rows)
+
+    def _accept(
+        self,
+        table: pa.Table,
+        path: Path,
+        into: Sequence[Delivery],
+        *,
+        batch_id: str | None = None,
+        types: object = None,
+        rest: tuple[str, str] | None = None,
+    ) -> None:
+        part, streams = self.part, tuple(each.stream for each in into)
+        origin = self._relative(path)
+        batch = part.shards.accept(
+            table, None, streams=streams, types=types, batch_id=batch_id, origin=origin, rest=rest  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.works.kept.journal.accepted(
+            Header(
+                batch.batch_id, part.collector.name, batch.created_ns, table.num_rows, None, streams, origin=origin
+            )  # fmt: skip
+        )
+        for delivery in into:
+            delivery.notify(batch)
+        part.shards.settle()
+        for delivery in into:
+            self.works.wake(delivery)
+
+    def _rest(self, path: Path, kind: str, held: Sequence[Held]) -> tuple[str, str] | None:
+        if not held:
+            return None
+        text = held_text([(one.row, one.reason) for one in held])
+        if kind == HELD:
+            return self._relative(path), text
+        return self._relative(path.parent.with_name(HELD) / f"{path.stem}.jsonl"), text
+
+    def _keep_again(self, path: Path, kind: str, reason: str, held: Sequence[Held] = ()) -> None:
+        """It fails again: it stays, with its new reason."""
+        self._fail(f"{self._relative(path)} stays: {reason}")
+        if self.dry_run or (kind == HELD and not held):
+            return
+        if kind == HELD:
+            data = held_text([(one.row, one.reason) for one in held]).encode()
+        else:
+            about = json.loads(path.read_bytes())
+            data = payload_text(about["payload"], reason, about["received_ns"]).encode()
+        before = path.stat().st_size
+        write_atomic(path, data, flush=self.works.kept.spool.durable)
+        self._count(kind, len(data) - before)
+
+    def _count(self, kind: str, size: int) -> None:
+        self.works.kept.spool.usage.add(self.part.collector.name, size)
+
+    def _say(self, line: str, rows: int) -> None:
+        self.answer.say(("would replay " if self.dry_run else "replays ") + line)
+        done = self.answer.facts.setdefault("rows", 0)
+        assert isinstance(done, int)
+        self.answer.facts["rows"] = done + rows
+
+    def _fail(self, line: str) -> None:
+        self.answer.failed = True
+        self.answer.say(line)
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.works.kept.spool.layout.root).as_posix()
+
+
+def _derived(batch_id: str, rows: pa.Table) -> str:
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_stream(out, rows.schema.remove_metadata()) as writer:
+        writer.write_table(rows.combine_chunks())
+    return hashlib.sha256(batch_id.encode() + out.getvalue().to_pybytes()).hexdigest()[:32]
+
+
+def replay_quarantine(
+    works: Works, part: Part, stream: str | None, which: Which, answer: Answer, *, dry_run: bool
+) -> None:
+    """What is in one collector's quarantine is tried again. A file that fails doesn't keep back the others."""
+    try:
+        Mending(works, part, which, answer, dry_run).replay(stream)
+    except Api2dbError as error:
+        answer.failed = True
+        answer.say(str(error))

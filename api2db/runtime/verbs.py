@@ -1,0 +1,98 @@
+"""What a command may ask for, done the same by the daemon and by the command itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from api2db.errors import ConfigError
+from api2db.runtime.delivery import Delivery, State
+from api2db.runtime.mend import replay_quarantine
+from api2db.runtime.replay import Which, replay_log
+from api2db.runtime.works import Answer, Part, Works, one_more, rows_of
+
+Verb = Callable[[Works, Mapping[str, Any]], Answer]
+
+
+def perform(works: Works, verb: str, arguments: Mapping[str, Any]) -> Answer:
+    """Do what is asked. Raises Api2dbError; what was done until then stays done, and may be asked for again."""
+    if verb not in VERBS:
+        raise ConfigError(f"the daemon doesn't know {verb!r}: it is of another version than the command")
+    return VERBS[verb](works, arguments)
+
+
+def _replay(works: Works, arguments: Mapping[str, Any]) -> Answer:
+    """collector, stream, since_ns, until_ns, batch, source ("log", "failed", "quarantine"), to, dry_run."""
+    answer = Answer()
+    which = Which(arguments.get("since_ns"), arguments.get("until_ns"), arguments.get("batch"))
+    dry_run = bool(arguments.get("dry_run"))
+    stream, to = arguments.get("stream"), arguments.get("to")
+    parts = _parts(works, arguments)
+    if to is not None and (stream is not None or len(parts) != 1):
+        raise ConfigError("--to fills one place for one collector: give its name, without a stream")
+    source = arguments.get("source", "log")
+    if to is not None and source != "log":
+        raise ConfigError("--to fills a place from the log: it can't go with --from")
+    if source == "failed" and which != Which():
+        raise ConfigError(
+            "what failed to upload is tried again as a whole, in order: without --since, --until, --batch"
+        )
+    for part in parts:
+        if source == "quarantine":
+            replay_quarantine(works, part, stream, which, answer, dry_run=dry_run)
+            continue
+        for delivery in part.streams(stream) if to is None else [one_more(part, to, works)]:
+            if source == "failed":
+                _try_again(works, delivery, answer, dry_run=dry_run)
+                continue
+            replay_log(works, part, delivery, which, answer, dry_run=dry_run)
+    return answer
+
+
+def _retry(works: Works, arguments: Mapping[str, Any]) -> Answer:
+    """collector, stream."""
+    answer = Answer()
+    for part in _parts(works, arguments):
+        for delivery in part.streams(arguments.get("stream")):
+            _try_again(works, delivery, answer, dry_run=False)
+    return answer
+
+
+def _try_again(works: Works, delivery: Delivery, answer: Answer, *, dry_run: bool) -> None:
+    waiting, parked = delivery.backlog
+    answer.facts[delivery.name] = {"waiting": waiting, "parked": parked}
+    if not waiting and not parked and delivery.state is State.OK:
+        return
+    answer.say(f"{delivery.name}: {delivery.state.value}; {parked} parked and {waiting} waiting shards are tried now")
+    if not dry_run:
+        delivery.begin_again(delivery.retry)
+        works.wake(delivery)
+
+
+def _purge(works: Works, arguments: Mapping[str, Any]) -> Answer:
+    """collector, stream, place ("queue" or "failed"), dry_run."""
+    answer = Answer()
+    parked, total = arguments.get("place", "failed") == "failed", 0
+    for part in _parts(works, arguments):
+        for delivery in part.streams(arguments.get("stream")):
+            if arguments.get("dry_run"):
+                shards = (part.shards.parked if parked else part.shards.waiting)(delivery.stream)
+                rows = rows_of(part, delivery.stream, shards, parked=parked)
+            else:
+                count = partial(rows_of, part, delivery.stream, parked=parked)
+                shards, rows = delivery.purge(count, parked=parked)
+            if shards:
+                given_up = "would be given up" if arguments.get("dry_run") else "are given up"
+                answer.say(f"{delivery.name}: {len(shards)} shards, {rows:,} rows {given_up}")
+            total += rows
+    answer.facts["rows"] = total
+    return answer
+
+
+def _parts(works: Works, arguments: Mapping[str, Any]) -> list[Part]:
+    name = arguments.get("collector")
+    return [works.part(name)] if name else list(works.parts.values())
+
+
+VERBS: Mapping[str, Verb] = {"replay": _replay, "retry": _retry, "purge": _purge}

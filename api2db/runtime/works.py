@@ -1,0 +1,125 @@
+"""What a command may change of STORE, by whoever holds its lock: the running daemon, or the command itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from api2db.collector import Collector
+from api2db.errors import Api2dbError, ConfigError, TornShardError
+from api2db.nearest import nearest
+from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of
+from api2db.runtime.delivery import Delivery, State
+from api2db.shard import peek
+from api2db.sinks.base import Target
+from api2db.spool import CollectorSpool
+
+
+@dataclass(frozen=True)
+class Part:
+    """One collector with its part of the spool and its streams."""
+
+    collector: Collector
+    shards: CollectorSpool
+    deliveries: tuple[Delivery, ...]
+
+    def streams(self, stream: str | None) -> list[Delivery]:
+        """The one of that directory; all with None. Raises ConfigError, naming those there are."""
+        found = [each for each in self.deliveries if stream in (None, each.stream)]
+        if not found:
+            there = ", ".join(each.stream for each in self.deliveries) or "none"
+            raise ConfigError(f"collector {self.collector.name} has no stream {stream!r}; its streams: {there}")
+        return found
+
+
+@dataclass(frozen=True)
+class Works:
+    """STORE, open, and what delivers from it.
+
+    wake       have a delivery look at what waits
+    target_of  the stream of one more place for a collector; raises ConfigError
+    moving     called with a collector's name: whether a poll of it is under way
+    """
+
+    kept: Kept
+    parts: Mapping[str, Part]
+    wake: Callable[[Delivery], None]
+    target_of: Callable[[Collector, str], Target]
+    moving: Callable[[str], bool] = lambda name: False
+
+    def part(self, collector: str) -> Part:
+        if collector not in self.parts:
+            raise ConfigError(f"there is no collector {collector!r} that runs{nearest(collector, self.parts)}")
+        return self.parts[collector]
+
+
+@dataclass
+class Answer:
+    """What was done: for people a line each, for programs ``facts``; ``failed`` where something is left to do."""
+
+    lines: list[str] = field(default_factory=list)
+    facts: dict[str, object] = field(default_factory=dict)
+    failed: bool = False
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def prepared(collector: Collector, targets: Sequence[Target], kept: Kept) -> Part:
+    """A collector's streams, ready to deliver. Raises ConfigError, StoreError."""
+    shards = CollectorSpool(kept.spool, collector.name, keep_s=collector.keep_s)
+    directories = directories_of(shards, [place_of(target, kept) for target in targets])
+    for directory in directories:
+        shards.add_stream(directory)
+    deliveries = [
+        delivery_to(target, directory, shards, kept) for target, directory in zip(targets, directories, strict=True)
+    ]
+    return Part(collector, shards, tuple(deliveries))
+
+
+def one_more(part: Part, name: str, works: Works) -> Delivery:
+    """The delivery to a place as it would be were its name in the collector's ``to``; it is remembered as such.
+
+    One of the collector's own where it has that place already.
+    """
+    target = works.target_of(part.collector, name)
+    wanted = place_of(target, works.kept)
+    for directory, there in part.shards.state.streams.items():
+        if there == wanted[1] and directory.partition("~")[0] == wanted[0]:
+            own = next((each for each in part.deliveries if each.stream == directory), None)
+            return own or delivery_to(target, directory, part.shards, works.kept)
+    mine = [(d.stream.partition("~")[0], part.shards.state.streams[d.stream]) for d in part.deliveries]
+    directory = directories_of(part.shards, [*mine, wanted])[-1]
+    return delivery_to(target, directory, part.shards, works.kept)
+
+
+def deliver_all(deliveries: Sequence[Delivery]) -> list[str]:
+    """Deliver what waits, until nothing does; a stream that fails is left for later. A line for each of those."""
+    troubles = []
+    for delivery in deliveries:
+        while (due_in_s := delivery.due_in_s()) is not None:
+            if due_in_s > 0:
+                break
+            delivery.step()
+            if delivery.state is not State.OK:
+                break
+        left = sum(delivery.backlog)
+        if left:
+            troubles.append(f"{delivery.name}: {left} shards wait: {delivery.cause or 'they are tried again later'}")
+    return troubles
+
+
+def rows_of(part: Part, stream: str, shards: Sequence[int], *, parked: bool) -> int:
+    """How many rows shards that wait hold, as far as they can be read."""
+    rows = 0
+    for created_ns in shards:
+        try:
+            rows += peek(part.shards.path(stream, created_ns, parked=parked)).rows
+        except (TornShardError, OSError):
+            continue  # nobody can tell
+    return rows
+
+
+def told(error: Exception) -> str:
+    """An error in one line."""
+    return str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,199 @@
+"""What a place has lost comes back from the log: each batch once, in order, with a daemon and without."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from tests.log_kit import Bench, accept, rows
+from tests.project_kit import REPOSITORY, eventually
+
+PLAIN = """
+    from api2db import collector
+
+    @collector(every=3600, to=[{to}]{more})
+    def numbers():
+        return []
+"""
+
+
+@pytest.fixture
+def make(tmp_path):
+    made = []
+
+    def make(to="'database'", more="", toml=""):
+        made.append(Bench(tmp_path, numbers=PLAIN.format(to=to, more=more), toml=toml))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+def backup_and_restore(bench, *later, file="database.sqlite"):
+    """A backup is made now, the later batches arrive, and the backup is put in the database's place."""
+    shutil.copy(bench.store / file, bench.folder / "backup")
+    bench.collect("numbers", *later)
+    for suffix in ("-wal", "-shm"):
+        (bench.store / f"{file}{suffix}").unlink(missing_ok=True)
+    shutil.copy(bench.folder / "backup", bench.store / file)
+
+
+IDS = "SELECT id FROM numbers ORDER BY id"
+OPEN = "SELECT count(*) FROM deliveries WHERE outcome = 'waiting'"
+SUMS = "SELECT sum(rows), sum(quarantined) FROM deliveries"
+
+
+def test_a_database_restored_from_a_backup_is_whole_after_one_command(make):
+    bench = make()
+    bench.collect("numbers", rows(1, 2), rows(3))
+    backup_and_restore(bench, rows(4), rows(5, 6))
+    assert bench.sqlite(IDS) == [(1,), (2,), (3,)]
+    would = bench.command("replay", "numbers", "--dry-run")
+    assert would["sql.sqlite"] == {"batches": 2, "rows": 3, "merged_again": 0}
+    assert bench.sqlite(IDS) == [(1,), (2,), (3,)]
+    bench.command("replay", "numbers")
+    assert bench.sqlite(IDS) == [(n,) for n in range(1, 7)]
+    assert bench.command("replay", "numbers")["sql.sqlite"]["batches"] == 0
+    assert bench.journal(SUMS) == [(6, 0)]
+    assert bench.journal("SELECT batches, rows FROM streams") == [(4, 6)]
+    assert bench.waiting() == []
+
+
+def test_only_what_was_accepted_in_a_span_is_replayed_or_one_batch(make):
+    bench = make()
+    bench.collect("numbers", rows(1))
+    backup_and_restore(bench, rows(2), rows(3), rows(4))
+    ids = [one for (one,) in bench.journal("SELECT batch_id FROM batches ORDER BY created_ns")]
+    bench.command("replay", "numbers/sql.sqlite", "--batch", ids[2])
+    assert bench.sqlite(IDS) == [(1,), (3,)]
+    bench.command("replay", "numbers", "--until", "1h")
+    bench.command("replay", "numbers", "--since", "2200-01-01")
+    assert bench.sqlite(IDS) == [(1,), (3,)]
+    bench.command("replay", "numbers", "--since", "1h")
+    assert bench.sqlite(IDS) == [(n,) for n in range(1, 5)]
+
+
+def test_a_merge_in_which_the_later_batch_wins_still_does_after_a_replay(make):
+    bench = make(more=", key='id'")
+    bench.collect("numbers", rows(1, 2, value=1))
+    backup_and_restore(bench, rows(1, value=2), rows(2, value=2))
+    bench.collect("numbers", rows(1, value=3))  # after the backup was restored, before the replay
+    said = bench.command("replay", "numbers")
+    assert said["sql.sqlite"] == {"batches": 2, "rows": 2, "merged_again": 1}
+    assert bench.sqlite("SELECT id, value FROM numbers ORDER BY id") == [(1, 3), (2, 2)]
+
+
+def test_a_merge_by_version_needs_no_batch_twice(make):
+    bench = make(more=", key='id', version='value'")
+    bench.collect("numbers", rows(1, 2, value=1))
+    backup_and_restore(bench, rows(1, value=2), rows(2, value=2))
+    bench.collect("numbers", rows(1, value=3))
+    assert bench.command("replay", "numbers")["sql.sqlite"] == {"batches": 2, "rows": 2, "merged_again": 0}
+    assert bench.sqlite("SELECT id, value FROM numbers ORDER BY id") == [(1, 3), (2, 2)]
+
+
+REPLACED = """
+    from api2db import collector
+    from api2db.stream import Stream2Sql
+
+    @collector(every=3600, to=[Stream2Sql("numbers", db_name="STORE/database.sqlite", dialect="sqlite",
+                                          if_exists="replace")])
+    def numbers():
+        return []
+"""
+
+
+def test_of_replacements_only_the_newest_comes_back(tmp_path):
+    bench = Bench(tmp_path, numbers=REPLACED)
+    bench.collect("numbers", rows(1))
+    bench.collect("numbers", rows(2), rows(3))  # the first of them is superseded
+    assert bench.sqlite(IDS) == [(3,)]
+    assert bench.command("replay", "numbers")["sql.sqlite"]["batches"] == 0
+    backup_and_restore(bench, rows(4), rows(5, 6))
+    assert bench.sqlite(IDS) == [(3,)]
+    bench.command("replay", "numbers")
+    assert bench.sqlite(IDS) == [(5,), (6,)]
+
+
+def test_of_files_only_those_that_are_gone_are_published_again(make):
+    bench = make(to="'files'")
+    bench.collect("numbers", rows(1), rows(2), rows(3))
+    first, second, third = sorted((bench.store / "numbers" / "parquet").iterdir())
+    before = first.stat().st_mtime_ns
+    second.unlink()
+    assert bench.command("replay", "numbers")["local.parquet"]["batches"] == 1
+    assert sorted(bench.files("numbers", "id")) == [1, 2, 3]
+    assert first.stat().st_mtime_ns == before
+    assert second.exists()
+    assert third.exists()
+
+
+def test_a_second_database_is_filled_and_doubles_nothing_when_it_is_added_later(make):
+    bench = make(toml='[places.copy]\ndialect = "sqlite"\ndb_name = "STORE/copy.sqlite"\n')
+    bench.collect("numbers", rows(1, 2), rows(3))
+    assert len(bench.command("replay", "numbers", "--to", "copy")["lines"]) == 1
+    assert bench.sqlite(IDS, "copy.sqlite") == [(1,), (2,), (3,)]
+    bench.command("replay", "numbers", "--to", "copy")
+    bench.write("numbers", PLAIN.format(to="'database', 'copy'", more=""))
+    bench.collect("numbers", rows(4))
+    bench.command("replay", "numbers")
+    assert bench.sqlite(IDS, "copy.sqlite") == bench.sqlite(IDS) == [(n,) for n in range(1, 5)]
+
+
+def test_a_running_daemon_does_it_itself(make):
+    bench = make(toml='[places.copy]\ndialect = "sqlite"\ndb_name = "STORE/copy.sqlite"\n')
+    bench.collect("numbers", rows(1), rows(2), rows(3))
+    process = bench.start()
+    bench.ready(process)
+    with closing(sqlite3.connect(bench.store / "database.sqlite", timeout=30)) as db, db:
+        for table, column in (("numbers", "id"), ("_api2db_ledger", "rows")):
+            db.execute(f"DELETE FROM {table} WHERE {column} >= 0")
+    bench.command("replay", "numbers")
+    bench.command("replay", "numbers", "--to", "copy")
+    expected = [(1,), (2,), (3,)]
+    eventually(lambda: bench.sqlite(IDS) == expected and bench.sqlite(IDS, "copy.sqlite") == expected)
+    assert "no stream 'sql.sqlit'" in bench.command("replay", "numbers/sql.sqlit", status=1)["text"]
+    assert list((bench.store / "requests").iterdir()) == []
+    assert bench.stop(process) == 0
+    assert bench.sqlite(IDS) == expected
+
+
+def test_killed_in_the_midst_of_a_replay_the_next_one_completes_it_in_order(make):
+    bench = make(more=", key='id'")
+    bench.collect("numbers", rows(1, value=1))
+    backup_and_restore(bench, rows(1, value=2), rows(1, value=3), rows(1, 2, value=4))
+    command = "from api2db.cli.main import main; main()"
+    for passes in (1, 2):
+        done = subprocess.run(
+            [sys.executable, "-c", command, "-C", str(bench.folder), "replay", "numbers"],
+            env={"PYTHONPATH": str(REPOSITORY), "API2DB_FAILPOINT": f"replay.linked:{passes}", "PATH": "/usr/bin"},
+        )
+        assert done.returncode == -signal.SIGKILL
+        bench.collect("numbers")  # a start delivers what waits
+        assert bench.sqlite("SELECT id, value FROM numbers ORDER BY id") == [(1, 4), (2, 4)]
+    bench.command("replay", "numbers")
+    assert bench.command("replay", "numbers")["sql.sqlite"]["batches"] == 0
+    assert bench.sqlite("SELECT id, value FROM numbers ORDER BY id") == [(1, 4), (2, 4)]
+    assert bench.journal(OPEN) == [(0,)]
+
+
+def test_a_collector_that_does_not_run_is_named(make):
+    bench = make()
+    bench.collect("numbers", rows(1))
+    assert "there is no collector 'numbrs' that runs" in bench.command("replay", "numbrs", status=1)["text"]
+
+
+def test_what_waits_is_not_replayed_beside(make):
+    bench = make()
+    bench.collect("numbers", rows(1), deliver=False)
+    assert bench.command("replay", "numbers")["sql.sqlite"]["batches"] == 0
+    with bench.open("numbers") as (part, kept):
+        assert part.deliveries[0].backlog == (1, 0)
+        accept(part, kept, part.shards.read("sql.sqlite", part.shards.waiting("sql.sqlite")[0], parked=False).table)
