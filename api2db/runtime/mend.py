@@ -153,9 +153,7 @@ class Mending:
             table, None, streams=streams, types=types, batch_id=batch_id, origin=origin, rest=rest  # type: ignore[arg-type]
         )  # fmt: skip
         self.works.kept.journal.accepted(
-            Header(
-                batch.batch_id, part.collector.name, batch.created_ns, table.num_rows, None, streams, origin=origin
-            )  # fmt: skip
+            Header(batch.batch_id, part.collector.name, batch.created_ns, table.num_rows, None, streams, origin=origin)
         )
         for delivery in into:
             delivery.notify(batch)

@@ -155,7 +155,7 @@ def test_whatever_a_source_yields_crosses_as_it_is_and_its_state_stays_from_poll
     assert counted["pid"] != os.getpid()
 
     # An error comes with its cause and the user's line, without secrets; the process lives on.
-    with pytest.raises(SourceError, match=r"^RuntimeError: at https://user:\*\*\*@host/ \(.*asked\.py:\d+\)$"):
+    with pytest.raises(SourceError, match=r"^RuntimeError: at https://\*\*\*@host/ \(.*asked\.py:\d+\)$"):
         asked.poll("raise")
     with pytest.raises(SourceError, match="SystemExit: 3"):
         asked.poll("exit")
