@@ -9,6 +9,7 @@ found in ``accepted/`` at start is therefore a batch that no stream has dropped,
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -31,6 +32,9 @@ from api2db.state import CollectorState, after_batch, read_state, write_state
 from api2db.usage import Usage
 
 log = logging.getLogger(__name__)
+
+# What link(2) answers where there are none, as on FAT and some network file systems.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV, errno.EACCES)
 
 
 class Spool:
@@ -154,7 +158,8 @@ class CollectorSpool:
             reach("spool.written")
             os.rename(temporary, self._accepted / name)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # swept at the next start
+                temporary.unlink(missing_ok=True)
             raise _store_error(self.collector, error) from error
         reach("spool.renamed")
         # From here on the batch is accepted. What still fails is repeated when it is settled, or at the next start.
@@ -409,12 +414,14 @@ def _links_work(directory: Path) -> bool:
     """Does this file system have hard links? Where it has none, each stream gets a copy."""
     first, second = directory / ".link.a", directory / ".link.b"
     try:
+        second.unlink(missing_ok=True)
         first.touch()
-        second.unlink(missing_ok=True)
         os.link(first, second)
-    except OSError:
-        return False
+    except OSError as error:
+        # A disk that is full, or fails, says nothing of links: to take copies then would need more of it.
+        return error.errno not in _NO_LINKS
     finally:
-        second.unlink(missing_ok=True)
-        first.unlink(missing_ok=True)
+        for path in (second, first):
+            with contextlib.suppress(OSError):  # empty, and swept at the next start
+                path.unlink(missing_ok=True)
     return True
