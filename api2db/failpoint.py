@@ -3,8 +3,8 @@
 ``API2DB_FAILPOINT=spool.renamed:3`` sends SIGKILL to this process the third time it reaches ``spool.renamed``.
 
 ``API2DB_TEST_DISK=ENOSPC@17@/project/STORE`` has the 17th change to a file or folder below that folder fail with that
-errno, and ``ENOSPC@100:200@…`` and ``EIO@3::7@…`` those that such a slice takes. Changes are counted from 1: a file opened
-to be written, a write, a flush, a rename, a link, a removal, a new folder. With EIO each file that is read counts too.
+errno, and ``ENOSPC@100:200@…`` and ``EIO@3::7@…`` those that such a slice takes. Changes are counted from 1: a file
+opened to be written, a write, a flush, a rename, a link, a removal, a new folder. With EIO a file that is read too.
 
 Unset (always, outside fault tests) each costs one comparison.
 """

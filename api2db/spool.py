@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from api2db import shard
 from api2db.batch import Batch, new_batch_id
-from api2db.errors import StoreError, StoreFullError, TornShardError
+from api2db.errors import GoneShardError, StoreError, StoreFullError, TornShardError
 from api2db.failpoint import reach
 from api2db.files import IncreasingNanoseconds, fsync_dir, make_dir, write_durable
 from api2db.layout import Layout
@@ -78,6 +78,8 @@ class Spool:
             for path in root.glob("*/*/*"):
                 if path.suffix in (".ready", ".rows", ".group"):
                     continue  # of a sink that writes files: gone as soon as it runs
+                if not path.is_file():
+                    continue  # a folder, or a link to nothing: someone else's
                 entry = path.stat()
                 self.clock.raise_to(_created_ns(path.name) or 0)
                 if entry.st_ino not in seen:
@@ -234,11 +236,13 @@ class CollectorSpool:
         """Repeat the fan-out of batches found in ``accepted/``, sweep temporary files. Before anything runs."""
         recovered = []
         for path in sorted(self._accepted.iterdir()):
+            if not path.is_file():
+                continue  # someone else's
             if path.name.endswith(".tmp"):
                 path.unlink()
                 continue
-            if _created_ns(path.name) is None or not path.is_file():
-                continue  # someone else's
+            if _created_ns(path.name) is None:
+                continue
             try:
                 header = shard.decode_header(path.read_bytes())
             except TornShardError as error:
@@ -303,7 +307,7 @@ class CollectorSpool:
         try:
             return path.read_bytes()
         except FileNotFoundError as error:
-            raise TornShardError(f"{path} is gone: someone removed it") from error
+            raise GoneShardError(f"{path} is gone: someone removed it") from error
         except OSError as error:
             raise StoreError(f"can't read {path}: {error.strerror}") from error
 
@@ -391,7 +395,8 @@ def _created_ns(name: str) -> int | None:
 
 def _shards_in(directory: Path) -> list[int]:
     try:
-        names = os.listdir(directory)
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries if entry.is_file()]  # a folder isn't ours, whatever it is called
     except FileNotFoundError:
         return []
     return sorted(filter(None, map(_created_ns, names)))
