@@ -138,7 +138,7 @@ class Journal:
         )
 
     def outcome(self, collector: str, stream: str, created_ns: int, outcome: str) -> None:
-        """A shard was parked, set aside whole, or removed by someone. One that was loaded stays loaded, whatever its file became."""
+        """A shard was parked, set aside whole, or removed by someone. One that was loaded stays loaded."""
         self._write(
             lambda db: db.execute(
                 "UPDATE deliveries SET outcome = ?, at_ns = ? WHERE collector = ? AND stream = ? AND created_ns = ?"
