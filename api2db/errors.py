@@ -8,6 +8,7 @@ Api2dbError
 │   ├── StoreFullError    no space, or a limit is reached; collecting pauses until there is room
 │   ├── StoreLockedError  another daemon owns this STORE
 │   └── TornShardError    a shard's bytes aren't the ones written; set aside, never loaded
+│       └── GoneShardError    there is no such file any more: someone removed it
 └── SinkError             a load failed; everything in its transaction was rolled back
     ├── RetryableError    healing by itself: repeat with back-off (down, locked, out of space)
     ├── BadDataError      the target refuses some rows: find them, keep them in quarantine, load the rest
@@ -45,6 +46,10 @@ class StoreLockedError(StoreError):
 
 class TornShardError(StoreError):
     """A shard's bytes aren't the ones that were written."""
+
+
+class GoneShardError(TornShardError):
+    """A shard isn't there any more: someone removed it."""
 
 
 class SinkError(Api2dbError):

@@ -1,14 +1,22 @@
-"""Named points on the path of a batch at which a test, or ``API2DB_FAILPOINT``, can kill the process.
+"""Faults on purpose, for tests: the process killed at a named point, or a disk that takes no more.
 
-``API2DB_FAILPOINT=spool.renamed:3`` sends SIGKILL to this process the third time it reaches
-``spool.renamed``. Unset (always, outside fault tests) a point costs one comparison.
+``API2DB_FAILPOINT=spool.renamed:3`` sends SIGKILL to this process the third time it reaches ``spool.renamed``.
+
+``API2DB_TEST_DISK=ENOSPC@17@/project/STORE`` has the 17th change to a file or folder below that folder fail with that
+errno, and ``ENOSPC@100:200@…`` and ``EIO@3::7@…`` those that such a slice takes. Changes are counted from 1: a file
+opened to be written, a write, a flush, a rename, a link, a removal, a new folder. With EIO a file that is read too.
+
+Unset (always, outside fault tests) each costs one comparison.
 """
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import signal
+import sys
+from pathlib import Path
 
 POINTS = (
     "spool.written",  # shard under its temporary name, flushed
@@ -43,3 +51,65 @@ def reach(point: str) -> None:
     """Die here by SIGKILL if this pass of ``point`` is the armed one."""
     if point == _armed and next(_passes) == int(_at or 1):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DiskFault:
+    """A disk that fails: which changes below a folder do, and how many there were. Safe to use from any thread.
+
+    text   ``<errno>@<number or slice>@<folder>``, as above
+    """
+
+    def __init__(self, text: str) -> None:
+        name, numbers, folder = text.split("@", 2)
+        self._errno: int = getattr(errno, name)
+        first, *rest = (int(part) if part else None for part in numbers.split(":"))
+        last, step = [*rest, None, None][:2] if rest else ((first or 0) + 1, None)
+        self._numbers = range(first or 1, last or sys.maxsize, step or 1)
+        self._folder = os.path.abspath(folder)
+        self._count = itertools.count(1)
+        self.seen = 0
+        self.failed = 0
+
+    def meet(self, path: object) -> None:
+        """One more change, to ``path``: raises OSError if it is one of those that fail."""
+        if not isinstance(path, str | os.PathLike) or not os.path.abspath(path).startswith(self._folder + os.sep):
+            return
+        self.seen = next(self._count)
+        if self.seen in self._numbers:
+            self.failed += 1
+            raise OSError(self._errno, os.strerror(self._errno), os.fspath(path))
+
+    def audit(self, event: str, arguments: tuple[object, ...]) -> None:
+        """Python's own word of what is about to be done (https://docs.python.org/3/library/audit_events.html)."""
+        if event == "open":
+            flags = arguments[2]
+            assert isinstance(flags, int)
+            writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            if writes or (self._errno == errno.EIO and not flags & os.O_DIRECTORY):
+                self.meet(arguments[0])
+        elif event in ("os.rename", "os.link"):
+            self.meet(arguments[1])
+        elif event in ("os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"):
+            self.meet(arguments[0])
+
+
+_disk: DiskFault | None = None
+
+
+def arm_disk(text: str) -> DiskFault:
+    """From now on the disk fails as ``text`` says, and no longer as it did before."""
+    global _disk
+    if _disk is None:
+        sys.addaudithook(lambda event, arguments: _disk.audit(event, arguments) if _disk else None)
+    _disk = DiskFault(text)
+    return _disk
+
+
+def change(path: Path) -> None:
+    """A write or a flush of ``path`` is about to be done, of which Python itself gives no word."""
+    if _disk is not None:
+        _disk.meet(path)
+
+
+if "API2DB_TEST_DISK" in os.environ:
+    arm_disk(os.environ["API2DB_TEST_DISK"])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from pathlib import Path
+
+from api2db.failpoint import change
 
 
 def fsync_dir(path: Path) -> None:
     """Flush a directory's entries (names created, renamed, removed in it) to disk."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        change(path)
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -20,18 +24,21 @@ def fsync_dir(path: Path) -> None:
 def write_durable(path: Path, data: bytes | memoryview, *, flush: bool = True) -> None:
     """Write a new file and flush its bytes; its name isn't durable until its directory is flushed too.
 
-    Raises OSError (ENOSPC included) with nothing left behind under ``path``.
+    Raises OSError (ENOSPC included) with nothing left behind under ``path``, unless not even that can be removed.
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         rest = memoryview(data)
         while rest:
+            change(path)
             rest = rest[os.write(fd, rest) :]
         if flush:
+            change(path)
             os.fsync(fd)
     except BaseException:
         os.close(fd)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong first is what counts
+            path.unlink(missing_ok=True)
         raise
     os.close(fd)
 

@@ -28,7 +28,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
     batch_id TEXT PRIMARY KEY, collector TEXT NOT NULL, created_ns INTEGER NOT NULL, rows INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS deliveries (  -- outcome: waiting, parked, loaded, quarantined, superseded, purged
+CREATE TABLE IF NOT EXISTS deliveries (  -- outcome: waiting, parked, loaded, quarantined, superseded, purged, removed
     collector TEXT NOT NULL, stream TEXT NOT NULL, created_ns INTEGER NOT NULL, batch_id TEXT NOT NULL,
     outcome TEXT NOT NULL, rows INTEGER, quarantined INTEGER, at_ns INTEGER,
     PRIMARY KEY (collector, stream, created_ns)
@@ -202,7 +202,7 @@ class Journal:
         *,
         of: tuple[str, ...] = ("waiting", "parked"),
     ) -> None:
-        """A shard was parked, or set aside whole. One that was loaded stays loaded, whatever its file became."""
+        """A shard was parked, set aside whole, or removed by someone. One that was loaded stays loaded."""
         self._write(
             lambda db: db.execute(
                 "UPDATE deliveries SET outcome = ?, at_ns = ? WHERE collector = ? AND stream = ? AND created_ns = ?"

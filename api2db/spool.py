@@ -10,6 +10,7 @@ stream has dropped, and its fan-out is repeated.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -23,7 +24,7 @@ import pyarrow as pa
 
 from api2db import shard
 from api2db.batch import Batch, new_batch_id
-from api2db.errors import StoreError, StoreFullError, TornShardError
+from api2db.errors import GoneShardError, StoreError, StoreFullError, TornShardError
 from api2db.failpoint import reach
 from api2db.files import IncreasingNanoseconds, fsync_dir, make_dir, write_atomic, write_durable
 from api2db.layout import Layout
@@ -33,6 +34,9 @@ from api2db.state import CollectorState, after_batch, read_state, write_state
 from api2db.usage import Usage
 
 log = logging.getLogger(__name__)
+
+# What link(2) answers where there are none, as on FAT and some network file systems.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV, errno.EACCES)
 
 
 class Spool:
@@ -80,6 +84,8 @@ class Spool:
             for path in root.glob("*/*/*"):
                 if path.suffix in (".ready", ".rows", ".group"):
                     continue  # of a sink that writes files: gone as soon as it runs
+                if not path.is_file():
+                    continue  # a folder, or a link to nothing: someone else's
                 entry = path.stat()
                 self.clock.raise_to(name_ns(path.name) or 0)
                 if entry.st_ino not in seen:
@@ -190,7 +196,8 @@ class CollectorSpool:
             reach("spool.written")
             os.rename(temporary, self._accepted / name)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # swept at the next start
+                temporary.unlink(missing_ok=True)
             raise _store_error(self.collector, error) from error
         reach("spool.renamed")
         # From here on the batch is accepted. What still fails is repeated when it is settled, or at the next start.
@@ -277,11 +284,13 @@ class CollectorSpool:
         """Repeat the fan-out of batches found in ``accepted/``, sweep temporary files. Before anything runs."""
         recovered = []
         for path in sorted(self._accepted.iterdir()):
+            if not path.is_file():
+                continue  # someone else's
             if path.name.endswith(".tmp"):
                 path.unlink()
                 continue
-            if name_ns(path.name) is None or not path.is_file():
-                continue  # someone else's
+            if name_ns(path.name) is None:
+                continue
             try:
                 header = shard.decode_header(path.read_bytes())
             except TornShardError as error:
@@ -350,7 +359,7 @@ class CollectorSpool:
         try:
             return path.read_bytes()
         except FileNotFoundError as error:
-            raise TornShardError(f"{path} is gone: someone removed it") from error
+            raise GoneShardError(f"{path} is gone: someone removed it") from error
         except OSError as error:
             raise StoreError(f"can't read {path}: {error.strerror}") from error
 
@@ -489,7 +498,8 @@ class CollectorSpool:
 
 def _shards_in(directory: Path) -> list[int]:
     try:
-        names = os.listdir(directory)
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries if entry.is_file()]  # a folder isn't ours, whatever it is called
     except FileNotFoundError:
         return []
     return sorted(filter(None, map(name_ns, names)))
@@ -512,12 +522,14 @@ def _links_work(directory: Path) -> bool:
     """Does this file system have hard links? Where it has none, each stream gets a copy."""
     first, second = directory / ".link.a", directory / ".link.b"
     try:
+        second.unlink(missing_ok=True)
         first.touch()
-        second.unlink(missing_ok=True)
         os.link(first, second)
-    except OSError:
-        return False
+    except OSError as error:
+        # A disk that is full, or fails, says nothing of links: to take copies then would need more of it.
+        return error.errno not in _NO_LINKS
     finally:
-        second.unlink(missing_ok=True)
-        first.unlink(missing_ok=True)
+        for path in (second, first):
+            with contextlib.suppress(OSError):  # empty, and swept at the next start
+                path.unlink(missing_ok=True)
     return True

@@ -33,6 +33,8 @@ def read_state(path: Path) -> CollectorState:
         return CollectorState(raw["cursor"], int(raw["last_ns"]), dict(raw["streams"]), dict(raw.get("types", {})))
     except FileNotFoundError:
         return CollectorState()
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error.strerror}; look after the disk, then start again") from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{path} can't be read ({type(error).__name__}); move it away to start that collector from its first cursor"

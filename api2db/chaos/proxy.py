@@ -22,16 +22,30 @@ class Fault(Enum):
     HANG = "hang"  # nothing passes, nothing ends
 
 
+class Fate(Enum):
+    """What becomes of one request.
+
+    ANSWER_LOST  it is passed on, the answer received and dropped, the connection cut: done, and nobody knows
+    RESET        it isn't passed on, and both sides are reset
+    UNANSWERED   it isn't passed on, and the connection stays as it is, in silence
+    """
+
+    ANSWER_LOST = "answer lost"
+    RESET = "reset"
+    UNANSWERED = "unanswered"
+
+
 class Proxy:
     """Forwards connections on ``port`` to a server, until told to be at fault.
 
-    Once armed, the answer to the next request that contains ``needle`` is received and dropped, and the connection cut:
-    the server has done it, the client never hears. Safe to use from any thread.
+    Once armed, the next request that contains ``needle`` meets its ``Fate``; ``cut`` is set then. Safe to use from any
+    thread.
     """
 
     def __init__(self, host: str, port: int, needle: bytes = b"") -> None:
         self._upstream = host, port
         self._needle = needle
+        self._fate = Fate.ANSWER_LOST
         self._armed = threading.Event()
         self.cut = threading.Event()
         self._lock = threading.Lock()
@@ -45,7 +59,10 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self._spawn(self._accept, self._listener)
 
-    def arm(self) -> None:
+    def arm(self, fate: Fate = Fate.ANSWER_LOST, needle: bytes | None = None) -> None:
+        self.cut.clear()
+        self._fate = fate
+        self._needle = needle or self._needle
         self._armed.set()
 
     def fail(self, fault: Fault) -> None:
@@ -130,9 +147,22 @@ class Proxy:
                 self._pass.wait()
                 if self._armed.is_set() and self._needle in data:
                     self._armed.clear()
+                    if self._fate is not Fate.ANSWER_LOST:
+                        self._drop(client, server)
+                        break
                     lose.set()
                 server.sendall(data)
         self._hang_up(client, server)
+
+    def _drop(self, client: socket.socket, server: socket.socket) -> None:
+        self.cut.set()
+        if self._fate is Fate.RESET:
+            for one in (client, server):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                one.shutdown(socket.SHUT_RD)  # wakes who reads from it, who would keep it open
+                one.close()
+        while self._fate is Fate.UNANSWERED and client.recv(65536):
+            pass
 
     def _answers(self, client: socket.socket, server: socket.socket, lose: threading.Event) -> None:
         with contextlib.suppress(OSError):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from api2db.batch import Batch, Receipt
-from api2db.errors import FatalError, SinkError, StoreError, TornShardError
+from api2db.errors import FatalError, GoneShardError, SinkError, StoreError, TornShardError
 from api2db.journal import Journal
 from api2db.retry import RetryPolicy
 from api2db.sinks.base import Quarantine, Sink
@@ -260,14 +260,21 @@ class Delivery:
         return Taken(shards[: len(batches)], batches)
 
     def _set_aside(self, lane: Lane, created_ns: int, error: TornShardError) -> None:
+        gone = isinstance(error, GoneShardError)
         path = self.spool.set_aside(self.stream, created_ns, parked=lane.parked)
-        self.journal.outcome(self.collector, self.stream, created_ns, "quarantined")
+        self.journal.outcome(self.collector, self.stream, created_ns, "removed" if gone else "quarantined")
         with self._lock:
             lane.shards.remove(created_ns)
-        self._log.error(
-            "shard damaged, not loaded collector=%s stream=%s cause=%s; kept as %s",
-            self.collector, self.stream, error, path,
-        )  # fmt: skip
+        if gone:
+            self._log.error(
+                "shard removed by someone, its rows not loaded collector=%s stream=%s cause=%s",
+                self.collector, self.stream, error,
+            )  # fmt: skip
+        else:
+            self._log.error(
+                "shard damaged, not loaded collector=%s stream=%s cause=%s; kept as %s",
+                self.collector, self.stream, error, path,
+            )  # fmt: skip
 
     def _succeeded(self, lane: Lane) -> None:
         with self._lock:

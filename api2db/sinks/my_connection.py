@@ -16,6 +16,8 @@ FILE_REFUSED = 2068
 # Rows are sent in packets of this size; a server that takes less gets less.
 _PACKET_BYTES = 256 * 1024
 _CONNECT_TIMEOUT_S = 10
+# A server that is stopped, or hangs on its disk, acknowledges every packet and never answers: keepalives see nothing.
+_ANSWER_TIMEOUT_S = 900
 # A server that is gone without a word is noticed in about half a minute.
 _KEEPALIVE = (
     (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
@@ -48,7 +50,8 @@ class LocalConnection(Connection):  # type: ignore[misc]
     _rows: Iterator[memoryview] | None = None
 
     def __init__(self, **options: Any) -> None:
-        self._patience_s = options.pop("read_timeout", None)
+        self._patience_s = options.pop("read_timeout", _ANSWER_TIMEOUT_S)
+        options.setdefault("write_timeout", _ANSWER_TIMEOUT_S)
         options.setdefault("connect_timeout", _CONNECT_TIMEOUT_S)
         super().__init__(**options, local_infile=True)
 

@@ -32,6 +32,7 @@ _CONNECTION = {
     "application_name": "api2db",
 }
 LOCK_TIMEOUT_S = 30
+_ANSWER_TIMEOUT = "read_timeout"  # in a URL; libpq has no such parameter
 _QUOTE: Callable[[str], str] = PGDialect_psycopg(paramstyle="named").identifier_preparer.quote_identifier  # type: ignore[no-untyped-call]
 _ORDINAL = "_api2db_ordinal"
 _SMALL_BYTES = 2**16
@@ -123,15 +124,26 @@ class PostgreSQL:
 
     def engine(self, url: URL, pool_size: int) -> Engine:
         _psycopg()
+        from api2db.sinks.pg_connection import PatientConnection
+
         options = {name: value for name, value in _CONNECTION.items() if name not in url.query}
+        answer_timeout_s = _answer_timeout_s(url)
         engine = create_engine(
-            url.set(drivername="postgresql+psycopg"),
+            url.set(drivername="postgresql+psycopg").difference_update_query([_ANSWER_TIMEOUT]),
             pool_size=pool_size,
             max_overflow=0,
             isolation_level="READ COMMITTED",
             use_native_hstore=False,
             connect_args=options,
         )
+
+        def connect(_dialect: object, _record: object, args: Any, given: Any) -> Any:
+            connection = PatientConnection.connect(*args, **given)
+            if answer_timeout_s:
+                connection.answer_timeout_s = answer_timeout_s
+            return connection
+
+        event.listen(engine, "do_connect", connect)
         event.listen(engine, "connect", _set_up)
         ping_when_rested(engine, lambda connection: int(connection.fileno()))
         return engine
@@ -287,6 +299,13 @@ def _psycopg() -> Any:
     except ImportError as error:
         raise ConfigError('PostgreSQL needs a driver: pip install "api2db-daemon[postgresql]"') from error
     return psycopg
+
+
+def _answer_timeout_s(url: URL) -> int | None:
+    given = url.query.get(_ANSWER_TIMEOUT)
+    if given is not None and not (str(given).isdigit() and int(str(given))):
+        raise ConfigError(f"{_ANSWER_TIMEOUT}={given} in the url is no number of seconds")
+    return None if given is None else int(str(given))
 
 
 def _original(error: BaseException) -> BaseException:

@@ -1,4 +1,4 @@
-"""What is in quarantine is tried again: each row once, whatever is killed, and what fails again stays with its reason."""
+"""What is in quarantine is tried again: each row once, whatever is killed; what fails again stays with its reason."""
 
 from __future__ import annotations
 
@@ -94,10 +94,12 @@ def test_a_file_whose_rows_were_replayed_once_is_not_loaded_again(bench):
     assert not path.exists()
 
 
+PROGRAM = "from api2db.cli.main import main; main()"
+
+
 def killed_at(bench, point):
     done = subprocess.run(
-        [sys.executable, "-c", "from api2db.cli.main import main; main()", "-C", str(bench.folder)]
-        + ["replay", "numbers", "--from", "quarantine"],
+        [sys.executable, "-c", PROGRAM, "-C", str(bench.folder), "replay", "numbers", "--from", "quarantine"],
         env={"PYTHONPATH": str(REPOSITORY), "API2DB_FAILPOINT": point, "PATH": "/usr/bin"},
         capture_output=True,
     )
