@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from api2db.batch import Receipt
@@ -75,7 +76,10 @@ class Journal:
         except sqlite3.DatabaseError as error:
             # Nothing depends on it: a new one is filled from the shards, and the sums begin again.
             aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
-            path.rename(aside)
+            # Its log first: one that was left would be taken for the new one's.
+            for suffix in ("-wal", "-shm", ""):
+                with suppress(FileNotFoundError):
+                    path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
             log.error("journal can't be read, begun anew cause=%s; the old one is kept as %s", error, aside)
             self._connection = _open(path)
 
@@ -239,7 +243,7 @@ class Journal:
         self._write(write)
 
     def note(self, **values: object) -> None:
-        """Facts about the daemon itself: pid, started_ns, heartbeat_ns, stuck_polls."""
+        """Facts about the daemon itself: pid, started_ns, heartbeat_ns, heartbeat_steady_ns, stuck_polls."""
         rows = list(values.items())
         self._write(lambda db: db.executemany("INSERT OR REPLACE INTO daemon VALUES (?, ?)", rows))
 
@@ -254,11 +258,11 @@ class Journal:
         return {created_ns for (created_ns,) in found}
 
     def prune(self) -> None:
-        """Drop all but the newest runs of each collector."""
+        """Drop all but the newest runs of each collector, as they were written down, whatever the clock said."""
         self._write(
             lambda db: db.execute(
                 "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM (SELECT rowid, row_number() OVER"
-                " (PARTITION BY collector ORDER BY started_ns DESC) AS place FROM runs) WHERE place > ?)",
+                " (PARTITION BY collector ORDER BY rowid DESC) AS place FROM runs) WHERE place > ?)",
                 (RUNS_KEPT,),
             )
         )

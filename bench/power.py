@@ -73,13 +73,11 @@ def _run(powered: Powered, cuts: int) -> list[str]:
         else:
             powered.cut()
         if number % 10 == 9:
-            powered.deliver()
-            wrong = powered.check()
+            wrong = powered.audit()
             click.echo(f"{number + 1} cuts, {powered.source.count:,} rows, {len(wrong)} wrong")
             if wrong:
                 return wrong
-    powered.deliver()
-    return powered.check()
+    return powered.audit()
 
 
 if __name__ == "__main__":

@@ -116,6 +116,8 @@ class Daemon:
             max_store_bytes=settings.max_store_bytes,
             min_free_bytes=settings.min_free_bytes,
         )
+        # The last daemon's, maybe before the machine was started: nobody's age.
+        journal.note(heartbeat_ns=None, heartbeat_steady_ns=None)
         self._manager.status("starting: looking through STORE for what was under way")
         spool = Spool(layout, usage, durable=settings.durability == "fsync")
         for header in spool.recover():
@@ -260,7 +262,9 @@ class Daemon:
                     self.stop()
             if now >= next_heartbeat:
                 next_heartbeat = now + HEARTBEAT_S
-                journal.note(heartbeat_ns=time.time_ns(), stuck_polls=poller.stuck)
+                journal.note(
+                    heartbeat_ns=time.time_ns(), heartbeat_steady_ns=time.monotonic_ns(), stuck_polls=poller.stuck
+                )
                 self._manager.status(_summary(running, poller.stuck))
             if now >= next_prune:
                 next_prune = now + PRUNE_S

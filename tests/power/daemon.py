@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import subprocess
 import threading
 from collections import Counter
 from pathlib import Path
 
 import psycopg
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.http_api import Answer, HttpApi, Record, Request
@@ -148,6 +150,14 @@ class Powered:
         """The source has been read to its end, and nothing waits any more."""
         everywhere = all(self.source.reached.get(name) == self.source.count for name in ("numbers", "latest"))
         return everywhere and self._is_running(process) and not self.project.waiting()
+
+    def audit(self) -> list[str]:
+        """Deliver and check; being stuck is wrong too."""
+        try:
+            self.deliver()
+            return self.check()
+        except (AssertionError, pa.ArrowException, sqlite3.DatabaseError) as error:
+            return [f"{type(error).__name__}: {str(error).splitlines()[0]}"]
 
     def check(self) -> list[str]:
         """What is wrong with any place, a line each; [] if every row is in each of them once."""
