@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from api2db.batch import Receipt
@@ -76,10 +75,7 @@ class Journal:
         except sqlite3.DatabaseError as error:
             # Nothing depends on it: a new one is filled from the shards, and the sums begin again.
             aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
-            # Its log first: one that was left would be taken for the new one's.
-            for suffix in ("-wal", "-shm", ""):
-                with suppress(FileNotFoundError):
-                    path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+            path.rename(aside)
             log.error("journal can't be read, begun anew cause=%s; the old one is kept as %s", error, aside)
             self._connection = _open(path)
 

@@ -45,7 +45,10 @@ def main(cuts: int, seed: int | None, durability: str, forget: str) -> None:
         try:
             if forget:
                 powered.machine.forget(forget)
-            wrong = _run(powered, cuts)
+            try:
+                wrong = _run(powered, cuts)
+            except AssertionError as error:
+                wrong = [f"stuck: {str(error).splitlines()[0]}"]
         finally:
             powered.close()
     finally:

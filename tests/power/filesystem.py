@@ -54,7 +54,8 @@ class FlushedOnly(mfusepy.Operations):
         config_3.entry_timeout = ENTRIES_KNOWN_S
         config_3.attr_timeout = 0  # a file's other names change how many it has
         config_3.negative_timeout = 0
-        print(f"ready {json.dumps(self._before and asdict(self._before))}", flush=True)
+        sys.stdout.write(f"ready {json.dumps(self._before and asdict(self._before))}\n")
+        sys.stdout.flush()
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
         inode = self._inode(path, fh)

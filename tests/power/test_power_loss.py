@@ -70,7 +70,7 @@ def test_what_sqlite_has_committed_outlives_a_cut_at_any_of_its_flushes(machine)
         machine.cut_at(flush)
         done = subprocess.run([sys.executable, "-c", COMMITS, str(path)], capture_output=True, text=True, timeout=60)
         assert done.returncode == -9, done.stderr
-        committed = max(committed, *map(int, done.stdout.split() or [0]), 0)
+        committed = max(committed, *map(int, done.stdout.split() or ["0"]))
         machine.cut()
     with closing(sqlite3.connect(path)) as db:
         numbers = [n for (n,) in db.execute("SELECT n FROM numbers ORDER BY n")]
@@ -94,7 +94,7 @@ def test_after_power_cuts_every_accepted_row_is_in_every_place_once(powered):
     ids=["durability=process", "the flush of accepted/ left out"],
 )
 def test_without_its_flushes_a_daemon_forgets_what_it_told_the_source(powered, durability, forgets):
-    machine = powered(seed=1, durability=durability)
+    machine = powered(seed=4, durability=durability)  # the first cut keeps no name that wasn't flushed
     machine.machine.forget(forgets)
     for _ in range(8):
         machine.cut(point="journal.delivered:5")
