@@ -306,7 +306,7 @@ class Journal:
         self._write(write)
 
     def note(self, **values: object) -> None:
-        """Facts about the daemon itself: pid, started_ns, heartbeat_ns, stuck_polls."""
+        """Facts about the daemon itself: pid, started_ns, heartbeat_ns, heartbeat_steady_ns, stuck_polls."""
         rows = list(values.items())
         self._write(lambda db: db.executemany("INSERT OR REPLACE INTO daemon VALUES (?, ?)", rows))
 
@@ -321,11 +321,11 @@ class Journal:
         return {created_ns for (created_ns,) in found}
 
     def prune(self) -> None:
-        """Drop all but the newest runs of each collector."""
+        """Drop all but the newest runs of each collector, as they were written down, whatever the clock said."""
         self._write(
             lambda db: db.execute(
                 "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM (SELECT rowid, row_number() OVER"
-                " (PARTITION BY collector ORDER BY started_ns DESC) AS place FROM runs) WHERE place > ?)",
+                " (PARTITION BY collector ORDER BY rowid DESC) AS place FROM runs) WHERE place > ?)",
                 (RUNS_KEPT,),
             )
         )

@@ -113,6 +113,7 @@ class CollectorSpool:
         if collector in spool.unusable:
             raise StoreError(f"collector {collector}: {spool.unusable[collector]}")
         self._unsettled = spool.unsettled.setdefault(collector, [])
+        self._unsettled_since_s = time.monotonic()  # of the oldest of them
         self._unlinked: list[tuple[str, tuple[str, ...]]] = []
         self._origins: dict[int, shard.Header] = {}  # of batches made of files in quarantine, not settled yet
         self._kept = spool.log.set_keep(collector, keep_s) and spool.links
@@ -213,6 +214,8 @@ class CollectorSpool:
         with self._lock:
             self._unlinked += unlinked
             self._state = after_batch(self._state, cursor, batch.created_ns, types)
+            if not self._unsettled:
+                self._unsettled_since_s = time.monotonic()
             self._unsettled.append(batch.created_ns)
             if origin is not None:
                 self._origins[batch.created_ns] = shard.Header(
@@ -243,8 +246,8 @@ class CollectorSpool:
     def settle_older_than(self, age_s: float) -> None:
         """Settle if a batch has waited that long for a stream to drop it. As ``settle``."""
         with self._lock:
-            oldest_ns = self._unsettled[0] if self._unsettled else None
-        if oldest_ns is not None and time.time_ns() - oldest_ns > age_s * 1e9:
+            old = bool(self._unsettled) and time.monotonic() - self._unsettled_since_s > age_s
+        if old:
             self.settle()
 
     def settle(self, *, always: bool = False) -> None:
@@ -275,6 +278,7 @@ class CollectorSpool:
                 raise _store_error(self.collector, error) from error
             with self._lock:
                 del self._unsettled[: len(settled)]
+                self._unsettled_since_s = time.monotonic()
                 del self._unlinked[: len(unlinked)]
                 for created_ns in origins:
                     self._origins.pop(created_ns, None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 # Of these the journal doesn't say yet where the rows are.
-OPEN = ("waiting", "parked")
+OPEN = ("waiting", "parked", "removed")  # removed: by someone, before it was delivered
 
 
 class Entry(NamedTuple):

@@ -137,6 +137,8 @@ class Daemon:
             min_free_bytes=settings.min_free_bytes,
         )
         self._vitals.usage = usage
+        # The last daemon's, maybe before the machine was started: nobody's age.
+        journal.note(heartbeat_ns=None, heartbeat_steady_ns=None)
         self._manager.status("starting: looking through STORE for what was under way")
         spool = Spool(
             layout,
@@ -315,7 +317,9 @@ class Daemon:
                     self.stop()
             if now >= next_heartbeat:
                 next_heartbeat = now + HEARTBEAT_S
-                journal.note(heartbeat_ns=time.time_ns(), stuck_polls=poller.stuck)
+                journal.note(
+                    heartbeat_ns=time.time_ns(), heartbeat_steady_ns=time.monotonic_ns(), stuck_polls=poller.stuck
+                )
                 self._manager.status(_summary(running, poller.stuck))
             if now >= next_prune:
                 next_prune = now + PRUNE_S

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from api2db.errors import StoreError
 from api2db.journal import open_to_read
@@ -82,12 +83,13 @@ class Status:
     stuck_polls: int
     heartbeat_ns: int | None
     collectors: list[CollectorStatus]
+    heartbeat_age_s: float | None = None
 
     @property
     def troubles(self) -> list[str]:
         """What needs attention, a line each; empty when all is well."""
         found = []
-        if self.pid is not None and self.heartbeat_ns and time.time_ns() - self.heartbeat_ns > SILENT_S * 1e9:
+        if self.pid is not None and self.heartbeat_age_s is not None and self.heartbeat_age_s > SILENT_S:
             found.append("the daemon runs but hasn't written its journal lately: is the disk of STORE full?")
         for collector in self.collectors:
             if collector.state in ("failed", "abandoned", "paused", "broken", "stale"):
@@ -167,7 +169,7 @@ def read_status(layout: Layout) -> Status:
         CollectorStatus(name, "removed", None, None, None, None, 0, 0, 0, 0, 0, [], lost)
         for name, lost in sorted(by_collector.items())
     ]
-    return Status(pid, int(facts.get("stuck_polls") or 0), facts.get("heartbeat_ns"), found)
+    return Status(pid, int(facts.get("stuck_polls") or 0), facts.get("heartbeat_ns"), found, _heartbeat_age_s(facts))
 
 
 def read_pulse(layout: Layout) -> Pulse:
@@ -177,10 +179,18 @@ def read_pulse(layout: Layout) -> Pulse:
         return Pulse(None, None)
     try:
         with closing(open_to_read(layout.journal)) as db:
-            found = db.execute("SELECT value FROM daemon WHERE key = 'heartbeat_ns'").fetchone()
+            facts = dict(db.execute("SELECT key, value FROM daemon WHERE key LIKE 'heartbeat%'").fetchall())
     except sqlite3.DatabaseError:
-        found = None  # it is just being made, or can't be written: no heartbeat either
-    return Pulse(pid, (time.time_ns() - int(found[0])) / 1e9 if found and found[0] else None)
+        facts = {}  # it is just being made, or can't be written: no heartbeat either
+    return Pulse(pid, _heartbeat_age_s(facts))
+
+
+def _heartbeat_age_s(facts: Mapping[str, Any]) -> float | None:
+    """By the clock that nobody sets and that stands still while the machine is suspended; it is every process's."""
+    beat_ns, steady_ns = facts.get("heartbeat_ns"), facts.get("heartbeat_steady_ns")
+    if steady_ns is not None:
+        return (time.monotonic_ns() - int(steady_ns)) / 1e9
+    return None if beat_ns is None else (time.time_ns() - int(beat_ns)) / 1e9
 
 
 _REMOVED = "no running collector has this stream, but shards wait for it: they are delivered once one has it again"

@@ -1,0 +1,103 @@
+"""The power of the disk is cut: what the source was told is safe is in every place, once."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from tests.power.daemon import Powered
+from tests.power.machine import Machine, why_not
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"can't mount a file system here: {why_not()}")
+
+COMMITS = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA journal_mode = WAL").close()
+db.execute("PRAGMA synchronous = FULL").close()
+db.execute("CREATE TABLE IF NOT EXISTS numbers (n)")
+while True:
+    db.execute("INSERT INTO numbers SELECT coalesce(max(n), 0) + 1 FROM numbers")
+    print(db.execute("SELECT max(n) FROM numbers").fetchone()[0], flush=True)
+"""
+
+
+@pytest.fixture
+def machine(tmp_path):
+    machine = Machine(tmp_path / "disk", 1)
+    yield machine
+    machine.close()
+
+
+@pytest.fixture
+def powered(tmp_path, postgres, database):
+    made = []
+
+    def make(**options):
+        made.append(Powered(tmp_path, postgres, database, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_the_file_system_keeps_what_is_flushed_and_forgets_the_rest(machine):
+    for name in ("flushed", "forgotten"):
+        folder = machine.mount / name
+        folder.mkdir()
+        (folder / "x").write_bytes(b"x" * 10_000)
+        os.link(folder / "x", folder / "y")
+        assert (folder / "y").stat().st_nlink == 2
+    for path in (machine.mount / "flushed" / "x", machine.mount / "flushed", machine.mount):
+        fd = os.open(path, os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+    cut = machine.cut()
+    assert (machine.mount / "flushed" / "y").read_bytes() == b"x" * 10_000
+    assert cut.changes_lost > 0
+    assert not (machine.mount / "forgotten" / "x").exists() or not (machine.mount / "forgotten" / "y").exists()
+
+
+def test_what_sqlite_has_committed_outlives_a_cut_at_any_of_its_flushes(machine):
+    path, committed = machine.mount / "x.sqlite", 0
+    for flush in (3, 9, 14):
+        machine.cut_at(flush)
+        done = subprocess.run([sys.executable, "-c", COMMITS, str(path)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == -9, done.stderr
+        committed = max(committed, *map(int, done.stdout.split() or ["0"]))
+        machine.cut()
+    with closing(sqlite3.connect(path)) as db:
+        numbers = [n for (n,) in db.execute("SELECT n FROM numbers ORDER BY n")]
+    assert committed >= 10
+    assert numbers in (list(range(1, committed + 1)), list(range(1, committed + 2)))
+
+
+def test_after_power_cuts_every_accepted_row_is_in_every_place_once(powered):
+    machine = powered(seed=20260101)
+    machine.cut(at_flush=23)
+    machine.cut(at_flush=90)
+    machine.cut(point="local.published:4")
+    machine.deliver()
+    assert machine.check() == []
+    assert sum(cut.changes_lost + cut.files_changed for cut in machine.machine.cuts) > 0
+
+
+@pytest.mark.parametrize(
+    ("durability", "forgets"),
+    [("process", ""), ("fsync", "queue/[a-z]+/accepted$")],
+    ids=["durability=process", "the flush of accepted/ left out"],
+)
+def test_without_its_flushes_a_daemon_forgets_what_it_told_the_source(powered, durability, forgets):
+    machine = powered(seed=4, durability=durability)  # the first cut keeps no name that wasn't flushed
+    machine.machine.forget(forgets)
+    for _ in range(8):
+        machine.cut(point="journal.delivered:5")
+        if machine.source.went_back:
+            break
+    assert machine.source.went_back
