@@ -37,78 +37,7 @@ LIMITS = {"rss_mb": 16.0, "child_mb": 64.0, "threads": 2.0, "descriptors": 4.0, 
 
 _MAIN = "from bench.simulated import run\n\nraise SystemExit(run())\n"
 _TOML = 'durability = "process"\nconsole = false\n'
-_SOURCE = '''
-import itertools
-
-from api2db import Cursor, Page, collector
-from api2db.stream import Stream2Sql
-
-NUMBERS = itertools.count()
-
-
-def rows(count):
-    return [{"id": n, "text": f"row {n}", "value": n / 7, "nest": {"even": n % 2 == 0}} for n in
-            itertools.islice(NUMBERS, count)]
-
-
-def declare(number):
-    @collector(every=1, name=f"appends{number}")
-    def appends():
-        return rows(5)
-    return appends
-
-
-appends0, appends1, appends2 = map(declare, range(3))
-
-
-@collector(every=1, to=["database", "files"])
-def two_places():
-    return rows(5)
-
-
-@collector(every=1, key="id", version="version")
-def merges():
-    return [{"id": row["id"] % 500, "version": row["id"]} for row in rows(20)]
-
-
-@collector(every=1, to=[Stream2Sql(name="replaces", db_name="STORE/database.sqlite", dialect="sqlite",
-                                   if_exists="replace")])
-def replaces():
-    yield rows(5)
-    yield rows(5)
-
-
-@collector(every=1)
-def pages(cursor):
-    for number in range(3):
-        cursor = (cursor or 0) + 1
-        yield Page([{"page": cursor}], cursor)
-
-
-@collector(every=1)
-def filters(since=Cursor("id", start=0)):
-    return [{"id": since + 1, "text": "x" * 1000}]
-
-
-@collector(every=1)
-def fails():
-    number = next(NUMBERS)
-    if number % 3 == 0:
-        raise RuntimeError(f"failure {number}")
-    return number if number % 3 == 1 else rows(1)  # a number is no data: it is kept in quarantine
-
-
-KEPT = []
-
-
-@collector(every=1, isolate=True, memory="64 MiB")
-def leaks():
-    """Beyond its limit after some 600 polls; then another process goes on."""
-    KEPT.append(bytearray(100_000))
-    if len(KEPT) % 100 == 0:
-        print("keeps", len(KEPT))
-    return rows(2)
-'''
+_SOURCE = Path(__file__).with_name("soaked.py")
 
 
 _WIDTH = 14
@@ -158,7 +87,7 @@ def soak(
 ) -> tuple[list[Sample], list[str]]:
     """Run the daemon until it has polled so much, its time is up, or Ctrl-C. The samples, and what is wrong then."""
     until = time.monotonic() + (math.inf if minutes is None else minutes * 60)
-    project = Project(folder, toml=_TOML, soaked=_SOURCE)
+    project = Project(folder, toml=_TOML, soaked=_SOURCE.read_text())
     (folder / "main.py").write_text(_MAIN)
     taken: list[Sample] = []
     click.echo("  ".join(f"{field.name:>{_WIDTH}}" for field in fields(Sample)))

@@ -6,7 +6,7 @@ from bench.soak import LIMITS, POLLS_AN_HOUR, Sample, growths, soak
 
 
 def test_minutes_of_ten_collectors_leave_no_thread_and_no_file_behind_and_every_row_is_in_once(tmp_path):
-    hours = 0.02
+    hours = 0.01
     taken, wrong = soak(tmp_path, hours, samples=8)
     assert not wrong
     assert taken[-1].hours >= hours
