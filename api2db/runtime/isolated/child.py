@@ -11,11 +11,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
 from api2db.errors import SourceError
 from api2db.runtime.isolated.messages import Answer, Incoming, Logged, Request, Writer
+from api2db.secret import redact
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +104,7 @@ class Child:
             raise
         except Exception as error:
             # User code may have written into our pipe, or yielded what only its own process can read.
-            self.kill(f"its process sent what can't be read ({type(error).__name__}: {error})")
+            self.kill(f"its process sent what can't be read ({type(error).__name__}: {redact(str(error))})")
             raise SourceError(self.bury()) from error
         finally:
             with self._lock:
@@ -125,12 +127,21 @@ class Child:
                 elif not data:
                     raise SourceError(self.bury())
                 else:
-                    for message in self._incoming.feed(data):
-                        if not isinstance(message, Logged):
-                            self._print_rest()
-                            self._tell_left_out()
-                            return message
-                        self._relog(message)
+                    answer = self._sort(self._incoming.feed(data))
+                    if answer is not None:
+                        self._print_rest()
+                        self._tell_left_out()
+                        return answer
+
+    def _sort(self, messages: Sequence[Answer | Logged]) -> Answer | None:
+        """Log what is to be logged; the answer, if it is among them."""
+        answer = None
+        for message in messages:
+            if isinstance(message, Logged):
+                self._relog(message)
+            else:
+                answer = message
+        return answer
 
     def kill(self, cause: str) -> None:
         """Kill it and all it has started; who waits for its answer is told ``cause``."""
