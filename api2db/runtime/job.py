@@ -149,7 +149,7 @@ class Job:
 
     def cut_short(self) -> bool:
         """End the item under way, so that its poll fails. False if that can't be done, but only abandoned."""
-        return self._source.kill(f"no item for {self.timeout_s:g} s")
+        return self._source.kill(f"no item for {self._source.limit_s(self.timeout_s):g} s")
 
     def abandon(self, *, stopping: bool = False) -> bool:
         """Give up the poll under way. False if it just ended, or was given up already.

@@ -106,15 +106,15 @@ def test_collectors_that_misbehave_in_processes_of_their_own_leave_the_others_th
     for name in CAUSES:
         eventually(lambda name=name: len(failed_runs(project, name)) >= 2 or process.poll() is not None, what=name)
     assert process.poll() is None, project.console
-    status = project.status()[1]
     assert project.stop(process) == 0
-    collectors = {one["collector"]: one for one in status["collectors"]}
-    assert collectors["healthy"]["failures"] == 0
-    assert status["stuck_polls"] == 0
+    said = dict(project.journal("SELECT collector, failures FROM collectors"))
+    assert said.pop("healthy") == 0
+    assert said.keys() == CAUSES.keys()
+    assert project.journal("SELECT value FROM daemon WHERE key = 'stuck_polls'") == [(0,)]
     for name, cause in CAUSES.items():
         runs = failed_runs(project, name)
         assert all(cause in told and told.endswith("the next poll starts another") for *_, told in runs), runs
-        assert collectors[name]["failures"] >= 2
+        assert said[name] == len(runs)
         in_once(project, name)
     # While they held their interpreters and cores, the healthy one was polled.
     for name in ("holds_the_interpreter", "eats_a_core"):

@@ -80,6 +80,13 @@ def asked(since):
         print("told it", file=sys.stderr)
         get_logger("asked").warning("logged it, token=%s", "https://u:hunter2@h/")
         return None
+    if what == "flood":
+        for number in range(argument):
+            print("line", number)
+    if what == "fork":
+        if os.fork() == 0:
+            threading.Event().wait()
+        os._exit(8)
     if what == "big":
         return [{"text": "x" * argument}]
     if what == "junk":
@@ -188,6 +195,12 @@ def test_whatever_a_source_yields_crosses_as_it_is_and_its_state_stays_from_poll
     user.removeHandler(caplog.handler)
     said = {(record.levelname, record.getMessage()) for record in caplog.records}
     assert {("INFO", "said it"), ("INFO", "told it"), ("WARNING", "logged it, token=https://u:***@h/")} <= said
+    # One that prints without end costs the daemon a thousand lines.
+    caplog.clear()
+    asked.poll("flood", 100_000)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[:-1] == [f"line {n}" for n in range(1000)]
+    assert lines[-1] == "it prints and logs too much, left out collector=asked lines=99000"
     (still,) = asked.poll("polls")
     assert still["pid"] == counted["pid"]
 
@@ -202,6 +215,10 @@ def test_a_process_that_ends_takes_what_it_started_with_it_and_another_goes_on(a
     (second,) = asked.poll("polls")
     assert second["pid"] != first["pid"]
     assert second["polls"] == 1
+    # One whose forked process still holds the pipe isn't waited for.
+    with pytest.raises(SourceError, match="status 8"):
+        asked.poll("fork")
+    (second,) = asked.poll("polls")
     # One that died between polls is noticed before it is asked, and no poll fails.
     os.kill(second["pid"], 9)
     eventually(lambda: gone(second["pid"]))

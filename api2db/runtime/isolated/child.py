@@ -11,11 +11,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
 from api2db.errors import SourceError
 from api2db.runtime.isolated.messages import Answer, Incoming, Logged, Request, Writer
+from api2db.secret import redact
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,9 @@ log = logging.getLogger(__name__)
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from api2db.app.child import main; main()"
 _CHUNK = 2**20
 _LONGEST_LINE = 8192
+# Of what it prints and logs while it makes one item: each line costs the daemon as much as one of its own.
+_MOST_LINES = 1000
+_LOOK_S = 1.0
 _END_S = 5.0  # a process that has closed its pipes is dead, or is made so after this
 # Of the supervisor's protocol: a child that spoke it would speak for the daemon.
 _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
@@ -35,6 +40,7 @@ class Child:
     def __init__(self, collector: str, process: subprocess.Popen[bytes], requests: int, answers: int) -> None:
         assert process.stdout is not None
         self.pid = process.pid
+        self._name = collector
         self._process = process
         self._requests = requests
         self._answers = answers
@@ -42,6 +48,8 @@ class Child:
         self._writer = Writer(requests)
         self._incoming = Incoming()
         self._text = b""
+        self._lines = 0  # logged since the last request
+        self._left_out = 0
         self._lock = threading.Lock()  # of _asking, _cause and _buried
         self._asking = False
         self._cause: str | None = None
@@ -86,6 +94,7 @@ class Child:
             if self._requests < 0:
                 raise SourceError("its process was told to end")
             self._asking = True
+        self._lines = 0
         try:
             self._writer.send(request)
             return self._answer()
@@ -95,7 +104,7 @@ class Child:
             raise
         except Exception as error:
             # User code may have written into our pipe, or yielded what only its own process can read.
-            self.kill(f"its process sent what can't be read ({type(error).__name__}: {error})")
+            self.kill(f"its process sent what can't be read ({type(error).__name__}: {redact(str(error))})")
             raise SourceError(self.bury()) from error
         finally:
             with self._lock:
@@ -106,7 +115,10 @@ class Child:
         poll.register(self._answers, select.POLLIN)
         poll.register(self._output, select.POLLIN)
         while True:
-            for fd, _ in poll.poll():
+            ready = poll.poll(_LOOK_S * 1000)
+            if not ready and self.dead:
+                raise SourceError(self.bury())  # what it has forked may hold the pipe open
+            for fd, _ in ready:
                 data = os.read(fd, _CHUNK)
                 if fd == self._output:
                     if not data:
@@ -115,11 +127,21 @@ class Child:
                 elif not data:
                     raise SourceError(self.bury())
                 else:
-                    for message in self._incoming.feed(data):
-                        if not isinstance(message, Logged):
-                            self._print_rest()
-                            return message
-                        self._relog(message)
+                    answer = self._sort(self._incoming.feed(data))
+                    if answer is not None:
+                        self._print_rest()
+                        self._tell_left_out()
+                        return answer
+
+    def _sort(self, messages: Sequence[Answer | Logged]) -> Answer | None:
+        """Log what is to be logged; the answer, if it is among them."""
+        answer = None
+        for message in messages:
+            if isinstance(message, Logged):
+                self._relog(message)
+            else:
+                answer = message
+        return answer
 
     def kill(self, cause: str) -> None:
         """Kill it and all it has started; who waits for its answer is told ``cause``."""
@@ -167,6 +189,7 @@ class Child:
                 self._buried = True
                 self._print_rest()
                 self._print(b"\n" if self._text else b"")
+                self._tell_left_out()
                 assert self._process.stdout is not None
                 self._process.stdout.close()
                 os.close(self._answers)
@@ -184,16 +207,30 @@ class Child:
             self._print(data)
 
     def _print(self, data: bytes) -> None:
+        if self._lines >= _MOST_LINES:
+            self._left_out += data.count(b"\n")
+            return
         *lines, rest = (self._text + data).split(b"\n")
         if len(rest) > _LONGEST_LINE:
             lines, rest = [*lines, rest], b""
         self._text = rest
-        for line in lines:
+        self._left_out += max(0, self._lines + len(lines) - _MOST_LINES)
+        for line in lines[: _MOST_LINES - self._lines]:
+            self._lines += 1
             text = line[:_LONGEST_LINE].decode(errors="replace").rstrip()
             if text:
                 self._log.info("%s", text)
 
+    def _tell_left_out(self) -> None:
+        if self._left_out:
+            self._log.warning("it prints and logs too much, left out collector=%s lines=%d", self._name, self._left_out)
+            self._left_out = 0
+
     def _relog(self, message: Logged) -> None:
+        if self._lines >= _MOST_LINES:
+            self._left_out += 1
+            return
+        self._lines += 1
         logger = logging.getLogger(message.logger)
         if logger.isEnabledFor(message.level):
             about = {} if message.collector is None else {"collector": message.collector}
@@ -203,7 +240,10 @@ class Child:
 
 
 def _ended(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    except ChildProcessError:
+        return True  # the user's code has made this process ignore SIGCHLD, or waits for any child
 
 
 def _became(status: int) -> str:
