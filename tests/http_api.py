@@ -22,6 +22,7 @@ class Request:
     path: str
     params: dict[str, str]
     headers: dict[str, str] = field(repr=False)
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         params = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        answer, records = self.api.answer_to(Request(parts.path, params, dict(self.headers)))
+        answer, records = self.api.answer_to(Request(parts.path, params, dict(self.headers), self._body()))
         if answer.reset:
             # Lingering for 0 seconds makes close() send RST in place of FIN.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -194,6 +195,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[: len(body) // 2] if answer.truncated else body)
         self.wfile.flush()
         self.close_connection = self.close_connection or answer.truncated
+
+    do_POST = do_GET  # a webhook: what is sent is in ``Request.body``
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def log_message(self, format: str, *args: object) -> None:
         """Requests are counted, not printed."""

@@ -16,6 +16,7 @@ from api2db import settings as settings_file
 from api2db._version import __version__
 from api2db.cli.here import Here
 from api2db.cli.init import init
+from api2db.cli.notify import notify
 from api2db.errors import Api2dbError
 from api2db.settings import Settings
 
@@ -121,3 +122,4 @@ def main(context: click.Context, folder: Path, changes: tuple[str, ...]) -> None
 
 
 main.add_command(init)
+main.add_command(notify)
