@@ -9,6 +9,7 @@ Api2dbError
 │   ├── StoreLockedError  another daemon owns this STORE
 │   └── TornShardError    a shard's bytes aren't the ones written; set aside, never loaded
 │       └── GoneShardError    there is no such file any more: someone removed it
+├── NotToldError          a message didn't reach its receiver; it is sent again
 └── SinkError             a load failed; everything in its transaction was rolled back
     ├── RetryableError    healing by itself: repeat with back-off (down, locked, out of space)
     ├── BadDataError      the target refuses some rows: find them, keep them in quarantine, load the rest
@@ -66,3 +67,7 @@ class BadDataError(SinkError):
 
 class FatalError(SinkError):
     """Repeating won't help until a person has acted."""
+
+
+class NotToldError(Api2dbError):
+    """A message didn't reach its receiver; it is sent again. Its text holds no secret."""

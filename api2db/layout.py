@@ -17,7 +17,7 @@ FORMAT = 1  # this layout's version, kept in STORE/format
 ACCEPTED = "accepted"  # the directory in which a shard's first name is its acceptance
 HELD = "held"  # in quarantine: the directory of rows with a value that can't be of its column's type
 RESERVED = frozenset(
-    {"queue", "upload_failed", "quarantine", "log", "requests", "state", "format", "database", "api2db"}
+    {"queue", "upload_failed", "quarantine", "log", "requests", "state", "format", "notify", "database", "api2db"}
     | {"journal.sqlite", "database.sqlite", "demo.jsonl"}
 )
 LOCK_WAIT_S = 1.0
@@ -85,6 +85,10 @@ class Layout:
     def shards(self, collector: str, fmt: str) -> Path:
         """Where ``Stream2Local`` puts its files unless told otherwise."""
         return self.root / collector / fmt
+
+    def told(self, channel: str) -> Path:
+        """What a receiver of messages was told."""
+        return self.root / "notify" / f"{channel}.json"
 
     def prepare(self) -> None:
         """Make STORE ready: its folders and its format. Raises StoreError if a newer version wrote it."""

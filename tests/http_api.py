@@ -24,6 +24,7 @@ class Request:
     path: str
     params: dict[str, str]
     headers: dict[str, str] = field(repr=False)
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         params = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        answer, records = self.api.answer_to(Request(parts.path, params, dict(self.headers)))
+        answer, records = self.api.answer_to(Request(parts.path, params, dict(self.headers), self._body()))
         if answer.reset:
             # Lingering for 0 seconds makes close() send RST in place of FIN.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -239,6 +240,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b" ")
             self.wfile.flush()
         self.close_connection = True
+
+    do_POST = do_GET  # a webhook: what is sent is in ``Request.body``
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def log_message(self, format: str, *args: object) -> None:
         """Requests are counted, not printed."""

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api2db import telling
 from api2db.errors import ConfigError
 from api2db.settings import KEYS, Settings, load
 
@@ -116,6 +117,21 @@ def test_paths_are_against_the_project_whatever_the_working_directory(
         ("store = ''", {}, "store: '' is not a path"),
         ("store = 3", {}, "store: 3 is not a path"),
         ("store = ", {}, r"api2db\.toml is not valid TOML"),
+        ("http = '8424'", {}, "http: '8424' is not an address and a port"),
+        ("http = 'example.org:80'", {}, "names aren't looked up"),
+        ("http = '127.0.0.1:66000'", {}, "is not an address and a port"),
+        ("http = '0.0.0.0:8424'", {}, "http: .* can be reached from other machines: set http_token too"),
+        ("http = '[::]:8424'", {"API2DB_HTTP_TOKEN": "short"}, "http_token: must be at least 16 characters"),
+        ("notify = 3", {}, "notify is a table"),
+        ("notify.webhok = 'https://x/y'", {}, "notify: there is no key 'webhok'; did you mean 'webhook'"),
+        ("notify.webhook = 'hooks.example/T0P'", {}, r"notify: webhook is not a URL .* \(it isn't shown here\)"),
+        ("notify.webhook = 'https://[x/T0P'", {}, "notify: webhook is not a URL"),
+        ("notify.command = 'say \"hi'", {}, "notify: command: No closing quotation"),
+        ("notify.command = [1]", {}, "notify: command is a program and its arguments"),
+        ("notify.every = 0", {}, "notify: every: must be more than 0"),
+        ("notify.backlog_age = 'old'", {}, "notify: backlog_age: 'old' is not a duration"),
+        ("notify.backlog_shards = 0", {}, "notify: backlog_shards: 0 is not a whole number"),
+        ("", {"API2DB_NOTIFY_WEBHOK": "x"}, "API2DB_NOTIFY_WEBHOK is no setting; did you mean 'API2DB_NOTIFY_WEBHOOK'"),
         ("places = 3", {}, "places are tables"),
         ("places.x = 3", {}, "places are tables"),
     ],
@@ -178,6 +194,22 @@ def test_the_documentation_names_the_variable_rule_and_every_key_of_a_place() ->
 
     for word in (*FIELDS, "auth_path", "table", "type", "path", "fmt", "mode", "API2DB_AUTH_WAREHOUSE_PASSWORD"):
         assert f"`{word}`" in text
+
+
+def test_the_documentation_lists_every_key_of_notify_with_its_default() -> None:
+    text = DOCUMENT.read_text().partition("## Notify")[2]
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| `([^`]+)` \|", text, re.MULTILINE)
+    documented = {name: tomllib.loads(f"value = {default}")["value"] for name, _, default in rows}
+    assert documented == telling.DEFAULTS
+
+
+def test_what_is_secret_of_http_and_notify_is_not_shown(project: Path) -> None:
+    write(project, "notify.webhook = 'https://hooks.example/T0P'\nnotify.command = 'curl https://x/T0P'")
+    settings = load(project, environ={"API2DB_HTTP_TOKEN": "T0P-T0P-T0P-T0P-", "API2DB_NOTIFY_EVERY": "1h"})
+    assert settings.notify.webhook.reveal() == "https://hooks.example/T0P"
+    assert settings.notify.command == ("curl", "https://x/T0P")
+    assert (settings.notify.every_s, settings.notify.backlog_age_s) == (3600.0, 3600.0)
+    assert "T0P" not in repr(settings)
 
 
 def test_the_documented_examples_are_valid(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from api2db.cli.audit import audit
 from api2db.cli.chaos import chaos
 from api2db.cli.here import Here
 from api2db.cli.init import init
+from api2db.cli.notify import notify
 from api2db.cli.replay import replay
 from api2db.cli.shards import shards
 from api2db.errors import Api2dbError
@@ -129,3 +130,4 @@ main.add_command(audit)
 main.add_command(chaos)
 main.add_command(replay)
 main.add_command(shards)
+main.add_command(notify)

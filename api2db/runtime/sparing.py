@@ -19,10 +19,18 @@ class Sparing(Generic[T]):
     timeout_s  the longest anybody waits for another's call, which may hang with the disk
     """
 
-    def __init__(self, find: Callable[[], T], *, keep_s: float = 1.0, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        find: Callable[[], T],
+        *,
+        keep_s: float = 1.0,
+        timeout_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._find = find
         self._keep_s = keep_s
         self._timeout_s = timeout_s
+        self._clock = clock
         self._lock = threading.Lock()
         self._kept: tuple[T, float] | None = None
 
@@ -31,10 +39,10 @@ class Sparing(Generic[T]):
         if not self._lock.acquire(timeout=self._timeout_s):
             raise TimeoutError(f"STORE hasn't answered within {self._timeout_s:g} s: does its disk hang?")
         try:
-            began_s = time.monotonic()
+            began_s = self._clock()
             if self._kept is None or began_s >= self._kept[1]:
                 answer = self._find()
-                now_s = time.monotonic()
+                now_s = self._clock()
                 self._kept = answer, now_s + max(self._keep_s, (now_s - began_s) * REST)
             return self._kept[0]
         finally:

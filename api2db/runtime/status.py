@@ -52,7 +52,7 @@ class CollectorStatus:
     "due" before its first poll,
     "stale" beyond its ``fresh_within``, or "removed".
 
-    stale is also told beside another state, of one that failed, say.
+    stale is also told beside another state, of one that failed, say; last_outcome is of its last poll, None before.
 
     held_files   files of rows that were not accepted, since a value can't be of its column's type
     """
@@ -73,6 +73,12 @@ class CollectorStatus:
     held_files: int = 0
     fresh_within_s: float | None = None
     stale: bool = False
+    last_outcome: str | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether it runs, and no poll of this daemon has ended yet that tells how it is."""
+        return self.seconds is not None and self.last_outcome in (None, "stopped")
 
 
 @dataclass(frozen=True)
@@ -230,6 +236,7 @@ def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pi
         sum(1 for _ in layout.quarantine(row["collector"], HELD).glob("*.jsonl")),
         fresh_s,
         stale,
+        row["state"] if declared else None,
     )
 
 
