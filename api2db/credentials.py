@@ -19,7 +19,7 @@ from pathlib import Path
 
 from api2db.errors import ConfigError
 from api2db.nearest import nearest
-from api2db.secret import Secret
+from api2db.secret import Secret, remember
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ def read_fields(table: Mapping[str, object], where: str) -> Auth:
             raise ConfigError(f"{where}: there is no key {key!r}{nearest(key, FIELDS)}")
     text = {key: _text(key, value, where) for key, value in table.items() if key != "port" and value is not None}
     secrets = {key: Secret(text.pop(key)) for key in ("password", "url") if text.get(key) is not None}
+    remember(*secrets.values())
     if secrets.get("url") == Secret(""):
         del secrets["url"]
     return Auth(

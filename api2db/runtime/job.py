@@ -315,4 +315,5 @@ def _told(error: BaseException) -> str:
         text = str(error)
     except Exception as broken:  # noqa: BLE001 - a __str__ of user code
         text = f"<its text raised {type(broken).__name__}>"
-    return redact(" ".join(f"{type(error).__name__}: {text}"[:2000].split())) + where
+    # Cut after: no half of a secret is left.
+    return " ".join(redact(f"{type(error).__name__}: {text}"[:20_000]).split())[:2000] + where
