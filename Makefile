@@ -10,7 +10,7 @@ ARGS ?=
 # Tests wait for servers and processes more than they compute.
 JOBS ?= 2
 
-.PHONY: run test check bench clean
+.PHONY: run test check audit bench clean
 .DELETE_ON_ERROR:
 
 # One command without shell syntax, so that make starts Python itself: Ctrl-C reaches the daemon, which stops
@@ -25,6 +25,10 @@ check: .venv/test
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+# Known vulnerabilities of what is installed; skipped, and said so, where no advisories can be had.
+audit: .venv/test
+	@$(BIN)/python .ci/audit.py
 
 bench: .venv/test
 	@$(BIN)/python -m bench $(ARGS)

@@ -77,9 +77,7 @@ def files_of(project: Project) -> dict[str, bytes]:
     """Everything the daemon wrote: what its owner gave it aside."""
     own = ("AUTH", "collectors", "api2db.toml")
     paths = [path for path in project.folder.rglob("*") if path.is_file()]
-    return {
-        str(path): path.read_bytes() for path in paths if path.relative_to(project.folder).parts[0] not in own
-    }
+    return {str(path): path.read_bytes() for path in paths if path.relative_to(project.folder).parts[0] not in own}
 
 
 def test_no_secret_is_in_anything_the_daemon_writes_or_says(tmp_path, postgres, database, monkeypatch):
@@ -87,7 +85,8 @@ def test_no_secret_is_in_anything_the_daemon_writes_or_says(tmp_path, postgres, 
     right = make_url(postgres.url(database))
     with HttpApi([{"id": 1}]) as api, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         # Every answer quotes what it was asked with, as some services do in their errors.
-        api.failing["/records/broken"] = Answer(500, " ".join(c[name] for name in ("header", "bearer", "query", "path")).encode(), headers=(("X-Echo", c["header"]),))
+        quoted = " ".join(c[name] for name in ("header", "bearer", "query", "path")).encode()
+        api.failing["/records/broken"] = Answer(500, quoted, headers=(("X-Echo", c["header"]),))
         api.failing["/records/broken/" + c["path"]] = api.failing["/records/broken"]
         project = Project(
             tmp_path,
