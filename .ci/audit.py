@@ -21,11 +21,9 @@ OSV_URL = os.environ.get("OSV_URL") or "https://api.osv.dev/v1/query"
 
 def advisories(*arguments: str) -> tuple[list[dict[str, Any]], str]:
     """pip-audit's report of each package, and the last line of what went wrong if it made none."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pip_audit", "--format", "json", "--vulnerability-service", "osv", "--osv-url", OSV_URL]
-        + ["--progress-spinner", "off", "--timeout", "10", *arguments],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off", "--timeout", "10"]
+    command += ["--vulnerability-service", "osv", "--osv-url", OSV_URL, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         return json.loads(done.stdout)["dependencies"], ""
     except (ValueError, KeyError):
