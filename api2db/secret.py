@@ -12,14 +12,15 @@ from sqlalchemy import URL
 
 HIDDEN = "***"
 
-_IN_URL = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):[^\s]*@")
+# Every repetition is bounded: causes hold what servers sent, and no text may take for ever.
+_IN_URL = re.compile(r"(\b\w[\w+.-]{0,30}://[^\s:/@]{0,200}):[^\s]{0,500}@")
 # Of web addresses the name too: there it often is a token.
-_IN_WEB_URL = re.compile(r"(\bhttps?://)[^\s/?#@'\"]*@", re.IGNORECASE)
+_IN_WEB_URL = re.compile(r"(\bhttps?://)[^\s/?#@'\"]{0,500}@", re.IGNORECASE)
 # Query parameters that carry a credential, as databases' drivers and APIs spell them; requests quotes addresses.
 _SECRET_NAME = r"(?:pass|pwd|secret|token|key|auth|sig|appid|app_id|client|session|credential|jwt|user)"
-_IN_QUERY = re.compile(rf"([?&][^\s=&]*{_SECRET_NAME}[^\s=&]*=)[^\s&'\")]*", re.IGNORECASE)
+_IN_QUERY = re.compile(rf"([?&][^\s=&?]{{0,40}}{_SECRET_NAME}[^\s=&?]{{0,40}}=)[^\s&'\")]*", re.IGNORECASE)
 # Numbers, dates and words are shown; what is this long and none of them may be a key, whatever it is called.
-_PARAMETER = re.compile(r"([?&][^\s=&?]+=)([^\s&'\")]{16,})")
+_PARAMETER = re.compile(r"([?&][^\s=&?]{1,80}=)([^\s&'\")]{16,})")
 _NUMBER_OR_DATE = re.compile(r"(?:[\d.,:TZ+\- ]{0,35}|true|false)", re.IGNORECASE)
 # A line of source in a traceback: the user's own code may say its password in a call.
 _SOURCE = re.compile(r"^(  +File .*\n)(?: {4,}.*\n)+", re.MULTILINE)
