@@ -11,7 +11,7 @@ ARGS ?=
 # Tests wait for servers and processes more than they compute.
 JOBS ?= 2
 
-.PHONY: run prove test check planted bench clean
+.PHONY: run prove test check audit planted bench clean
 .DELETE_ON_ERROR:
 
 # One command without shell syntax, so that make starts Python itself: Ctrl-C reaches the daemon, which stops
@@ -33,6 +33,10 @@ check: .venv/test
 # Mistakes planted in our own code, one at a time: the tests must notice each (about five minutes).
 planted: .venv/test
 	@$(BIN)/python -m tests.planted $(ARGS)
+
+# Known vulnerabilities of what is installed; skipped, and said so, where no advisories can be had.
+audit: .venv/test
+	@$(BIN)/python .ci/audit.py
 
 bench: .venv/test
 	@$(BIN)/python -m bench $(ARGS)

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from api2db.errors import ConfigError
 from api2db.nearest import nearest
-from api2db.secret import Secret
+from api2db.secret import Secret, remember
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ def read_fields(table: Mapping[str, object], where: str) -> Auth:
             raise ConfigError(f"{where}: there is no key {key!r}{nearest(key, FIELDS)}")
     text = {key: _text(key, value, where) for key, value in table.items() if key != "port" and value is not None}
     secrets = {key: Secret(text.pop(key)) for key in ("password", "url") if text.get(key) is not None}
+    remember(secrets.get("password", ""))  # a URL's is, where the URL is parsed
     if secrets.get("url") == Secret(""):
         del secrets["url"]
     return Auth(
@@ -119,8 +121,17 @@ def _read_json(path: Path) -> dict[str, object]:
 
 @functools.cache  # Once a file and process: a thousand collectors may share one.
 def _warn_if_others_can_read(path: Path) -> None:
-    if path.stat().st_mode & stat.S_IROTH:
-        log.warning("credentials readable by every user of this machine path=%s do=chmod 600 %s", path, path)
+    about = path.stat()
+    # Of another user's file, root's for example, our group may be how we come to read it.
+    own = about.st_uid == os.geteuid()
+    if not about.st_mode & (0o077 if own else 0o007):
+        return
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return  # a container's secret, or systemd's: only its mount says who sees it
+    log.warning(
+        "credentials that other users of this machine can read or change path=%s mode=%04o do=chmod %s %s",
+        path, stat.S_IMODE(about.st_mode), "600" if own else "o-rwx", shlex.quote(str(path)),
+    )  # fmt: skip
 
 
 def _text(key: str, value: object, where: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api2db.collector import Collector
-from api2db.secret import without_source
+from api2db.secret import redact, without_source
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def find_collectors(folder: Path) -> tuple[list[Collector], list[Broken]]:
         try:
             module = _import(path)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything
-            cause = f"{type(error).__name__}: {error}"
+            cause = redact(f"{type(error).__name__}: {error}")
             broken.append(Broken(path, cause, without_source(traceback.format_exc())))
             continue
         for value in list(vars(module).values()):

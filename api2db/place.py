@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError
 from api2db.credentials import FIELDS, Auth, check_complete, load_auth, override, read_fields
 from api2db.errors import ConfigError
 from api2db.nearest import nearest
-from api2db.secret import redact_url
+from api2db.secret import redact_url, remember, remember_named
 
 DATABASE = "database"
 FILES = "files"
@@ -142,6 +142,8 @@ def parse_url(text: str, where: str) -> URL:
             f"{where}: url is not an SQLAlchemy URL (dialect://user:password@host/db);"
             " of a password's characters @ : / ? # % are written %40 %3A %2F %3F %23 %25"
         ) from None
+    remember(str(url.password or ""))
+    remember_named(url.query)
     if "@" in (url.host or ""):
         raise ConfigError(f"{where}: the url has an @ too many: in user and password it is written %40")
     return url

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote_plus, urlsplit
 
@@ -13,18 +14,24 @@ if TYPE_CHECKING:
 
 HIDDEN = "***"
 
-_IN_URL = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):[^\s]*@")
+# Every repetition is bounded: causes hold what servers sent, and no text may take for ever.
+_IN_URL = re.compile(r"(\b\w[\w+.-]{0,30}://[^\s:/@]{0,200}):[^\s]{0,500}@")
 # Of web addresses the name too: there it often is a token.
-_IN_WEB_URL = re.compile(r"(\bhttps?://)[^\s/?#@'\"]*@", re.IGNORECASE)
+_IN_WEB_URL = re.compile(r"(\bhttps?://)[^\s/?#@'\"]{0,500}@", re.IGNORECASE)
 # Query parameters that carry a credential, as databases' drivers and APIs spell them; requests quotes addresses.
 _SECRET_NAME = r"(?:pass|pwd|secret|token|key|auth|sig|appid|app_id|client|session|credential|jwt|user)"
-_IN_QUERY = re.compile(rf"([?&][^\s=&]*{_SECRET_NAME}[^\s=&]*=)[^\s&'\")]*", re.IGNORECASE)
+_IN_QUERY = re.compile(rf"([?&][^\s=&?]{{0,40}}{_SECRET_NAME}[^\s=&?]{{0,40}}=)[^\s&'\")]*", re.IGNORECASE)
 # Numbers, dates and words are shown; what is this long and none of them may be a key, whatever it is called.
-_PARAMETER = re.compile(r"([?&][^\s=&?]+=)([^\s&'\")]{16,})")
+_PARAMETER = re.compile(r"([?&][^\s=&?]{1,80}=)([^\s&'\")]{16,})")
 _NUMBER_OR_DATE = re.compile(r"(?:[\d.,:TZ+\- ]{0,35}|true|false)", re.IGNORECASE)
 # A line of source in a traceback: the user's own code may say its password in a call.
 _SOURCE = re.compile(r"^(  +File .*\n)(?: {4,}.*\n)+", re.MULTILINE)
 _IN_HEADER = re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}", re.IGNORECASE)
+
+
+# Shorter ones stand in ordinary words.
+_KNOWN_CHARS = 8
+_NAME_OF_SECRET = re.compile(r"pass|pwd|secret|token|key|credential|jwt", re.IGNORECASE)
 
 
 class Secret:
@@ -54,19 +61,69 @@ class Secret:
         return bool(self._value)
 
 
+class _Known:
+    """The credentials this process has read. Process-wide, since whatever logs may quote them: users' code too."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._forms: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def add(self, values: Iterable[str]) -> None:
+        forms = {form for value in values if len(value) >= _KNOWN_CHARS for form in _forms(value)}
+        with self._lock:
+            if not forms <= self._forms:
+                self._forms |= forms
+                longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
+                # Not inside a word: a password may well be a part of our own names.
+                either = "|".join(map(re.escape, longest_first))
+                self._pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{either})(?![A-Za-z0-9])")
+
+    def hidden(self, text: str) -> str:
+        pattern = self._pattern
+        return text if pattern is None else pattern.sub(HIDDEN, text)
+
+
+_known = _Known()
+
+
+def remember(*values: Secret | str) -> None:
+    """Have ``redact`` hide these from now on, in all of this process: credentials just read. Any thread."""
+    _known.add(value.reveal() if isinstance(value, Secret) else value for value in values)
+
+
+def remember_named(values: Mapping[str, object]) -> None:
+    """``remember`` those whose name says password, token, key or the like; a path is none."""
+    remember(
+        *(
+            value
+            for name, value in values.items()
+            if isinstance(value, str) and _NAME_OF_SECRET.search(name) and not value.startswith(("/", "./"))
+        )
+    )
+
+
+def _forms(value: str) -> set[str]:
+    """As written, URL-quoted or escaped."""
+    forms = {value, quote(value, safe=""), quote(value), quote_plus(value), repr(value)[1:-1]}
+    return forms | {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+
+
 def redact(text: str, secrets: Iterable[Secret | str] = ()) -> str:
     """``text`` with every secret as ``***``, as written, URL-quoted or escaped, and every URL's password too.
+
+    Hidden are ``secrets``, what ``remember`` was told, and what looks like a credential.
 
     For drivers' messages, which may quote the URL or the statement they failed on.
     """
     forms: set[str] = set()
     for secret in secrets:
         value = secret.reveal() if isinstance(secret, Secret) else secret
-        forms |= {value, quote(value, safe=""), quote(value), quote_plus(value), repr(value)[1:-1]}
-        forms |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+        forms |= _forms(value)
     # Longest first, so that a secret that is part of another leaves nothing of it behind.
     for form in sorted(forms - {""}, key=lambda form: (-len(form), form)):
         text = text.replace(form, HIDDEN)
+    text = _known.hidden(text)
     text = _IN_HEADER.sub(rf"\1{HIDDEN}", text)
     text = _IN_WEB_URL.sub(rf"\1{HIDDEN}@", _IN_URL.sub(rf"\1:{HIDDEN}@", text))
     return _PARAMETER.sub(_long_ones_hidden, _IN_QUERY.sub(rf"\1{HIDDEN}", text))

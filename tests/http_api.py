@@ -72,6 +72,7 @@ class HttpApi:
 
     def __init__(self, records: list[Record] | None = None, *, since_field: str = "updated") -> None:
         self.since_field = since_field
+        self.failing: dict[str, Answer] = {}  # path -> what it always gets; set before it is asked for
         self._records = list(records or [])
         self._script: deque[Answer] = deque()
         self._always: Answer | None = None
@@ -156,7 +157,9 @@ class HttpApi:
         """For the handler: note the request; its answer, and the records an ordinary one holds."""
         with self._changed:
             self._requests.append(request)
-            answer = self._script.popleft() if self._script else self._always or OK
+            answer = self.failing.get(request.path)
+            if answer is None:
+                answer = self._script.popleft() if self._script else self._always or OK
             hold = self._hold
             self._changed.notify_all()
         if answer.hang:
@@ -194,10 +197,6 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
     api: ClassVar[HttpApi]
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.do_GET()
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)

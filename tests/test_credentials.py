@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,15 +123,47 @@ def test_the_environment_wins_over_the_file_and_may_stand_alone(auth_file: Write
     assert variable_of("my-lake.1", "db_name") == "API2DB_AUTH_MY_LAKE_1_DB_NAME"
 
 
-def test_a_file_others_can_read_is_warned_of_once(auth_file: Write, caplog: pytest.LogCaptureFixture) -> None:
-    path = auth_file(WAREHOUSE)
-    path.chmod(0o644)
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+def test_a_file_others_can_read_or_change_is_warned_of_once(
+    auth_file: Write, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    path = auth_file(WAREHOUSE, "ware house")
+    path.chmod(mode)
     with caplog.at_level(logging.WARNING):
         load_auth(path, {})
         load_auth(path, {})
     assert [record.getMessage() for record in caplog.records] == [
-        f"credentials readable by every user of this machine path={path} do=chmod 600 {path}"
+        "credentials that other users of this machine can read or change"
+        f" path={path} mode=0{mode:o} do=chmod 600 '{path}'"
     ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away and mounts")
+def test_what_a_container_or_root_hands_over_is_not_warned_of(
+    auth_file: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = auth_file(WAREHOUSE, "given")
+    given.chmod(0o640)
+    os.chown(given, 12345, 0)
+    open_to_all = auth_file(WAREHOUSE, "open")
+    open_to_all.chmod(0o644)
+    os.chown(open_to_all, 12345, 0)
+    mount = tmp_path / "secrets"
+    mount.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mount], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no mounts here: {mounted.stderr}")
+    try:
+        (mount / "x.json").write_text(json.dumps(WAREHOUSE))
+        (mount / "x.json").chmod(0o444)
+        subprocess.run(["mount", "-o", "remount,ro", mount], check=True)
+        with caplog.at_level(logging.WARNING):
+            for path in (given, mount / "x.json", open_to_all):
+                load_auth(path, {})
+    finally:
+        subprocess.run(["umount", mount], check=True)
+    (record,) = caplog.records
+    assert record.getMessage().endswith(f"mode=0644 do=chmod o-rwx {open_to_all}")
 
 
 def test_built_in_places_need_no_settings(project: Path) -> None:
@@ -251,6 +285,13 @@ def test_a_secret_in_a_message_is_taken_out(secret: str, before: str, after: str
     assert secret not in cleaned
 
 
+@pytest.mark.parametrize("piece", ["a", "?pass", "a://:", "http://"])
+def test_a_text_made_to_be_slow_is_cleaned_in_the_time_of_its_length(piece: str) -> None:
+    """Where it took the square of it, this would not end within the limit of a test."""
+    text = piece * (300_000 // len(piece))
+    assert redact(text)[:1] in (piece[0], "*")
+
+
 @pytest.mark.parametrize(
     ("text", "cleaned"),
     [
@@ -258,6 +299,12 @@ def test_a_secret_in_a_message_is_taken_out(secret: str, before: str, after: str
         ("postgresql+psycopg://me:a@b:c/d@h:1/d?x=1", "postgresql+psycopg://me:***@h:1/d?x=1"),
         ("https://h/path?api_key=hunter2&page=2", "https://h/path?api_key=***&page=2"),
         ("https://h/path?page=2&access_token=hunter2", "https://h/path?page=2&access_token=***"),
+        ("https://h/x?appid=0123456789abcdef0123&q=Berlin", "https://h/x?appid=***&q=Berlin"),
+        (
+            "url: /x?k=0123456789abcdefXYZ&since=2026-01-01T00%3A00%3A00Z",
+            "url: /x?k=***&since=2026-01-01T00%3A00%3A00Z",
+        ),
+        ("GET https://ghp_0123456@h/x failed", "GET https://***@h/x failed"),
         ("sqlite:////home/me/x.db is at 10:30 @ home", "sqlite:////home/me/x.db is at 10:30 @ home"),
     ],
 )

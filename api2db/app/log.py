@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from api2db.collector import Collector
-from api2db.secret import redact, without_source
+from api2db.printable import printable
+from api2db.secret import redact, remember_named, without_source
 
 LOGGER = "api2db"
 USER = f"{LOGGER}.user"
@@ -31,13 +32,15 @@ def get_logger(filename: str | None = None, q: object = None) -> logging.Logger:
 
 
 class Redacting(logging.Formatter):
-    """Formats a record, its traceback included, without keys and passwords that user code and its errors may quote."""
+    """Formats a record, its traceback included, without keys and passwords that user code and its errors may quote,
+    and so that nothing in it passes for another record.
+    """
 
     def formatException(self, ei: Any) -> str:
         return without_source(super().formatException(ei) + "\n").rstrip()
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return printable(redact(super().format(record)))
 
 
 class CollectorLogs(logging.Handler):
@@ -119,7 +122,14 @@ def _priority(level: int) -> int:
 
 
 def configure(folder: Path, collectors: Iterable[Collector], *, console: bool) -> None:
-    """Send our log records to LOGS/ and, if asked, to the console. Calling it again replaces the handlers."""
+    """Send our log records to LOGS/ and, if asked, to the console. Calling it again replaces the handlers.
+
+    What the environment calls a password, a token or a key is hidden in them from now on.
+    """
+    remember_named(os.environ)
+    if logging.lastResort is not None:
+        # Warnings of libraries (urllib3's quote whole addresses), where the program has no handler for them.
+        logging.lastResort.setFormatter(Redacting("%(levelname)s: %(name)s: %(message)s"))
     # A console that was closed must not print a traceback for each record.
     logging.raiseExceptions = False
     logger = logging.getLogger(LOGGER)

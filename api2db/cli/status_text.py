@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 
+from api2db.printable import one_line
 from api2db.runtime.status import CollectorStatus, Status, StreamStatus
 
 
@@ -28,7 +29,7 @@ def as_text(status: Status) -> str:
         lines += [_stream_line(stream) for stream in collector.streams]
     lines += ["", "All is well." if not status.troubles else "Needs attention:"]
     lines += [f"  {trouble}" for trouble in status.troubles]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _collector_line(c: CollectorStatus) -> str:

@@ -8,6 +8,7 @@ from api2db.errors import Api2dbError
 from api2db.secret import redact
 
 MAX_CHARACTERS = 2000
+READ_CHARACTERS = 20_000
 
 
 def told(error: BaseException) -> str:
@@ -21,4 +22,6 @@ def told(error: BaseException) -> str:
         text = str(error)
     except Exception as broken:  # noqa: BLE001 - a __str__ of user code
         text = f"<its text raised {type(broken).__name__}>"
-    return redact(" ".join(f"{type(error).__name__}: {text}"[:MAX_CHARACTERS].split())) + where
+    # Cut after: no half of a secret is left.
+    whole = redact(f"{type(error).__name__}: {text}"[:READ_CHARACTERS])
+    return " ".join(whole.split())[:MAX_CHARACTERS] + where

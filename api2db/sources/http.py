@@ -18,19 +18,9 @@ from api2db.sources.deadline import LIMITS, DeadlineAdapter, Limits
 __all__ = ["Answer", "Http", "HttpError"]
 
 # What may go to another host than it was meant for; any other header may be a credential.
-_HARMLESS_HEADERS = frozenset(
-    [
-        "accept",
-        "accept-charset",
-        "accept-encoding",
-        "accept-language",
-        "connection",
-        "content-length",
-        "content-type",
-        "range",
-        "transfer-encoding",
-        "user-agent",
-    ]
+_HARMLESS_HEADERS = (
+    *("accept", "accept-charset", "accept-encoding", "accept-language", "connection", "content-length"),
+    *("content-type", "range", "transfer-encoding", "user-agent"),
 )
 
 
