@@ -7,7 +7,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +51,8 @@ ROWS = 400
 # A kill between loading and COMMIT, one at a random moment, one after SIGTERM, and a disk that is full.
 SEED, FAULTS = 504, 4
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @dataclass
 class Attacked:
@@ -62,7 +63,7 @@ class Attacked:
 
 
 @pytest.fixture(scope="module")
-def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Attacked:
     folder = tmp_path_factory.mktemp("attacked")
     project = Project(folder / "mine", toml=TOML, numbers=NUMBERS)
     (folder / "tmp").mkdir()
@@ -72,12 +73,12 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
         env |= {"URL": api.url, "TMPDIR": str(folder / "tmp"), "PYTHONPATH": str(REPOSITORY)}
         done = subprocess.run(
             [sys.executable, "-c", "from api2db.cli.main import main; main()", "-C", str(project.folder), *command],
-            env=env, capture_output=True, text=True, timeout=110,
+            env=env, capture_output=True, text=True, timeout=280,
         )  # fmt: skip
     assert done.stdout, done.stderr
     assert "REALLY POLLED" in done.stderr
     answer = json.loads(done.stdout)
-    yield Attacked(project.folder, Path(answer["scratch"]), done.returncode, answer)
+    return Attacked(project.folder, Path(answer["scratch"]), done.returncode, answer)
 
 
 def scratch_of(attacked: Attacked) -> Scratch:
