@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from api2db.audit import StreamAudit
 from api2db.chaos import faults
 from api2db.chaos.faults import Fault, schedule
 from api2db.chaos.run import Order, Result, attack
@@ -55,24 +56,18 @@ def _plan(kills: int, seed: int) -> Iterator[Fault]:
 def _text(result: Result) -> str:
     feed = result.feed
     assert feed is not None
-    rows = [
-        ("", "served by the API", "stored", "lost", "doubled"),
-        (
-            "versions: each is a row of a parquet file",
-            feed.versions_served,
-            feed.versions_stored,
-            feed.versions_missing,
-            feed.versions_twice,
-        ),
-        (
-            "events: each is a row in PostgreSQL, its newest version",
-            feed.events_served,
-            feed.events_stored,
-            feed.events_missing + feed.events_outdated,
-            feed.events_twice,
-        ),
-    ]
-    lines = [f"{title:<56}" + "".join(f"{_cell(cell):>19}" for cell in cells) for title, *cells in rows]
+    rows: list[tuple[str, ...]] = [("", "served", "stored", "lost", "doubled")]
+    versions = feed.versions_served, feed.versions_stored, feed.versions_missing, feed.versions_twice
+    rows.append(("versions of events, each a row in a file", *(f"{n:,}" for n in versions)))
+    lost = feed.events_missing + feed.events_outdated
+    events = feed.events_served, feed.events_stored, lost, feed.events_twice
+    rows.append(("events, each a row in PostgreSQL", *(f"{n:,}" for n in events)))
+    lines = [f"{title:<42}" + "".join(f"{cell:>9}" for cell in cells) for title, *cells in rows]
+    lines.append("In PostgreSQL each event is in the newest version that was served; an older one would count as lost.")
+    if feed.cut_off:
+        lines.append(
+            f"{feed.cut_off:,} other versions were only in answers that were cut off: they were asked for again."
+        )
     books = "balances" if result.audited else "DOES NOT BALANCE"
     ready = max(result.ready_s, default=0.0)
     return "\n".join(
@@ -80,12 +75,8 @@ def _text(result: Result) -> str:
             "",
             *lines,
             "",
-            f"api2db audit: {books}: "
-            + "; ".join(
-                f"{s.stream} {s.accepted:,} accepted = {s.loaded:,} loaded"
-                + (f" + {s.quarantined:,} quarantined" if s.quarantined else "")
-                for s in (result.audit.streams if result.audit else [])
-            ),
+            f"api2db audit: {books}",
+            *(f"  {one.stream}: {_equation(one)}" for one in (result.audit.streams if result.audit else [])),
             f"{result.kills} kills, 1 database outage, {result.helped} starts needed help;"
             f" ready again at most {ready:.1f} s after a start. {result.seconds:.0f} s.",
             "",
@@ -95,8 +86,11 @@ def _text(result: Result) -> str:
     )
 
 
-def _cell(cell: str | int) -> str:
-    return cell if isinstance(cell, str) else f"{cell:,}"
+def _equation(stream: StreamAudit) -> str:
+    parts = [f"{stream.loaded:,} loaded", *(f"{n:,} {word}" for word, n in (
+        ("waiting", stream.waiting), ("parked", stream.parked), ("quarantined", stream.quarantined),
+        ("superseded", stream.superseded)) if n)]  # fmt: skip
+    return f"{stream.accepted:,} rows accepted = {' + '.join(parts)}"
 
 
 if __name__ == "__main__":

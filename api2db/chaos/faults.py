@@ -67,7 +67,7 @@ WEIGHTS: Mapping[str, int] = {KILL: 6, KILL_AT: 4, KILL_STARTING: 2, KILL_STOPPI
 OUTAGE_WEIGHT = 1
 
 # Reached some times a second or not at all: the first passes are recovery's and the first batches'.
-_MOST_PASSES = 8
+_MOST_PASSES = 4
 # A file of STORE that grows beyond it is torn there; small ones, and the journal's pages, fit or don't.
 _FILE_LIMITS = (0, 4096, 65536)
 

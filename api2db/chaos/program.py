@@ -6,7 +6,9 @@ With ``--settle`` as a second argument sources are asked for nothing: only what 
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,10 +20,13 @@ from api2db.runtime.notify import ServiceManager
 
 SETTLE = "--settle"
 _QUIET_S = 3600.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main(folder: Path, settle: bool) -> int:
     """Returns the daemon's exit status."""
+    # Sources must not be polled for ever because the attacker was killed.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     scratch = load(folder)
     os.chdir(scratch.settings.project)
     collectors = scratch.collectors()

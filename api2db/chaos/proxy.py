@@ -75,14 +75,7 @@ class Proxy:
             return
         if fault is Fault.REFUSE:
             self._listen(False)
-        for one in open_now:
-            if fault is Fault.RESET:
-                with contextlib.suppress(OSError):
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                    one.shutdown(socket.SHUT_RD)  # wakes who reads from it, and sends nothing before the reset
-                one.close()
-            else:
-                self._hang_up(one)
+        self._hang_up(*open_now)
 
     def heal(self) -> None:
         """Pass everything on again."""
@@ -181,8 +174,12 @@ class Proxy:
         thread.start()
 
     def _hang_up(self, *sockets: socket.socket) -> None:
+        reset = self._fault is Fault.RESET
         for one in sockets:
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)  # closing alone doesn't wake who reads from it
+                if reset:
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                # Closing alone doesn't wake who reads from it. Before a reset nothing may be sent: an end would be.
+                one.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
             one.close()
             self._sockets.discard(one)

@@ -21,7 +21,7 @@ import api2db
 from api2db import demo
 from api2db.audit import Audit, audit
 from api2db.chaos import faults
-from api2db.chaos.attack import Attack, Server, Tally
+from api2db.chaos.attack import Attack, Helpless, Server, Tally
 from api2db.chaos.count import Counted, count
 from api2db.chaos.faults import Fault, schedule, with_outages
 from api2db.chaos.feed import report
@@ -194,6 +194,9 @@ def _folder(keep: bool) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="api2db-chaos-"))
     try:
         yield folder
+    except Helpless:
+        keep = True  # what the daemon said is in it
+        raise
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)

@@ -104,7 +104,7 @@ def as_text(result: Result) -> str:
         from api2db.cli.audit import as_text as audit_text
 
         lines += ["", "api2db audit:"]
-        lines += [f"  {line}" for line in audit_text(result.audit).splitlines()]
+        lines += [f"  {line}" for line in audit_text(result.audit).splitlines() if line]
     if not result.settled:
         lines += ["", "What was accepted wasn't all delivered in the end: look with --keep, then api2db's log."]
     if result.scratch is not None:
