@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from api2db import shard
 from api2db.batch import Batch, new_batch_id
-from api2db.errors import GoneShardError, StoreError, StoreFullError, TornShardError
+from api2db.errors import GoneShardError, SourceError, StoreError, StoreFullError, TornShardError
 from api2db.failpoint import reach
 from api2db.files import IncreasingNanoseconds, fsync_dir, make_dir, write_atomic, write_durable
 from api2db.layout import Layout
@@ -117,7 +117,8 @@ class CollectorSpool:
         self._unlinked: list[tuple[str, tuple[str, ...]]] = []
         self._origins: dict[int, shard.Header] = {}  # of batches made of files in quarantine, not settled yet
         self._kept = spool.log.set_keep(collector, keep_s) and spool.links
-        self._accepting = threading.Lock()  # polls and replays
+        self._accepting = threading.Lock()  # polls, replays and resets
+        self.resets = 0  # how often the cursor was moved by a person
         self._lock = threading.Lock()  # guards _unsettled, _origins and _state
         self._dropping = threading.Lock()  # makes "was that the last name?" and the unlink one step
         self._settling = threading.Lock()  # held while names are flushed and dropped
@@ -154,6 +155,7 @@ class CollectorSpool:
         batch_id: str | None = None,
         origin: str | None = None,
         rest: tuple[str, str] | None = None,
+        resets: int | None = None,
     ) -> Batch:
         """Make a table safe and move cursor and types, all by one rename; it then waits for each stream.
 
@@ -163,10 +165,13 @@ class CollectorSpool:
         streams    directories; by default all of the collector's streams
         batch_id   a random one by default
         origin, rest  as in ``Header``; what is accepted already, and not settled yet, is refused
+        resets     what ``resets`` was when the cursor was read that this goes on from
 
-        Raises StoreFullError (nothing was written, collect again when there is room) or StoreError.
+        Raises StoreFullError (nothing was written, collect again when there is room), StoreError, or SourceError if
+        the cursor was reset meanwhile.
         """
         with self._accepting:
+            self._check_resets(resets)
             return self._accept(table, cursor, run, ends, streams, types, batch_id, origin, rest)
 
     def _accept(
@@ -199,6 +204,8 @@ class CollectorSpool:
         except OSError as error:
             with contextlib.suppress(OSError):  # swept at the next start
                 temporary.unlink(missing_ok=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self._spool.log.give_way(len(data))  # the next poll may find room
             raise _store_error(self.collector, error) from error
         reach("spool.renamed")
         # From here on the batch is accepted. What still fails is repeated when it is settled, or at the next start.
@@ -227,13 +234,33 @@ class CollectorSpool:
         self._spool.recent.put(batch)
         return batch
 
-    def move_cursor(self, cursor: str) -> None:
-        """Move the cursor without a batch, durably."""
-        with self._lock:
-            if cursor == self._state.cursor:
-                return
-            self._state = after_batch(self._state, cursor, self._spool.clock.next())
+    def move_cursor(self, cursor: str, *, resets: int | None = None) -> None:
+        """Move the cursor without a batch, durably. ``resets`` as in ``accept``."""
+        with self._accepting:
+            self._check_resets(resets)
+            with self._lock:
+                if cursor == self._state.cursor:
+                    return
+                self._state = after_batch(self._state, cursor, self._spool.clock.next())
         self.settle(always=True)
+
+    def reset_cursor(self, cursor: str | None) -> str | None:
+        """Put the cursor somewhere else, None for the start, durably; where it was.
+
+        A poll under way, which goes on from where it was, accepts nothing more.
+        """
+        with self._accepting, self._lock:
+            self.resets += 1
+            before = self._state.cursor
+            self._state = replace(self._state, cursor=cursor, last_ns=self._spool.clock.next())
+        self.settle(always=True)
+        return before
+
+    def _check_resets(self, resets: int | None) -> None:
+        if resets is not None and resets != self.resets:
+            raise SourceError(
+                f"collector {self.collector}: its cursor was reset while it was polled; the next poll begins there"
+            )
 
     def remember_streams(self, streams: dict[str, str]) -> None:
         """Keep which directory belongs to which target."""

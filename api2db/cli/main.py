@@ -20,6 +20,7 @@ from api2db.cli.here import Here
 from api2db.cli.init import init
 from api2db.cli.notify import notify
 from api2db.cli.replay import replay
+from api2db.cli.reset import backfill, reset
 from api2db.cli.shards import shards
 from api2db.errors import Api2dbError
 from api2db.settings import Settings
@@ -131,3 +132,5 @@ main.add_command(chaos)
 main.add_command(replay)
 main.add_command(shards)
 main.add_command(notify)
+main.add_command(reset)
+main.add_command(backfill)

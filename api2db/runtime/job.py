@@ -42,6 +42,7 @@ class Run:
     started_ns: int
     started_s: float
     item_since_s: float
+    resets: int = 0  # of the cursor, when this poll read it
     id: int = 0  # not 0 where the source yields its items one by one
     batches: int = 0
     rows: int = 0
@@ -174,6 +175,7 @@ class Job:
         form = self._form_of()
         if not _dependencies_satisfied(form):
             return "waiting"
+        run.resets = self._shards.resets
         returned = self._call(run)
         iterator = payload.items(returned)
         run.id = run.started_ns if iterator is returned else 0
@@ -231,11 +233,11 @@ class Job:
             if shaped is not None and rows and self.collector.cursor is not None:
                 cursor = self.collector.cursor.after(shaped.table, self._shards.cursor)
             if cursor is not None:
-                self._shards.move_cursor(cursor)
+                self._shards.move_cursor(cursor, resets=run.resets)
             return
         if cursor is None and self.collector.cursor is not None:
             cursor = self.collector.cursor.after(shaped.table, self._shards.cursor)
-        batch = self._shards.accept(shaped.table, cursor, run=run.id, types=shaped.types)
+        batch = self._shards.accept(shaped.table, cursor, run=run.id, types=shaped.types, resets=run.resets)
         run.batches += 1
         run.rows += rows
         if self._replacing:

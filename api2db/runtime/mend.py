@@ -152,9 +152,9 @@ class Mending:
         batch = part.shards.accept(
             table, None, streams=streams, types=types, batch_id=batch_id, origin=origin, rest=rest  # type: ignore[arg-type]
         )  # fmt: skip
-        self.works.kept.journal.accepted(
-            Header(batch.batch_id, part.collector.name, batch.created_ns, table.num_rows, None, streams, origin=origin)
-        )
+        name, rows = part.collector.name, table.num_rows
+        header = Header(batch.batch_id, name, batch.created_ns, rows, None, streams, origin=origin)
+        self.works.kept.journal.accepted(header)
         for delivery in into:
             delivery.notify(batch)
         part.shards.settle()

@@ -48,6 +48,8 @@ class Desk:
 
     def open(self) -> None:
         """Answer what the last daemon was killed over. Before the first ``look``."""
+        for left in self._folder.glob("*.answer"):
+            left.unlink(missing_ok=True)  # whoever asked didn't wait for it
         for taken in self._folder.glob("*.taken"):
             _answer(taken, {"error": "the daemon was killed in the midst of this: run the command again"})
 
@@ -57,8 +59,8 @@ class Desk:
             return
         try:
             waiting = any(name.endswith(".json") and not name.startswith(".") for name in os.listdir(self._folder))
-        except FileNotFoundError:
-            return
+        except OSError:
+            return  # nobody has asked yet, or STORE can't be read: whoever waits for an answer says so
         if waiting:
             self._worker = threading.Thread(target=self._work, name="requests", daemon=True)
             self._worker.start()

@@ -135,11 +135,8 @@ def contents(item: Item, rows: int) -> tuple[dict[str, object], list[object]]:
             about = json.loads(item.path.read_bytes())
             return {"received_ns": about["received_ns"]}, [about["payload"]]
         with pq.ParquetFile(item.path) as file:
-            about = {
-                key.decode(): value.decode("utf-8", "replace")
-                for key, value in (file.metadata.metadata or {}).items()
-                if key.startswith(b"api2db.")
-            }
+            told = (file.metadata.metadata or {}).items()
+            about = {key.decode(): value.decode("utf-8", "replace") for key, value in told if key.startswith(b"api2db")}
             about["columns"] = ", ".join(f"{field.name} {field.type}" for field in file.schema_arrow)
             batch = next(file.iter_batches(max(1, rows)), None)
             return about, list(batch.slice(0, rows).to_pylist()) if batch is not None else []

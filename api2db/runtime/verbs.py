@@ -90,9 +90,33 @@ def _purge(works: Works, arguments: Mapping[str, Any]) -> Answer:
     return answer
 
 
+def _reset(works: Works, arguments: Mapping[str, Any]) -> Answer:
+    """collector, to (JSON text of the cursor, None for the start), dry_run."""
+    answer, part = Answer(), works.part(arguments["collector"])
+    name, to = part.collector.name, arguments.get("to")
+    before = part.shards.cursor
+    answer.say(f"{name}: the cursor {'is' if arguments.get('dry_run') else 'was'} {_shown(before)}, and")
+    answer.lines[-1] += f" {'would be' if arguments.get('dry_run') else 'is now'} {_shown(to)}"
+    answer.say(f"{name}: the next poll begins there: what the source has from there on is fetched again")
+    added = [each.stream for each in part.deliveries if not each.sink.ordered]
+    if added:
+        answer.say(f"{name}: rows that are there already come once more in {', '.join(added)}: nothing merges them")
+    merged = [each.stream for each in part.deliveries if each.sink.ordered and not each.sink.replaces]
+    if merged:
+        answer.say(f"{name}: they are merged in {', '.join(merged)}")
+    answer.facts |= {"before": before, "after": to}
+    if not arguments.get("dry_run"):
+        part.shards.reset_cursor(to)
+    return answer
+
+
+def _shown(cursor: str | None) -> str:
+    return "at the start" if cursor is None else cursor
+
+
 def _parts(works: Works, arguments: Mapping[str, Any]) -> list[Part]:
     name = arguments.get("collector")
     return [works.part(name)] if name else list(works.parts.values())
 
 
-VERBS: Mapping[str, Verb] = {"replay": _replay, "retry": _retry, "purge": _purge}
+VERBS: Mapping[str, Verb] = {"replay": _replay, "retry": _retry, "purge": _purge, "reset": _reset}

@@ -38,14 +38,14 @@ class Works:
 
     wake       have a delivery look at what waits
     target_of  the stream of one more place for a collector; raises ConfigError
-    moving     called with a collector's name: whether a poll of it is under way
+    filled     deliveries to such places, by name: a directory has one at a time
     """
 
     kept: Kept
     parts: Mapping[str, Part]
     wake: Callable[[Delivery], None]
     target_of: Callable[[Collector, str], Target]
-    moving: Callable[[str], bool] = lambda name: False
+    filled: dict[str, Delivery] = field(default_factory=dict)
 
     def part(self, collector: str) -> Part:
         if collector not in self.parts:
@@ -86,11 +86,15 @@ def one_more(part: Part, name: str, works: Works) -> Delivery:
     wanted = place_of(target, works.kept)
     for directory, there in part.shards.state.streams.items():
         if there == wanted[1] and directory.partition("~")[0] == wanted[0]:
-            own = next((each for each in part.deliveries if each.stream == directory), None)
-            return own or delivery_to(target, directory, part.shards, works.kept)
-    mine = [(d.stream.partition("~")[0], part.shards.state.streams[d.stream]) for d in part.deliveries]
-    directory = directories_of(part.shards, [*mine, wanted])[-1]
-    return delivery_to(target, directory, part.shards, works.kept)
+            break
+    else:
+        mine = [(d.stream.partition("~")[0], part.shards.state.streams[d.stream]) for d in part.deliveries]
+        directory = directories_of(part.shards, [*mine, wanted])[-1]
+    own = next((each for each in part.deliveries if each.stream == directory), None)
+    key = f"{part.collector.name}/{directory}"
+    if own is None and key not in works.filled:
+        works.filled[key] = delivery_to(target, directory, part.shards, works.kept)
+    return own or works.filled[key]
 
 
 def deliver_all(deliveries: Sequence[Delivery]) -> list[str]:

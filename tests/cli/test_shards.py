@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from click.testing import CliRunner
+
+from api2db.cli.main import main
 from tests.log_kit import Bench, rows, shards_in
 from tests.project_kit import eventually
 
@@ -25,12 +29,6 @@ def bench(tmp_path):
 
 
 def listed(bench, *words):
-    import json
-
-    from click.testing import CliRunner
-
-    from api2db.cli.main import main
-
     done = CliRunner().invoke(main, ["-C", str(bench.folder), "shards", "ls", "--json", *words])
     assert done.exit_code == 0, done.output
     return [(one["where"], one["stream"], one["rows"]) for one in json.loads(done.output)]

@@ -197,3 +197,19 @@ def test_what_waits_is_not_replayed_beside(make):
     with bench.open("numbers") as (part, kept):
         assert part.deliveries[0].backlog == (1, 0)
         accept(part, kept, part.shards.read("sql.sqlite", part.shards.waiting("sql.sqlite")[0], parked=False).table)
+
+
+@pytest.mark.parametrize("key", ["", ", key='id'"])
+def test_what_a_server_lost_comes_back_to_it(make, request, key):
+    place, name = request.getfixturevalue("postgres"), request.getfixturevalue("database")
+    bench = make(to="'warehouse'", more=key, toml=f'[places.warehouse]\nurl = "{place.url(name)}"\n')
+    bench.collect("numbers", rows(1), rows(1, 2, value=2), rows(2, value=3))
+    ids = [one for (one,) in bench.journal("SELECT batch_id FROM batches ORDER BY created_ns")]
+    with place.connect(name) as db:
+        before = db.execute("SELECT id, value FROM numbers ORDER BY id, value").fetchall()
+        db.execute("DELETE FROM numbers WHERE value = 2")
+        db.execute("DELETE FROM _api2db_ledger WHERE batch_id = %s", [ids[1]])
+    said = bench.command("replay", "numbers")["sql.postgresql"]
+    assert said == {"batches": 1, "rows": 2, "merged_again": int(bool(key))}
+    with place.connect(name) as db:
+        assert db.execute("SELECT id, value FROM numbers ORDER BY id, value").fetchall() == before
