@@ -29,6 +29,7 @@ POINTS = (
     "spool.dropping",  # one shard of a group dropped
     "spool.acked",  # all of them
     "spool.parked",
+    "retention.forgot",  # the ledger has forgotten batches that the journal hasn't summed up yet
     "quarantine.written",
     "quarantine.held",  # rows that aren't accepted are kept, their batch not accepted yet
 )

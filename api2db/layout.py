@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import secrets
 import threading
 import time
 from dataclasses import dataclass
@@ -53,6 +54,24 @@ class Layout:
     @property
     def states(self) -> Path:
         return self.root / "state"
+
+    @property
+    def id(self) -> str:
+        """STORE's own random name, which stays with it wherever it is copied; "" before it has one."""
+        try:
+            return (self.root / ".id").read_text().strip()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise StoreError(f"can't read {self.root / '.id'}: {error.strerror}; run as its owner") from error
+
+    def make_id(self) -> None:
+        """Give STORE its name, where it has none. Whoever calls it holds the lock."""
+        if not self.id:
+            try:
+                write_atomic(self.root / ".id", f"{secrets.token_hex(16)}\n".encode())
+            except OSError as error:
+                raise StoreError(f"can't write to {self.root}: {error.strerror}") from error
 
     def accepted(self, collector: str) -> Path:
         return self.queues / collector / ACCEPTED

@@ -104,6 +104,7 @@ def _sinks(
                 project=settings.project,
                 engines=engines,
                 durable=False,
+                store_id=layout.id,
             )
         )
         for directory, target in zip(directories, targets, strict=True)

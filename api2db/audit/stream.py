@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from api2db.audit.compare import Entry, Found, Verdict, merged, verdict
-from api2db.audit.report import Finding, StreamAudit
+from api2db.audit.report import OUTCOMES, Finding, StreamAudit
 from api2db.audit.store import Lines, Shards, is_kept
 from api2db.errors import SinkError, StoreError, TornShardError
 from api2db.layout import Layout
@@ -61,10 +61,14 @@ class _Pass:
         self._answer = StreamAudit(asked.collector, asked.stream, None if sink is None else sink.target)
         self._answer.checked = "ledger" if self._ledger else "files" if self._filed else "journal"
         self._late = self._gone = 0
+        self._horizon_ns = 0
 
     def run(self) -> StreamAudit:
         suspects: list[Entry] = []
         strangers, strange = 0, list[str]()
+        self._count_totals()
+        if self._ledger is not None:
+            self._horizon_ns = self._ledger.horizon()
         receipts = self._ledger.receipts() if self._ledger is not None else _nothing()
         entries = self._asked.lines.entries(self._asked.collector, self._asked.stream)
         with closing(entries), closing(receipts):
@@ -106,10 +110,20 @@ class _Pass:
         return Found(
             ledger=ledger,
             asked=self._ledger is not None,
+            forgotten=entry.created_ns < self._horizon_ns,
             shard=shard,
             kept=needs_file and is_kept(*where, entry),
             published=published,
         )
+
+    def _count_totals(self) -> None:
+        sums = self._asked.lines.totals(*self._name)
+        for word, rows in sums.items():
+            setattr(self._answer, word, getattr(self._answer, word) + rows)
+        self._answer.folded = sums.get("batches", 0)
+        if self._ledger is None:
+            outcomes = sum(rows for word, rows in sums.items() if word in OUTCOMES)
+            self._answer.changed += sums.get("accepted", 0) - outcomes
 
     def _count_batch(self, entry: Entry) -> None:
         self._answer.batches += 1
@@ -169,6 +183,8 @@ class _Pass:
             pause.wait(wait_s)
             if self._asked.running:
                 self._asked.lines.again()
+                if self._ledger is not None:
+                    self._horizon_ns = self._ledger.horizon()  # the daemon may be making it forget just now
             shards = Shards(self._asked.layout, self._asked.collector, self._asked.stream)
             suspects = [self._asked.lines.entry(*self._name, each.created_ns) or each for each in suspects]
             had = self._in_ledger([entry.batch_id for entry in suspects])

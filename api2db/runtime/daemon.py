@@ -27,6 +27,7 @@ from api2db.runtime.notify import ServiceManager
 from api2db.runtime.poller import Poller
 from api2db.runtime.pool import DeliveryPool
 from api2db.runtime.replacement import ReplacingDelivery
+from api2db.runtime.retention import Retention
 from api2db.settings import Settings
 from api2db.sinks.base import Target
 from api2db.sinks.engines import Engines
@@ -41,6 +42,7 @@ SETTLE_AFTER_S = 10.0
 HEARTBEAT_S = 10.0
 GC_THRESHOLD = (100_000, 50, 100)
 PRUNE_S = 3600.0
+FIRST_PRUNE_S = 60.0  # a daemon that is restarted often sums its history up all the same
 
 TargetsOf = Callable[[Collector], Sequence[Target]]
 
@@ -99,6 +101,7 @@ class Daemon:
         layout.prepare()
         lock = StoreLock(layout)
         try:
+            layout.make_id()
             journal = Journal(layout.journal)
             try:
                 with _signals(self._on_signal):
@@ -123,6 +126,7 @@ class Daemon:
         engines = Engines(settings.target_threads)
         pool = DeliveryPool(threads=settings.delivery_threads, target_threads=settings.target_threads)
         poller = Poller(threads=settings.poll_threads, stop=self._stop)
+        retention = Retention(layout, journal, settings.history)
         running: list[Running] = []
         try:
             running = self._assemble(spool, journal, engines, pool)
@@ -130,13 +134,14 @@ class Daemon:
             # of cycles walks them, and all modules, again and again (a third of the time of nested pages).
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLD)
-            self._loop(running, journal, poller, pool)
+            self._loop(running, journal, poller, pool, retention)
         finally:
             self._manager.stopping()
             self._manager.status("stopping: polls end, streams finish the transaction they are in")
             deadline = time.monotonic() + settings.stop_timeout_s
             self._stop.set()
             poller.finish(deadline - settings.stop_timeout_s / 4)
+            retention.stop(max(0.0, deadline - time.monotonic()))
             ended = pool.stop(deadline)
             if ended:
                 engines.close()
@@ -225,7 +230,9 @@ class Daemon:
         )
         return Running(collector, job, shards, tuple(deliveries))
 
-    def _loop(self, running: list[Running], journal: Journal, poller: Poller, pool: DeliveryPool) -> None:
+    def _loop(
+        self, running: list[Running], journal: Journal, poller: Poller, pool: DeliveryPool, retention: Retention
+    ) -> None:
         cadence = Cadence()
         for each in running:
             for delivery in each.deliveries:
@@ -241,7 +248,7 @@ class Daemon:
         self._started(running)
         self._manager.ready()
         next_tick = next_heartbeat = time.monotonic()
-        next_prune = next_tick + PRUNE_S
+        next_prune = next_tick + FIRST_PRUNE_S
         while not self._stop.is_set():
             # Here and from no other thread: beats must end when this loop doesn't turn any more.
             self._manager.beat()
@@ -264,7 +271,7 @@ class Daemon:
                 self._manager.status(_summary(running, poller.stuck))
             if now >= next_prune:
                 next_prune = now + PRUNE_S
-                journal.prune()
+                retention.begin([delivery for each in running for delivery in each.deliveries])
             waits = (TICK_S, cadence.idle_s(), self._manager.idle_s())
             if self._told_to_stop(min(wait_s for wait_s in waits if wait_s is not None)):
                 self._stop.set()

@@ -81,7 +81,25 @@ class Ledgered(Protocol):
         """(batch id, rows loaded) of every batch of the stream, sorted by id; holds some thousands at a time."""
 
     def loaded(self, batch_ids: Sequence[str]) -> dict[str, int]:
-        """Which of the batches the ledger has, with the rows that were loaded of each."""
+        """Which of the batches the ledger has, with the rows that were loaded of each. Any thread."""
+
+    def horizon(self) -> int:
+        """``created_ns`` before which the ledger may have forgotten batches; 0 while it has them all. Any thread."""
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A sink whose ledger can be made to forget, once somebody else remembers.
+
+    horizon_ns  as of the last ``connect``: a batch created before it may be in without the ledger knowing
+    """
+
+    @property
+    def horizon_ns(self) -> int: ...
+
+    def forget(self, batch_ids: Sequence[str], horizon_ns: int) -> None:
+        """Remove entries of batches that are all older than ``horizon_ns``, and move the horizon there, in one
+        transaction. Any thread."""
 
 
 @runtime_checkable
@@ -101,6 +119,7 @@ class Placement:
     staging  the stream's queue directory
     parked   the directory of its shards that failed to upload
     project  the folder relative paths are against
+    store_id random, STORE's own: ledgers know by it whose batches they have forgotten
     engines  database connections, shared by all streams of the process; None: the sink has its own
     durable  flush what is written
     """
@@ -112,6 +131,7 @@ class Placement:
     project: Path
     engines: Engines | None = None
     durable: bool = True
+    store_id: str = ""
 
 
 class Target(Protocol):

@@ -77,6 +77,8 @@ class SqlSink:
                 "fail" for a table that was there before this stream's first load
     engines     the process's connections; a sink made without them has its own, and closes them
     chunk_size  rows sent to the database at once; 0 leaves it to the sink
+    store_id    of the STORE whose batches it loads
+    horizon_ns  batches of that STORE created before it may be in although the ledger doesn't know; see ``connect``
 
     Raises ConfigError for a dialect, an option or a combination of them that can't work.
     """
@@ -94,6 +96,7 @@ class SqlSink:
         if_exists: str = "append",
         engines: Engines | None = None,
         chunk_size: int = 0,
+        store_id: str = "",
     ) -> None:
         if isinstance(key, str):
             key = (key,)
@@ -102,6 +105,8 @@ class SqlSink:
         if chunk_size < 0:
             raise ConfigError(f"chunk_size={chunk_size} is a number of rows: 0 leaves it to the sink")
         self.stream = stream
+        self.horizon_ns = 0
+        self._store_id = store_id
         self._url = url
         self._dialect = dialect_of(url)
         name = self._dialect.names.legal(table)
@@ -133,9 +138,9 @@ class SqlSink:
         return self._dialect.max_threads
 
     def connect(self) -> None:
-        """Reach the database, creating it and the ledger where they are missing."""
-        with self._connected():
-            pass
+        """Reach the database, creating it and the ledger where they are missing; read the ledger's horizon."""
+        with self._connected() as connection, connection.begin():
+            self.horizon_ns = ledger.horizon(connection, self.stream, self._store_id)
 
     def load(self, batches: Sequence[Batch], quarantine: Quarantine) -> list[Receipt]:
         if not batches:
@@ -166,6 +171,19 @@ class SqlSink:
                 return {}
             with connection.begin():
                 return ledger.loaded(connection, self.stream, batch_ids)
+
+    def horizon(self) -> int:
+        """``created_ns`` before which the ledger may have forgotten batches. Makes nothing."""
+        with self._reading() as connection:
+            if connection is None:
+                return 0
+            with connection.begin():
+                return ledger.horizon(connection, self.stream, self._store_id)
+
+    def forget(self, batch_ids: Sequence[str], horizon_ns: int) -> None:
+        """Remove entries from the ledger, and move its horizon, in one transaction."""
+        with self._connected() as connection, connection.begin():
+            ledger.forget(connection, self.stream, self._store_id, batch_ids, horizon_ns)
 
     def receipts(self) -> Generator[tuple[str, int], None, None]:
         """(batch id, rows) of each batch in the ledger, by id; none where there is no ledger. Makes nothing."""

@@ -225,6 +225,7 @@ class Alone:
         layout.prepare()
         self._lock = StoreLock(layout)
         try:
+            layout.make_id()
             self._kept = opened(given, layout)
         except BaseException:
             self._lock.close()

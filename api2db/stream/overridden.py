@@ -22,7 +22,7 @@ from api2db.errors import Api2dbError, RetryableError, SinkError
 from api2db.form.tables import from_frame
 from api2db.formats import frame_of
 from api2db.secret import redact
-from api2db.sinks.base import Placement, Quarantine, Sink
+from api2db.sinks.base import Forgetful, Placement, Quarantine, Sink
 
 if TYPE_CHECKING:
     from api2db.stream.stream import Stream
@@ -145,6 +145,14 @@ class OverriddenSink:
         if self._inner is not None and self._handed:
             self._inner.publish(self._handed)
             self._handed = []
+
+    @property
+    def horizon_ns(self) -> int:
+        return self._inner.horizon_ns if isinstance(self._inner, Forgetful) else 0
+
+    def forget(self, batch_ids: Sequence[str], horizon_ns: int) -> None:
+        if isinstance(self._inner, Forgetful):
+            self._inner.forget(batch_ids, horizon_ns)
 
     def close(self) -> None:
         if self._inner is not None:

@@ -178,6 +178,7 @@ class Stream2Sql(Stream):
             if_exists=self.if_exists,
             engines=placement.engines,
             chunk_size=self.chunk_size,
+            store_id=placement.store_id,
         )
 
     def _at(self, project: Path) -> URL:

@@ -37,6 +37,7 @@ class Store:
 
     def open(self) -> None:
         self.layout.prepare()
+        self.layout.make_id()
         self.kept: Kept = opened(self.settings, self.layout)
         self.shards = CollectorSpool(self.kept.spool, NAME)
         directories = directories_of(self.shards, [place_of(target, self.kept) for target in self.targets])
