@@ -17,7 +17,7 @@ LAYERS = (
     ("durations", "sizes", "files", "retry", "secret", "batch"),
     ("credentials", "place", "settings", "shard", "layout", "state", "schema"),
     ("usage", "recent"),
-    ("spool", "journal", "quarantine", "ledger"),
+    ("spool", "journal", "quarantine", "ledger", "upgrade"),
     ("form", "sources", "formats", "sinks", "collector"),
     ("discovery", "ingest"),
     ("runtime", "audit"),

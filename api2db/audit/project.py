@@ -34,6 +34,7 @@ def audit(
 
     Raises ConfigError for a collector nobody knows, StoreError for a journal that can't be read.
     """
+    layout.check_format()
     answer = Audit()
     if not layout.journal.exists():
         if stream_folders(layout):

@@ -32,6 +32,7 @@ from api2db.settings import Settings
 from api2db.sinks.base import Target
 from api2db.sinks.engines import Engines
 from api2db.spool import CollectorSpool, Spool
+from api2db.upgrade import take_over
 from api2db.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Daemon:
         layout.prepare()
         lock = StoreLock(layout)
         try:
-            layout.make_id()
+            take_over(layout)
             journal = Journal(layout.journal)
             try:
                 with _signals(self._on_signal):

@@ -18,6 +18,7 @@ from api2db.sinks.base import Target
 from api2db.spool import CollectorSpool
 from api2db.stream.stream2local import Stream2Local
 from api2db.stream.stream2sql import Stream2Sql
+from api2db.upgrade import take_over
 from tests.spool_kit import rows
 
 NAME = "numbers"
@@ -27,17 +28,18 @@ SQL = "sql.sqlite"
 class Store:
     """``accept`` and ``deliver`` are what the daemon does; the audit is the real one."""
 
-    def __init__(self, folder: Path, targets: Sequence[Target] | None = None) -> None:
+    def __init__(self, folder: Path, targets: Sequence[Target] | None = None, *, opened: bool = True) -> None:
         self.folder = folder
         (folder / "api2db.toml").write_text('min_free_bytes = 0\ndurability = "process"\n')
         self.settings = settings.load(folder)
         self.layout = Layout(self.settings.store)
         self.targets = list(targets or [Stream2Sql(NAME, "numbers.db", "sqlite"), Stream2Local(NAME)])
-        self.open()
+        if opened:
+            self.open()
 
     def open(self) -> None:
         self.layout.prepare()
-        self.layout.make_id()
+        take_over(self.layout)
         self.kept: Kept = opened(self.settings, self.layout)
         self.shards = CollectorSpool(self.kept.spool, NAME)
         directories = directories_of(self.shards, [place_of(target, self.kept) for target in self.targets])
