@@ -13,7 +13,7 @@ from api2db.audit.store import Lines, Shards, is_kept
 from api2db.errors import SinkError, StoreError, TornShardError
 from api2db.layout import Layout
 from api2db.shard import decode_header
-from api2db.sinks.base import Filed, Ledgered, Sink
+from api2db.sinks.base import Filed, Ledgered, Recountable, Sink
 
 # A running daemon is between a receipt and its line in the journal for a moment; longer while its disk is slow.
 AGAIN_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0)
@@ -27,6 +27,7 @@ class Asked:
 
     sink       None where no collector has the stream now
     running    the daemon runs: what doesn't agree may be under way
+    deep       recount the rows in tables and files, too
     begun_ns   when the journal was looked at: what was accepted since then isn't asked for
     """
 
@@ -37,6 +38,7 @@ class Asked:
     sink: Sink | None
     running: bool
     begun_ns: int
+    deep: bool = False
 
 
 def audit_stream(asked: Asked) -> StreamAudit:
@@ -92,6 +94,8 @@ class _Pass:
                     self._count(told)
         strangers -= self._unknown_shards(set(strange))
         self._look_again(suspects)
+        if self._asked.deep:
+            self._recount()
         if self._asked.running:
             self._asked.lines.again()
         strangers -= self._asked.lines.known(strange)
@@ -200,6 +204,33 @@ class _Pass:
                     Finding(each.wrong, entry.batch_id, entry.created_ns, entry.accepted or 0, differs)
                 )
         self._answer.findings.sort(key=lambda finding: finding.created_ns)
+
+    def _recount(self) -> None:
+        """Rows in the table, or in the files, against what the journal says was loaded, batch by batch."""
+        sink = self._asked.sink
+        known = {finding.batch_id for finding in self._answer.findings}
+        entries = self._asked.lines.entries(*self._name)
+        if self._filed is not None:
+            for entry in entries:
+                rows = self._filed.rows_in_file(entry.created_ns) if entry.outcome == "loaded" else None
+                if rows is not None and rows != entry.rows and entry.batch_id not in known:
+                    self._differs("file_differs", entry, rows)
+            return
+        counts = sink.recounted() if isinstance(sink, Recountable) and self._ledger is not None else None
+        if counts is None:
+            self._note("not recounted: its rows don't carry the id of their batch (batch_column)")
+            return
+        in_table = dict(counts)
+        loaded = [entry for entry in entries if entry.outcome == "loaded" and entry.batch_id not in known]
+        # Rows of before there was such a column say nothing.
+        since_ns = min((entry.created_ns for entry in loaded if entry.batch_id in in_table), default=None)
+        for entry in loaded:
+            rows = in_table.get(entry.batch_id, 0)
+            if since_ns is not None and entry.created_ns >= since_ns and rows != entry.rows:
+                self._differs("table_differs", entry, rows)
+
+    def _differs(self, kind: str, entry: Entry, rows: int) -> None:
+        self._answer.findings.append(Finding(kind, entry.batch_id, entry.created_ns, entry.accepted or 0, rows))
 
     @property
     def _name(self) -> tuple[str, str]:

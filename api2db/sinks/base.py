@@ -103,11 +103,22 @@ class Forgetful(Protocol):
 
 
 @runtime_checkable
+class Recountable(Protocol):
+    """A sink whose rows can say which batch they came with."""
+
+    def recounted(self) -> Generator[tuple[str, int], None, None] | None:
+        """(batch id, rows) as they are in the table itself; None where the rows don't carry it."""
+
+
+@runtime_checkable
 class Filed(Protocol):
     """A sink that writes files, and can look whether a batch's is there."""
 
     def published(self, created_ns: int) -> bool | None:
         """Whether the batch is in its file, or its file on the way; None where nothing tells any more."""
+
+    def rows_in_file(self, created_ns: int) -> int | None:
+        """The rows of the batch's own file, counted there; None where that can't be told."""
 
 
 @dataclass(frozen=True)

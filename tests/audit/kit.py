@@ -70,9 +70,9 @@ class Store:
             while self.streams[name].due_in_s() == 0.0:
                 self.streams[name].step()
 
-    def audit(self, *names: str) -> Audit:
+    def audit(self, *names: str, deep: bool = False) -> Audit:
         declared = Collector(NAME, 60, lambda: None, lambda: None, lambda: [], lambda: [])
-        return audit(self.settings, self.layout, ([declared], []), lambda collector: self.targets, names)
+        return audit(self.settings, self.layout, ([declared], []), lambda collector: self.targets, names, deep=deep)
 
     def stream(self, name: str = SQL) -> StreamAudit:
         (one,) = [stream for stream in self.audit().streams if stream.stream == name]

@@ -50,3 +50,14 @@ def test_asking_makes_no_ledger_and_leaves_no_transaction_open(place: Place, mak
     load(sink, batch({"id": [1]}))
     reading.close()
     assert sink.count() == 1
+
+
+def test_rows_that_carry_their_batchs_id_can_be_recounted(place: Place, make_sink: MakeSink) -> None:
+    sink = make_sink(table="t", batch_column='% of: "it"')
+    one, two = batch({"id": [1, 2, 3]}), batch({"id": [4]})
+    load(make_sink(table="t"), batch({"id": [0]}))
+    load(sink, one, two)
+    recounted = sink.recounted()
+    assert recounted is not None
+    assert dict(recounted) == {one.batch_id: 3, two.batch_id: 1}
+    assert make_sink(table="t").recounted() is None

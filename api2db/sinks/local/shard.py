@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from api2db.batch import Batch, Receipt
 from api2db.failpoint import reach
 from api2db.files import make_dir, write_durable
@@ -108,6 +111,18 @@ class ShardSink:
         """Whether the batch's file is at its place, or finished on its way there."""
         target = self._target(created_ns)
         return target.exists() or self._publisher.is_ready(self._ready(created_ns), target)
+
+    def rows_in_file(self, created_ns: int) -> int | None:
+        """From the footer of a parquet file; None for other formats, and where it is gone. Raises as ``load``."""
+        if self._format.name != "parquet":
+            return None
+        with sink_errors(self.stream):
+            try:
+                return int(pq.read_metadata(self._target(created_ns)).num_rows)
+            except FileNotFoundError:
+                return None
+            except pa.ArrowInvalid:
+                return -1  # no parquet file any more
 
     def close(self) -> None:
         """Nothing is held open between loads."""

@@ -86,6 +86,10 @@ class WholeSink:
         """True for a batch of a group that isn't over yet; None for others: rows of a file don't say whose they are."""
         return True if any(created_ns in group.shards for group in read_groups(self._staging)) else None
 
+    def rows_in_file(self, created_ns: int) -> int | None:
+        """Never: the file holds rows of many batches."""
+        return None
+
     def close(self) -> None:
         """Nothing is held open between loads."""
 
