@@ -37,6 +37,7 @@ POINTS = (
     "spool.dropping",  # one shard of a group dropped
     "spool.acked",  # all of them
     "spool.parked",
+    "retention.forgot",  # the ledger has forgotten batches that the journal hasn't summed up yet
     "quarantine.written",
     "spool.origin",  # a replayed file of quarantine is gone, its batch's name in accepted/ still there
     "replay.linked",  # a kept shard waits for its stream again, others not yet

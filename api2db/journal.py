@@ -52,6 +52,11 @@ CREATE TABLE IF NOT EXISTS streams (
     last_success_ns INTEGER, batches INTEGER DEFAULT 0, rows INTEGER DEFAULT 0, quarantined INTEGER DEFAULT 0,
     PRIMARY KEY (collector, stream)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS totals (  -- of deliveries older than the history; until_ns: the newest of them
+    collector TEXT NOT NULL, stream TEXT NOT NULL, batches INTEGER NOT NULL, accepted INTEGER NOT NULL,
+    loaded INTEGER NOT NULL, quarantined INTEGER NOT NULL, superseded INTEGER NOT NULL, purged INTEGER NOT NULL,
+    until_ns INTEGER NOT NULL, PRIMARY KEY (collector, stream)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS steps (  -- of each collector's form, summed over all runs since since_ns
     collector TEXT NOT NULL, step TEXT NOT NULL, place INTEGER NOT NULL, rows_in INTEGER NOT NULL,
     rows_out INTEGER NOT NULL, nulled INTEGER NOT NULL, replaced INTEGER NOT NULL, since_ns INTEGER NOT NULL,
@@ -320,6 +325,13 @@ class Journal:
             ).fetchall()
         return {created_ns for (created_ns,) in found}
 
+    def fold(self, collector: str, stream: str, until_ns: int) -> bool:
+        """Sum up a stream's lines up to that ``created_ns``, all of them with an outcome, and remove them.
+
+        False if the journal can't be written now: nothing has changed, and nothing waits to be.
+        """
+        return self._write(lambda db: _fold(db, collector, stream, until_ns), keep=False)
+
     def prune(self) -> None:
         """Drop all but the newest runs of each collector, as they were written down, whatever the clock said."""
         self._write(
@@ -334,8 +346,11 @@ class Journal:
         with self._lock:
             self._connection.close()
 
-    def _write(self, write: Write) -> None:
+    def _write(self, write: Write, *, keep: bool = True) -> bool:
+        """True once it is written. One that can't be is repeated with the next, unless it isn't to be kept."""
         with self._lock:
+            if not keep and self._failures:
+                return False
             self._unwritten.append(write)
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -345,12 +360,17 @@ class Journal:
             except sqlite3.OperationalError as error:  # locked, or no space: it heals
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+                if not keep:
+                    self._unwritten.pop()
+                    return False
                 self._failures += 1
                 if self._failures & (self._failures - 1) == 0:
                     log.warning("journal can't be written, repeating later failures=%d cause=%s", self._failures, error)
             else:
                 self._unwritten.clear()
                 self._failures = 0
+                return True
+            return False
 
     def _line(self, write: Write) -> None:
         """One line; one that can never be written is left out, and must not keep back those of everyone else."""
@@ -402,6 +422,53 @@ def _collector(db: sqlite3.Connection, name: str, **add: int) -> None:
     if add:
         sums = ", ".join(f"{column} = {column} + ?" for column in add)
         db.execute(f"UPDATE collectors SET {sums} WHERE collector = ?", (*add.values(), name))
+
+
+_MINE = (
+    "collector = :collector AND stream = :stream AND created_ns <= :until_ns AND outcome NOT IN ('waiting', 'parked')"
+)
+
+
+def _fold(db: sqlite3.Connection, collector: str, stream: str, until_ns: int) -> None:
+    names = {"collector": collector, "stream": stream, "until_ns": until_ns}
+    found = db.execute(
+        "SELECT d.created_ns, d.batch_id, d.outcome, coalesce(d.rows, 0), coalesce(d.quarantined, 0),"
+        " coalesce(b.rows, coalesce(d.rows, 0) + coalesce(d.quarantined, 0))"
+        f" FROM (SELECT * FROM deliveries WHERE {_MINE}) d LEFT JOIN batches b ON b.batch_id = d.batch_id",
+        names,
+    ).fetchall()
+    sums = dict.fromkeys(("batches", "accepted", "loaded", "quarantined", "superseded", "purged"), 0)
+    for _, _, outcome, rows, quarantined, accepted in found:
+        sums["batches"] += 1
+        sums["accepted"] += accepted
+        if outcome == "loaded":
+            sums["loaded"] += rows
+            sums["quarantined"] += quarantined
+        else:
+            sums[outcome] += accepted
+    db.execute(
+        "INSERT INTO totals VALUES (:collector, :stream, :batches, :accepted, :loaded, :quarantined, :superseded,"
+        " :purged, :until_ns) ON CONFLICT DO UPDATE SET "
+        + ", ".join(f"{column} = {column} + excluded.{column}" for column in sums)
+        + ", until_ns = max(until_ns, excluded.until_ns)",
+        {**names, **sums},
+    )
+    db.execute(f"DELETE FROM deliveries WHERE {_MINE}", names)
+    streams = json.dumps(_streams_of(db, collector))
+    db.executemany(
+        "DELETE FROM batches WHERE batch_id = ? AND NOT EXISTS (SELECT 1 FROM deliveries WHERE collector = ?"
+        " AND stream IN (SELECT value FROM json_each(?)) AND created_ns = ?)",
+        [(batch_id, collector, streams, created_ns) for created_ns, batch_id, *_ in found],
+    )
+
+
+def _streams_of(db: sqlite3.Connection, collector: str) -> list[str]:
+    """The streams a collector has lines of: a step along the key for each, however many lines there are."""
+    found: list[str] = []
+    query = "SELECT min(stream) FROM deliveries WHERE collector = ? AND stream > ?"
+    while stream := db.execute(query, (collector, found[-1] if found else "")).fetchone()[0]:
+        found.append(stream)
+    return found
 
 
 def _add_steps(db: sqlite3.Connection, collector: str, started_ns: int, steps: Sequence[Mapping[str, object]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import secrets
 import threading
 import time
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from api2db.errors import ConfigError, StoreError, StoreLockedError
 from api2db.files import make_dir, write_atomic
 
-FORMAT = 1  # this layout's version, kept in STORE/format
+FORMAT = 2  # this layout's version, kept in STORE/format
 ACCEPTED = "accepted"  # the directory in which a shard's first name is its acceptance
 HELD = "held"  # in quarantine: the directory of rows with a value that can't be of its column's type
 RESERVED = frozenset(
@@ -53,6 +54,24 @@ class Layout:
     @property
     def states(self) -> Path:
         return self.root / "state"
+
+    @property
+    def id(self) -> str:
+        """STORE's own random name, which stays with it wherever it is copied; "" before it has one."""
+        try:
+            return (self.root / ".id").read_text().strip()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise StoreError(f"can't read {self.root / '.id'}: {error.strerror}; run as its owner") from error
+
+    def make_id(self) -> None:
+        """Give STORE its name, where it has none. Whoever calls it holds the lock."""
+        if not self.id:
+            try:
+                write_atomic(self.root / ".id", f"{secrets.token_hex(16)}\n".encode())
+            except OSError as error:
+                raise StoreError(f"can't write to {self.root}: {error.strerror}") from error
 
     def accepted(self, collector: str) -> Path:
         return self.queues / collector / ACCEPTED
@@ -97,17 +116,36 @@ class Layout:
                 make_dir(path)
             except OSError as error:
                 raise StoreError(f"can't create {path}: {error.strerror}") from error
-        marker = self.root / "format"
+        if self.format() is None:
+            self.mark_format()
+        self.check_format()
+
+    def check_format(self) -> None:
+        """Raise StoreError if a newer version wrote this STORE. Reads only."""
+        found = self.format()
+        if found is not None and found > FORMAT:
+            raise StoreError(f"{self.root} was written by a newer api2db (layout {found}, this one knows {FORMAT})")
+
+    def format(self) -> int | None:
+        """The layout's version as it is marked; None in a new STORE. Raises StoreError."""
         try:
-            if not marker.exists():
-                write_atomic(marker, f"{FORMAT}\n".encode())
-            found = int(marker.read_text())
+            return int(self._marker.read_text())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"can't read {self._marker}: {error.strerror}; run as its owner") from error
+        except ValueError as error:
+            raise StoreError(f"{self._marker} isn't ours: it should hold a number") from error
+
+    def mark_format(self) -> None:
+        try:
+            write_atomic(self._marker, f"{FORMAT}\n".encode())
         except OSError as error:
             raise StoreError(f"can't write to {self.root}: {error.strerror}; run as its owner") from error
-        except ValueError as error:
-            raise StoreError(f"{marker} isn't ours: it should hold a number") from error
-        if found > FORMAT:
-            raise StoreError(f"{self.root} was written by a newer api2db (layout {found}, this one knows {FORMAT})")
+
+    @property
+    def _marker(self) -> Path:
+        return self.root / "format"
 
 
 class StoreLock:

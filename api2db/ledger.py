@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     delete,
     func,
+    insert,
     inspect,
     select,
     update,
@@ -38,6 +39,8 @@ _STREAM = mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin")
 _BATCH_ID = mysql.VARCHAR(64, charset="utf8mb4", collation="utf8mb4_bin")
 # In place of a batch: the stream is about to make its table, where that can't be done in a load's transaction.
 _MARK = "table"
+# In place of a batch, with a STORE's id: entries of its batches created before ``rows`` (nanoseconds) may be gone.
+_HORIZON = "horizon "
 
 _TABLE = Table(
     NAME,
@@ -129,7 +132,7 @@ def loaded(connection: Connection, stream: str, batch_ids: Iterable[str]) -> dic
     return found
 
 
-def forget(connection: Connection, stream: str, batch_ids: Iterable[str]) -> None:
+def release(connection: Connection, stream: str, batch_ids: Iterable[str]) -> None:
     """Take batches out: they will be loaded again."""
     ids = list(batch_ids)
     for start in range(0, len(ids), _IDS_PER_QUERY):
@@ -139,7 +142,8 @@ def forget(connection: Connection, stream: str, batch_ids: Iterable[str]) -> Non
 
 def count(connection: Connection, stream: str) -> int:
     """How many batches of the stream the database has."""
-    query = select(func.count()).select_from(_TABLE).where(_TABLE.c.stream == stream, _TABLE.c.batch_id != _MARK)
+    of_batches = (_TABLE.c.batch_id != _MARK) & ~_TABLE.c.batch_id.startswith(_HORIZON)
+    query = select(func.count()).select_from(_TABLE).where(_TABLE.c.stream == stream, of_batches)
     return connection.execute(query).scalar_one()
 
 
@@ -151,7 +155,35 @@ def receipts(connection: Connection, stream: str) -> Iterator[tuple[str, int]]:
         query = select(_TABLE.c.batch_id, _TABLE.c.rows).where(mine).order_by(_TABLE.c.batch_id)
         with connection.begin():
             page = connection.execute(query.limit(_RECEIPTS_PER_PAGE)).all()
-        yield from ((batch_id, rows) for batch_id, rows in page if batch_id != _MARK)
+        yield from ((batch_id, rows) for batch_id, rows in page if _is_batch(batch_id))
         if len(page) < _RECEIPTS_PER_PAGE:
             return
         newest = page[-1][0]
+
+
+def _is_batch(name: str) -> bool:
+    return name != _MARK and not name.startswith(_HORIZON)
+
+
+def horizon(connection: Connection, stream: str, store_id: str) -> int:
+    """``created_ns`` before which entries of that STORE's batches may be gone; 0 while all are kept."""
+    return _horizon(connection, stream, store_id) or 0
+
+
+def _horizon(connection: Connection, stream: str, store_id: str) -> int | None:
+    mine = (_TABLE.c.stream == stream) & (_TABLE.c.batch_id == _HORIZON + store_id)
+    return connection.execute(select(_TABLE.c.rows).where(mine)).scalar()
+
+
+def forget(connection: Connection, stream: str, store_id: str, batch_ids: Sequence[str], horizon_ns: int) -> None:
+    """Remove the entries of these batches of a STORE, all older than ``horizon_ns``, and remember that."""
+    known = _horizon(connection, stream, store_id)
+    name = _HORIZON + store_id
+    if known is None:
+        connection.execute(insert(_TABLE).values(stream=stream, batch_id=name, rows=horizon_ns))
+    elif known < horizon_ns:
+        mine = (_TABLE.c.stream == stream) & (_TABLE.c.batch_id == name)
+        connection.execute(update(_TABLE).where(mine).values(rows=horizon_ns))
+    for start in range(0, len(batch_ids), _IDS_PER_QUERY):
+        part = batch_ids[start : start + _IDS_PER_QUERY]
+        connection.execute(delete(_TABLE).where(_TABLE.c.stream == stream, _TABLE.c.batch_id.in_(part)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +41,7 @@ class Place:
     kind    "sql" or "local"
     url     of an SQL database; None for files
     table   of an SQL database; None is the collector's name
+    batch_column  of an SQL database: the column added to each row, with its batch's id
     path    of files, absolute: a folder, or with mode "update" or "replace" a file; None is Stream2Local's own
     """
 
@@ -51,6 +52,7 @@ class Place:
     path: Path | None = None
     fmt: str = "parquet"
     mode: str = "shard"
+    batch_column: str | None = None
 
     def __repr__(self) -> str:
         where = redact_url(self.url) if self.url is not None else self.path
@@ -66,7 +68,7 @@ def read_place(name: str, table: Mapping[str, object], project: Path, environ: M
     kind = table.get("type", "sql")
     if kind not in TYPES:
         raise ConfigError(f"{where}: type must be one of: {', '.join(TYPES)}")
-    own = ("type", *_LOCAL_KEYS) if kind == "local" else ("type", "table", "auth_path", *FIELDS)
+    own = ("type", *_LOCAL_KEYS) if kind == "local" else ("type", "table", "auth_path", "batch_column", *FIELDS)
     for key in table:
         if key not in own:
             raise ConfigError(f"{where}: there is no key {key!r} for type {kind!r}{nearest(key, own)}")
@@ -79,7 +81,8 @@ def read_place(name: str, table: Mapping[str, object], project: Path, environ: M
     else:
         in_file = load_auth(project / auth_path, environ)
         auth = override(name, _over(own_fields, in_file), environ)
-    return _database(name, auth, project, where, _text(table, "table", where))
+    found = _database(name, auth, project, where, _text(table, "table", where))
+    return replace(found, batch_column=_text(table, "batch_column", where))
 
 
 def find_place(

@@ -34,7 +34,7 @@ _FLAGS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything the daemon is told. Paths are absolute; ``_s`` is seconds, ``_bytes`` bytes."""
+    """Everything the daemon is told. Paths are absolute; ``_s`` is seconds, as is ``history``, ``_bytes`` bytes."""
 
     project: Path
     store: Path
@@ -42,6 +42,7 @@ class Settings:
     auth: Path
     logs: Path
     durability: str
+    history: float
     poll_threads: int
     delivery_threads: int
     target_threads: int
@@ -243,6 +244,7 @@ KEYS: Mapping[str, Key] = {
     "auth": Key("AUTH", _path),
     "logs": Key("LOGS", _path),
     "durability": Key("fsync", _durability),
+    "history": Key("90d", _positive_seconds),
     "poll_threads": Key(16, _count, _count_of_text),
     "delivery_threads": Key(8, _count, _count_of_text),
     "target_threads": Key(2, _count, _count_of_text),

@@ -359,6 +359,12 @@ class CollectorSpool:
         """``created_ns`` of the shards a stream failed to upload, oldest first."""
         return _shards_in(self._layout.failed(self.collector, stream))
 
+    def oldest(self, stream: str) -> int | None:
+        """``created_ns`` of the oldest shard on its way to a stream: accepted, waiting or parked; None for none."""
+        with self._lock:
+            accepted = self._unsettled[:1]
+        return min([*accepted, *self.waiting(stream)[:1], *self.parked(stream)[:1]], default=None)
+
     def holds_anything(self, stream: str) -> bool:
         """Does anything wait in a stream's directories: a shard, or a file prepared and not published?"""
         places = (self._layout.queue(self.collector, stream), self._layout.failed(self.collector, stream))

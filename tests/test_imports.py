@@ -17,7 +17,7 @@ LAYERS = (
     ("durations", "sizes", "files", "retry", "secret", "batch", "address"),
     ("credentials", "place", "telling", "settings", "shard", "layout", "state", "schema"),
     ("usage", "recent", "shardlog"),
-    ("spool", "journal", "quarantine", "ledger"),
+    ("spool", "journal", "quarantine", "ledger", "upgrade"),
     ("form", "sources", "formats", "sinks", "collector"),
     ("discovery", "ingest"),
     ("runtime", "audit"),

@@ -29,11 +29,16 @@ def audit(
     declared: tuple[Sequence[Collector], Sequence[Broken]],
     targets_of: TargetsOf,
     only: Sequence[str] = (),
+    *,
+    deep: bool = False,
 ) -> Audit:
     """Compare everything, or the collectors named. Changes nothing; a daemon may run meanwhile.
 
+    deep  recount the rows in tables and files, too
+
     Raises ConfigError for a collector nobody knows, StoreError for a journal that can't be read.
     """
+    layout.check_format()
     answer = Audit()
     if not layout.journal.exists():
         if stream_folders(layout):
@@ -60,7 +65,7 @@ def audit(
             for stream in sorted(streams):
                 begun_ns = time.time_ns()
                 lines.again()
-                asked = Asked(layout, lines, name, stream, sinks.get(stream), running, begun_ns)
+                asked = Asked(layout, lines, name, stream, sinks.get(stream), running, begun_ns, deep)
                 one.streams.append(_told(audit_stream(asked), mine))
             if one.streams or one.steps:
                 answer.collectors.append(one)
@@ -104,6 +109,7 @@ def _sinks(
                 project=settings.project,
                 engines=engines,
                 durable=False,
+                store_id=layout.id,
             )
         )
         for directory, target in zip(directories, targets, strict=True)

@@ -20,6 +20,7 @@ _ENTRY = (
     " FROM deliveries d LEFT JOIN batches b ON b.batch_id = d.batch_id WHERE d.collector = ? AND d.stream = ?"
 )
 _IDS_PER_QUERY = 500
+_SUMMED = ("batches", "accepted", "loaded", "quarantined", "superseded", "purged")
 
 
 class Lines:
@@ -57,6 +58,15 @@ class Lines:
         """Every batch of a stream, sorted by batch id. SQLite sorts them in a file where they are many."""
         for row in self._rows(f"{_ENTRY} ORDER BY d.batch_id", (collector, stream)):
             yield Entry(*row)
+
+    def totals(self, collector: str, stream: str) -> dict[str, int]:
+        """What was summed up of a stream: batches, accepted, loaded, quarantined, superseded, purged."""
+        if "totals" not in self._tables:
+            return {}  # written by an older version
+        query = f"SELECT {', '.join(_SUMMED)} FROM totals WHERE collector = ? AND stream = ?"
+        for row in self._rows(query, (collector, stream)):
+            return dict(zip(_SUMMED, row, strict=True))
+        return {}
 
     def entry(self, collector: str, stream: str, created_ns: int) -> Entry | None:
         for row in self._rows(f"{_ENTRY} AND d.created_ns = ?", (collector, stream, created_ns)):

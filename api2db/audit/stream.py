@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from api2db.audit.compare import Entry, Found, Verdict, merged, verdict
-from api2db.audit.report import Finding, StreamAudit
+from api2db.audit.report import OUTCOMES, Finding, StreamAudit
 from api2db.audit.store import Lines, Shards, is_kept
 from api2db.errors import SinkError, StoreError, TornShardError
 from api2db.layout import Layout
 from api2db.shard import decode_header
-from api2db.sinks.base import Filed, Ledgered, Sink
+from api2db.sinks.base import Filed, Ledgered, Recountable, Sink
 
 # A running daemon is between a receipt and its line in the journal for a moment; longer while its disk is slow.
 AGAIN_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0)
@@ -27,6 +27,7 @@ class Asked:
 
     sink       None where no collector has the stream now
     running    the daemon runs: what doesn't agree may be under way
+    deep       recount the rows in tables and files, too
     begun_ns   when the journal was looked at: what was accepted since then isn't asked for
     """
 
@@ -37,6 +38,7 @@ class Asked:
     sink: Sink | None
     running: bool
     begun_ns: int
+    deep: bool = False
 
 
 def audit_stream(asked: Asked) -> StreamAudit:
@@ -61,10 +63,14 @@ class _Pass:
         self._answer = StreamAudit(asked.collector, asked.stream, None if sink is None else sink.target)
         self._answer.checked = "ledger" if self._ledger else "files" if self._filed else "journal"
         self._late = self._gone = 0
+        self._horizon_ns = 0
 
     def run(self) -> StreamAudit:
         suspects: list[Entry] = []
         strangers, strange = 0, list[str]()
+        self._count_totals()
+        if self._ledger is not None:
+            self._horizon_ns = self._ledger.horizon()
         receipts = self._ledger.receipts() if self._ledger is not None else _nothing()
         entries = self._asked.lines.entries(self._asked.collector, self._asked.stream)
         with closing(entries), closing(receipts):
@@ -88,6 +94,8 @@ class _Pass:
                     self._count(told)
         strangers -= self._unknown_shards(set(strange))
         self._look_again(suspects)
+        if self._asked.deep:
+            self._recount()
         if self._asked.running:
             self._asked.lines.again()
         strangers -= self._asked.lines.known(strange)
@@ -106,10 +114,20 @@ class _Pass:
         return Found(
             ledger=ledger,
             asked=self._ledger is not None,
+            forgotten=entry.created_ns < self._horizon_ns,
             shard=shard,
             kept=needs_file and is_kept(*where, entry),
             published=published,
         )
+
+    def _count_totals(self) -> None:
+        sums = self._asked.lines.totals(*self._name)
+        for word, rows in sums.items():
+            setattr(self._answer, word, getattr(self._answer, word) + rows)
+        self._answer.folded = sums.get("batches", 0)
+        if self._ledger is None:
+            outcomes = sum(rows for word, rows in sums.items() if word in OUTCOMES)
+            self._answer.changed += sums.get("accepted", 0) - outcomes
 
     def _count_batch(self, entry: Entry) -> None:
         self._answer.batches += 1
@@ -169,6 +187,8 @@ class _Pass:
             pause.wait(wait_s)
             if self._asked.running:
                 self._asked.lines.again()
+                if self._ledger is not None:
+                    self._horizon_ns = self._ledger.horizon()  # the daemon may be making it forget just now
             shards = Shards(self._asked.layout, self._asked.collector, self._asked.stream)
             suspects = [self._asked.lines.entry(*self._name, each.created_ns) or each for each in suspects]
             had = self._in_ledger([entry.batch_id for entry in suspects])
@@ -184,6 +204,33 @@ class _Pass:
                     Finding(each.wrong, entry.batch_id, entry.created_ns, entry.accepted or 0, differs)
                 )
         self._answer.findings.sort(key=lambda finding: finding.created_ns)
+
+    def _recount(self) -> None:
+        """Rows in the table, or in the files, against what the journal says was loaded, batch by batch."""
+        sink = self._asked.sink
+        known = {finding.batch_id for finding in self._answer.findings}
+        entries = self._asked.lines.entries(*self._name)
+        if self._filed is not None:
+            for entry in entries:
+                rows = self._filed.rows_in_file(entry.created_ns) if entry.outcome == "loaded" else None
+                if rows is not None and rows != entry.rows and entry.batch_id not in known:
+                    self._differs("file_differs", entry, rows)
+            return
+        counts = sink.recounted() if isinstance(sink, Recountable) and self._ledger is not None else None
+        if counts is None:
+            self._note("not recounted: its rows don't carry the id of their batch (batch_column)")
+            return
+        in_table = dict(counts)
+        loaded = [entry for entry in entries if entry.outcome == "loaded" and entry.batch_id not in known]
+        # Rows of before there was such a column say nothing.
+        since_ns = min((entry.created_ns for entry in loaded if entry.batch_id in in_table), default=None)
+        for entry in loaded:
+            rows = in_table.get(entry.batch_id, 0)
+            if since_ns is not None and entry.created_ns >= since_ns and rows != entry.rows:
+                self._differs("table_differs", entry, rows)
+
+    def _differs(self, kind: str, entry: Entry, rows: int) -> None:
+        self._answer.findings.append(Finding(kind, entry.batch_id, entry.created_ns, entry.accepted or 0, rows))
 
     @property
     def _name(self) -> tuple[str, str]:

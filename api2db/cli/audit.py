@@ -18,9 +18,11 @@ NAMED = 20  # of each kind and stream, for people; --json names all
 
 @click.command()
 @click.argument("collectors", nargs=-1, metavar="[COLLECTOR]...")
+@click.option("--deep", is_flag=True, help="Recount the rows in tables (where they carry their batch's id, see"
+              " batch_column) and in parquet files, too.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with every batch that breaks the equation.")
 @here
-def audit(project: Here, collectors: tuple[str, ...], as_json: bool) -> int:
+def audit(project: Here, collectors: tuple[str, ...], deep: bool, as_json: bool) -> int:
     """Count every accepted row: accepted = loaded + waiting + parked + quarantined + superseded + purged.
 
     Reads the journal, STORE's folders and the ledgers of the places; changes nothing; the daemon may run meanwhile.
@@ -31,7 +33,12 @@ def audit(project: Here, collectors: tuple[str, ...], as_json: bool) -> int:
 
     settings = project.settings
     answer = audited(
-        settings, project.layout, project.declared, lambda collector: targets_of(collector, settings), collectors
+        settings,
+        project.layout,
+        project.declared,
+        lambda collector: targets_of(collector, settings),
+        collectors,
+        deep=deep,
     )
     click.echo(json.dumps(answer.as_dict(), indent=2) if as_json else as_text(answer))
     return {True: HOLDS, False: BROKEN, None: UNKNOWN}[answer.holds]

@@ -95,6 +95,7 @@ def delivery_to(target: Target, directory: str, shards: CollectorSpool, kept: Ke
         project=kept.settings.project,
         engines=kept.engines,
         durable=kept.spool.durable,
+        store_id=layout.id,
     )
     sink = target.sink(placement)
     quarantine = RowQuarantine(layout, collector, directory, usage=kept.spool.usage, durable=kept.spool.durable)

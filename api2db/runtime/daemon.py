@@ -30,6 +30,7 @@ from api2db.runtime.poller import Poller
 from api2db.runtime.pool import DeliveryPool
 from api2db.runtime.replacement import ReplacingDelivery
 from api2db.runtime.requests import Desk
+from api2db.runtime.retention import Retention
 from api2db.runtime.verbs import perform
 from api2db.runtime.vitals import Vitals
 from api2db.runtime.works import Part, Works
@@ -37,6 +38,7 @@ from api2db.settings import Settings
 from api2db.sinks.base import Target
 from api2db.sinks.engines import Engines
 from api2db.spool import CollectorSpool, Spool
+from api2db.upgrade import take_over
 from api2db.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ GC_THRESHOLD = (100_000, 50, 100)
 PRUNE_S = 3600.0
 # The processes of isolated collectors that idle end at once, unless threads of theirs hold them.
 CHILDREN_END_S = 2.0
+FIRST_PRUNE_S = 60.0  # a daemon that is restarted often sums its history up all the same
 
 TargetsOf = Callable[[Collector], Sequence[Target]]
 TargetOf = Callable[[Collector, str], Target]
@@ -119,6 +122,7 @@ class Daemon:
         layout.prepare()
         lock = StoreLock(layout)
         try:
+            take_over(layout)
             journal = Journal(layout.journal)
             try:
                 with _signals(self._on_signal), self._attending(self._vitals):
@@ -153,6 +157,7 @@ class Daemon:
         pool = DeliveryPool(threads=settings.delivery_threads, target_threads=settings.target_threads)
         poller = Poller(threads=settings.poll_threads, stop=self._stop)
         children = Children()
+        retention = Retention(layout, journal, settings.history)
         running: list[Running] = []
         desk: Desk | None = None
         try:
@@ -169,7 +174,7 @@ class Daemon:
             # of cycles walks them, and all modules, again and again (a third of the time of nested pages).
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLD)
-            self._loop(running, spool, journal, poller, pool, desk)
+            self._loop(running, spool, journal, poller, pool, desk, retention)
         finally:
             self._vitals.stopping()
             self._manager.stopping()
@@ -178,6 +183,7 @@ class Daemon:
             self._stop.set()
             poller.finish(deadline - settings.stop_timeout_s / 4)
             children.close(min(deadline, time.monotonic() + CHILDREN_END_S))
+            retention.stop(max(0.0, deadline - time.monotonic()))
             ended = pool.stop(deadline)
             if desk is not None:
                 ended = desk.close(deadline) and ended
@@ -278,7 +284,14 @@ class Daemon:
         return Running(collector, job, shards, tuple(deliveries))
 
     def _loop(
-        self, running: list[Running], spool: Spool, journal: Journal, poller: Poller, pool: DeliveryPool, desk: Desk
+        self,
+        running: list[Running],
+        spool: Spool,
+        journal: Journal,
+        poller: Poller,
+        pool: DeliveryPool,
+        desk: Desk,
+        retention: Retention,
     ) -> None:
         cadence = Cadence()
         for each in running:
@@ -295,7 +308,7 @@ class Daemon:
         self._started(running)
         self._manager.ready()
         next_tick = next_heartbeat = time.monotonic()
-        next_prune = next_tick + PRUNE_S
+        next_prune = next_tick + FIRST_PRUNE_S
         while not self._stop.is_set():
             # Here and from no other thread: beats must end when this loop doesn't turn any more.
             self._manager.beat()
@@ -323,7 +336,7 @@ class Daemon:
                 self._manager.status(_summary(running, poller.stuck))
             if now >= next_prune:
                 next_prune = now + PRUNE_S
-                journal.prune()
+                retention.begin([delivery for each in running for delivery in each.deliveries])
             waits = (TICK_S, cadence.idle_s(), self._manager.idle_s())
             if self._told_to_stop(min(wait_s for wait_s in waits if wait_s is not None)):
                 self._stop.set()

@@ -15,7 +15,7 @@ from api2db.batch import Batch, Receipt
 from api2db.errors import FatalError, GoneShardError, SinkError, StoreError, TornShardError
 from api2db.journal import Journal
 from api2db.retry import RetryPolicy
-from api2db.sinks.base import Quarantine, Sink
+from api2db.sinks.base import Forgetful, Quarantine, Sink
 from api2db.spool import CollectorSpool
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ class Delivery:
         self._unconnected = True
         self.state = State.OK
         self.cause = ""  # of the last failure, in one line
+        self.horizon_ns = 0  # a shard created before it is held: whether it is in already can't be told
 
     @property
     def name(self) -> str:
@@ -145,6 +146,10 @@ class Delivery:
         with self._lock:
             known = set(self._waiting.shards.all())
             self._waiting.shards = Waiting(sorted(known.union(shards)))
+
+    def oldest(self) -> int | None:
+        """``created_ns`` of the oldest shard that waits or is parked, whether heard of or only in its folder."""
+        return self.spool.oldest(self.stream)
 
     def begin_again(self, retry: RetryPolicy) -> None:
         """Try everything at once, with as many repeats as ``retry`` has from now on."""
@@ -198,7 +203,12 @@ class Delivery:
             if self._unconnected or self.state is not State.OK:
                 self.sink.connect()  # otherwise ``load`` finds its connection by itself
                 self._unconnected = False
-            receipts = self._deliver(lane, taken) if taken.batches else []
+                if isinstance(self.sink, Forgetful):
+                    self.horizon_ns = max(self.horizon_ns, self.sink.horizon_ns)
+            held = [shard for shard in taken.shards if shard < self.horizon_ns]
+            if held:
+                self._hold(lane, held)
+            receipts = self._deliver(lane, taken) if taken.batches and not held else []
         except FatalError as error:
             self._stop(error)
         except (SinkError, StoreError, OSError) as error:
@@ -274,6 +284,19 @@ class Delivery:
             self._log.error(
                 "shard damaged, not loaded collector=%s stream=%s cause=%s; kept as %s",
                 self.collector, self.stream, error, path,
+            )  # fmt: skip
+
+    def _hold(self, lane: Lane, shards: list[int]) -> None:
+        """Shards of before the ledger's memory, as from an old copy of STORE: a person has to look at them."""
+        for created_ns in shards:
+            path = self.spool.set_aside(self.stream, created_ns, parked=lane.parked)
+            self.journal.outcome(self.collector, self.stream, created_ns, "quarantined")
+            with self._lock:
+                lane.shards.remove(created_ns)
+            self._log.error(
+                "shard held, not loaded collector=%s stream=%s: it is older than what the ledger remembers, so nobody"
+                " can tell whether its rows are in; see whether they are; kept as %s",
+                self.collector, self.stream, path,
             )  # fmt: skip
 
     def _succeeded(self, lane: Lane) -> None:

@@ -59,7 +59,7 @@ def replay_log(works: Works, part: Part, delivery: Delivery, which: Which, answe
         if again:
             assert isinstance(sink, NewestWins)
             # Before they wait again; killed in between, they are found missing next time.
-            sink.forget([one.batch_id for one in again])
+            sink.release([one.batch_id for one in again])
         # The newest first: killed half-way, what waits is the end of the order, never an older one without the later.
         wanted = sorted({*missing, *(one.created_ns for one in again)}, reverse=True)
         lent = part.shards.lend(delivery.stream, wanted)

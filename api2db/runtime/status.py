@@ -142,6 +142,7 @@ class Pulse:
 
 def read_status(layout: Layout) -> Status:
     """Read journal and folders. Takes no lock; safe beside a running daemon."""
+    layout.check_format()
     pid = lock_owner(layout)
     if not layout.journal.exists():
         return Status(pid, 0, None, [])

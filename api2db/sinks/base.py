@@ -81,7 +81,33 @@ class Ledgered(Protocol):
         """(batch id, rows loaded) of every batch of the stream, sorted by id; holds some thousands at a time."""
 
     def loaded(self, batch_ids: Sequence[str]) -> dict[str, int]:
-        """Which of the batches the ledger has, with the rows that were loaded of each."""
+        """Which of the batches the ledger has, with the rows that were loaded of each. Any thread."""
+
+    def horizon(self) -> int:
+        """``created_ns`` before which the ledger may have forgotten batches; 0 while it has them all. Any thread."""
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A sink whose ledger can be made to forget, once somebody else remembers.
+
+    horizon_ns  as of the last ``connect``: a batch created before it may be in without the ledger knowing
+    """
+
+    @property
+    def horizon_ns(self) -> int: ...
+
+    def forget(self, batch_ids: Sequence[str], horizon_ns: int) -> None:
+        """Remove entries of batches that are all older than ``horizon_ns``, and move the horizon there, in one
+        transaction. Any thread."""
+
+
+@runtime_checkable
+class Recountable(Protocol):
+    """A sink whose rows can say which batch they came with."""
+
+    def recounted(self) -> Generator[tuple[str, int], None, None] | None:
+        """(batch id, rows) as they are in the table itself; None where the rows don't carry it."""
 
 
 @runtime_checkable
@@ -90,6 +116,9 @@ class Filed(Protocol):
 
     def published(self, created_ns: int) -> bool | None:
         """Whether the batch is in its file, or its file on the way; None where nothing tells any more."""
+
+    def rows_in_file(self, created_ns: int) -> int | None:
+        """The rows of the batch's own file, counted there; None where that can't be told."""
 
 
 @runtime_checkable
@@ -106,7 +135,7 @@ class NewestWins(Protocol):
 
     newest_wins: bool
 
-    def forget(self, batch_ids: Sequence[str]) -> None:
+    def release(self, batch_ids: Sequence[str]) -> None:
         """Have these loaded again when they come again."""
 
 
@@ -119,6 +148,7 @@ class Placement:
     staging  the stream's queue directory
     parked   the directory of its shards that failed to upload
     project  the folder relative paths are against
+    store_id random, STORE's own: ledgers know by it whose batches they have forgotten
     engines  database connections, shared by all streams of the process; None: the sink has its own
     durable  flush what is written
     """
@@ -130,6 +160,7 @@ class Placement:
     project: Path
     engines: Engines | None = None
     durable: bool = True
+    store_id: str = ""
 
 
 class Target(Protocol):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 
 import pyarrow as pa
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, ColumnClause, Connection, column, func, select, table
 from sqlalchemy.exc import SQLAlchemyError, TimeoutError
+from sqlalchemy.sql import quoted_name
 
 from api2db import ledger
 from api2db.batch import Batch, Receipt
@@ -25,10 +27,12 @@ from api2db.sinks.dialect import READS, Dialect
 from api2db.sinks.engines import Engines
 from api2db.sinks.fitting import Goal, forget
 from api2db.sinks.group import Group, group
+from api2db.sinks.names import place
 from api2db.sinks.transaction import TableWork, receipts
 
 log = logging.getLogger(__name__)
 
+_GROUPS_AT_ONCE = 10_000
 _LEDGER_READY = "api2db.ledger"
 
 
@@ -77,6 +81,9 @@ class SqlSink:
                 "fail" for a table that was there before this stream's first load
     engines     the process's connections; a sink made without them has its own, and closes them
     chunk_size  rows sent to the database at once; 0 leaves it to the sink
+    batch_column  a column that is added to each row, with the id of its batch; where rows are appended
+    store_id    of the STORE whose batches it loads
+    horizon_ns  batches of that STORE created before it may be in although the ledger doesn't know; see ``connect``
 
     Raises ConfigError for a dialect, an option or a combination of them that can't work.
     """
@@ -94,6 +101,8 @@ class SqlSink:
         if_exists: str = "append",
         engines: Engines | None = None,
         chunk_size: int = 0,
+        store_id: str = "",
+        batch_column: str | None = None,
     ) -> None:
         if isinstance(key, str):
             key = (key,)
@@ -102,6 +111,8 @@ class SqlSink:
         if chunk_size < 0:
             raise ConfigError(f"chunk_size={chunk_size} is a number of rows: 0 leaves it to the sink")
         self.stream = stream
+        self.horizon_ns = 0
+        self._store_id = store_id
         self._url = url
         self._dialect = dialect_of(url)
         name = self._dialect.names.legal(table)
@@ -109,6 +120,9 @@ class SqlSink:
             raise ConfigError(f'table="{table}" is where the ledger is; choose another name')
         self._goal = Goal(name, tuple(key), version, chunk_size or self._dialect.chunk_rows)
         self._if_exists = IfExists.parse(if_exists)
+        if batch_column is not None and (key or self.replaces):
+            raise ConfigError(f'batch_column="{batch_column}" is for rows that are appended: not with key or replace')
+        self._batch_column = batch_column
         self._shared_engines = engines
         self._own_engines = Engines()
 
@@ -133,13 +147,14 @@ class SqlSink:
         return self._dialect.max_threads
 
     def connect(self) -> None:
-        """Reach the database, creating it and the ledger where they are missing."""
-        with self._connected():
-            pass
+        """Reach the database, creating it and the ledger where they are missing; read the ledger's horizon."""
+        with self._connected() as connection, connection.begin():
+            self.horizon_ns = ledger.horizon(connection, self.stream, self._store_id)
 
     def load(self, batches: Sequence[Batch], quarantine: Quarantine) -> list[Receipt]:
         if not batches:
             return []
+        batches = [self._labelled(batch) for batch in batches]
         with self._connected() as connection:
             try:
                 answers = self._transaction(connection, batches, quarantine, TableWork.load)
@@ -169,10 +184,10 @@ class SqlSink:
         there = self.loaded(list(shards.values()))
         return {created_ns for created_ns, batch_id in shards.items() if batch_id not in there}
 
-    def forget(self, batch_ids: Sequence[str]) -> None:
+    def release(self, batch_ids: Sequence[str]) -> None:
         """Take batches out of the ledger, so that they are loaded again. For merges, which change nothing then."""
         with self._connected() as connection, connection.begin():
-            ledger.forget(connection, self.stream, batch_ids)
+            ledger.release(connection, self.stream, batch_ids)
 
     def loaded(self, batch_ids: Sequence[str]) -> dict[str, int]:
         """Which of the batches the ledger has, with the rows that were loaded of each. Makes nothing."""
@@ -181,6 +196,48 @@ class SqlSink:
                 return {}
             with connection.begin():
                 return ledger.loaded(connection, self.stream, batch_ids)
+
+    def recounted(self) -> Generator[tuple[str, int], None, None] | None:
+        """(batch id, rows) in the table, by the column that holds the id; None without one. Makes nothing."""
+        return None if self._batch_column is None else self._recounted(self._batch_column)
+
+    def _recounted(self, batch_column: str) -> Generator[tuple[str, int], None, None]:
+        with self._reading() as connection:
+            if connection is None:
+                return
+            with connection.begin():
+                columns = self._dialect.columns(connection, self._goal.table) or ()
+                placed = place([batch_column], {each.name: each for each in columns}, self._dialect.names)
+                name = placed[batch_column]
+                if name not in {each.name for each in columns}:
+                    return
+                one: ColumnClause[str] = column(quoted_name(name, True))
+                rows = select(one, func.count()).select_from(table(quoted_name(self._goal.table, True)))
+                streamed = connection.execution_options(stream_results=True, yield_per=_GROUPS_AT_ONCE)
+                for batch_id, count in streamed.execute(rows.where(one.is_not(None)).group_by(one)):
+                    yield str(batch_id), count
+
+    def _labelled(self, batch: Batch) -> Batch:
+        """The batch with its id beside each row."""
+        if self._batch_column is None:
+            return batch
+        if self._batch_column in batch.table.column_names:
+            raise FatalError(f"the rows have a column {self._batch_column} already: choose another batch_column")
+        ids = pa.repeat(pa.scalar(batch.batch_id, pa.string()), batch.table.num_rows)
+        return replace(batch, table=batch.table.append_column(self._batch_column, ids))
+
+    def horizon(self) -> int:
+        """``created_ns`` before which the ledger may have forgotten batches. Makes nothing."""
+        with self._reading() as connection:
+            if connection is None:
+                return 0
+            with connection.begin():
+                return ledger.horizon(connection, self.stream, self._store_id)
+
+    def forget(self, batch_ids: Sequence[str], horizon_ns: int) -> None:
+        """Remove entries from the ledger, and move its horizon, in one transaction."""
+        with self._connected() as connection, connection.begin():
+            ledger.forget(connection, self.stream, self._store_id, batch_ids, horizon_ns)
 
     def receipts(self) -> Generator[tuple[str, int], None, None]:
         """(batch id, rows) of each batch in the ledger, by id; none where there is no ledger. Makes nothing."""
@@ -241,7 +298,8 @@ class SqlSink:
     def _keep_refused(self, connection: Connection, one: Group, quarantine: Quarantine) -> None:
         for batch, rows, reasons in one.refused_by_batch():
             # The batch's own rows, as they came: what is replayed later is what arrived.
-            quarantine(batch, batch.table.take(pa.array(rows, pa.int64())), reasons)
+            came = batch.table if self._batch_column is None else batch.table.drop_columns([self._batch_column])
+            quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons)
             ledger.set_rows(connection, self.stream, batch.batch_id, batch.table.num_rows - len(rows))
 
     def _check_owner(self, connection: Connection) -> None:

@@ -27,6 +27,7 @@ from api2db.runtime.replacement import ReplacingDelivery
 from api2db.shard import Header
 from api2db.sinks.base import Target
 from api2db.spool import CollectorSpool
+from api2db.upgrade import take_over
 
 log = logging.getLogger(__name__)
 
@@ -225,6 +226,7 @@ class Alone:
         layout.prepare()
         self._lock = StoreLock(layout)
         try:
+            take_over(layout)
             self._kept = opened(given, layout)
         except BaseException:
             self._lock.close()

@@ -22,7 +22,7 @@ from api2db.errors import Api2dbError, FatalError, RetryableError, SinkError
 from api2db.form.tables import from_frame
 from api2db.formats import frame_of
 from api2db.secret import redact
-from api2db.sinks.base import NewestWins, Placement, Quarantine, Sink, Telling
+from api2db.sinks.base import Forgetful, NewestWins, Placement, Quarantine, Sink, Telling
 
 if TYPE_CHECKING:
     from api2db.stream.stream import Stream
@@ -150,15 +150,23 @@ class OverriddenSink:
     def newest_wins(self) -> bool:
         return isinstance(self._inner, NewestWins) and self._inner.newest_wins
 
-    def forget(self, batch_ids: Sequence[str]) -> None:
+    def release(self, batch_ids: Sequence[str]) -> None:
         if isinstance(self._inner, NewestWins):
-            self._inner.forget(batch_ids)
+            self._inner.release(batch_ids)
 
     def lacks(self, shards: Mapping[int, str]) -> set[int]:
         """As the place it extends says. What ``stream`` does itself is done again."""
         if not isinstance(self._inner, Telling):
             raise FatalError(f"stream {self.stream}: its own stream(data) doesn't tell which batches it has delivered")
         return self._inner.lacks(shards)
+
+    @property
+    def horizon_ns(self) -> int:
+        return self._inner.horizon_ns if isinstance(self._inner, Forgetful) else 0
+
+    def forget(self, batch_ids: Sequence[str], horizon_ns: int) -> None:
+        if isinstance(self._inner, Forgetful):
+            self._inner.forget(batch_ids, horizon_ns)
 
     def close(self) -> None:
         if self._inner is not None:

@@ -36,4 +36,11 @@ def _of_place(collector: Collector, place: Place) -> Stream:
         path = None if place.path is None else str(place.path)
         return Stream2Local(collector.name, path=path, mode=place.mode, fmt=place.fmt)
     assert place.url is not None
-    return Stream2Sql(collector.name, url=place.url, table=place.table, key=collector.key, version=collector.version)
+    return Stream2Sql(
+        collector.name,
+        url=place.url,
+        table=place.table,
+        key=collector.key,
+        version=collector.version,
+        batch_column=place.batch_column,
+    )

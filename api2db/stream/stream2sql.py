@@ -43,6 +43,7 @@ class Stream2Sql(Stream):
     table       another name for the table
     key         column or columns of which a row is unique: rows are merged, the newest ``version`` wins
     version     the column that says which row of a key is newest; without it the later batch wins
+    batch_column  a text column that is added, with each row's batch id, where rows are appended; such as "_batch_id"
 
     driver      SQLAlchemy's driver name
     engine_str  the whole URL, password included, as for ``sqlalchemy.create_engine``
@@ -72,6 +73,7 @@ class Stream2Sql(Stream):
         table: str | None = None,
         key: str | Iterable[str] = (),
         version: str | None = None,
+        batch_column: str | None = None,
     ) -> None:
         if url is not None:
             self._url = parse_url(url, f"Stream2Sql {name}") if isinstance(url, str) else url
@@ -92,6 +94,7 @@ class Stream2Sql(Stream):
         self.version = version
         if version is not None and not self.key:
             raise ConfigError(f"Stream2Sql {name}: version={version!r} needs key=: which rows are the same?")
+        self.batch_column = batch_column
         IfExists.parse(if_exists)
         self.con: sqlalchemy.Engine | None = None
         self.connected = False
@@ -178,6 +181,8 @@ class Stream2Sql(Stream):
             if_exists=self.if_exists,
             engines=placement.engines,
             chunk_size=self.chunk_size,
+            store_id=placement.store_id,
+            batch_column=self.batch_column,
         )
 
     def _at(self, project: Path) -> URL:

@@ -18,6 +18,7 @@ from api2db.sinks.base import Target
 from api2db.spool import CollectorSpool
 from api2db.stream.stream2local import Stream2Local
 from api2db.stream.stream2sql import Stream2Sql
+from api2db.upgrade import take_over
 from tests.spool_kit import rows
 
 NAME = "numbers"
@@ -27,16 +28,18 @@ SQL = "sql.sqlite"
 class Store:
     """``accept`` and ``deliver`` are what the daemon does; the audit is the real one."""
 
-    def __init__(self, folder: Path, targets: Sequence[Target] | None = None) -> None:
+    def __init__(self, folder: Path, targets: Sequence[Target] | None = None, *, opened: bool = True) -> None:
         self.folder = folder
         (folder / "api2db.toml").write_text('min_free_bytes = 0\ndurability = "process"\n')
         self.settings = settings.load(folder)
         self.layout = Layout(self.settings.store)
         self.targets = list(targets or [Stream2Sql(NAME, "numbers.db", "sqlite"), Stream2Local(NAME)])
-        self.open()
+        if opened:
+            self.open()
 
     def open(self) -> None:
         self.layout.prepare()
+        take_over(self.layout)
         self.kept: Kept = opened(self.settings, self.layout)
         self.shards = CollectorSpool(self.kept.spool, NAME)
         directories = directories_of(self.shards, [place_of(target, self.kept) for target in self.targets])
@@ -67,9 +70,9 @@ class Store:
             while self.streams[name].due_in_s() == 0.0:
                 self.streams[name].step()
 
-    def audit(self, *names: str) -> Audit:
+    def audit(self, *names: str, deep: bool = False) -> Audit:
         declared = Collector(NAME, 60, lambda: None, lambda: None, lambda: [], lambda: [])
-        return audit(self.settings, self.layout, ([declared], []), lambda collector: self.targets, names)
+        return audit(self.settings, self.layout, ([declared], []), lambda collector: self.targets, names, deep=deep)
 
     def stream(self, name: str = SQL) -> StreamAudit:
         (one,) = [stream for stream in self.audit().streams if stream.stream == name]

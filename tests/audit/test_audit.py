@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pyarrow.parquet as pq
 import pytest
 
 from api2db.errors import ConfigError
+from api2db.stream.stream2local import Stream2Local
+from api2db.stream.stream2sql import Stream2Sql
 from tests.audit.kit import NAME, SQL, Store
 from tests.spool_kit import rows
 
@@ -175,8 +178,6 @@ def test_files_that_were_taken_away_are_a_note_and_duplicates_are_counted(store)
 
 
 def test_a_place_that_cannot_be_reached_is_said_and_the_rest_is_audited(tmp_path):
-    from api2db.stream.stream2sql import Stream2Sql
-
     away = Stream2Sql(NAME, url="postgresql+psycopg://u:secret@127.0.0.1:1/db")
     store = Store(tmp_path, [away, Stream2Sql(NAME, "numbers.db", "sqlite")])
     store.accept(1, 2)
@@ -219,3 +220,39 @@ def test_what_each_step_dropped_is_summed_over_all_runs(store):
     assert collector.steps == [
         {"step": "DropNa(n)", "rows_in": 20, "rows_out": 14, "dropped": 6, "nulled": 2, "replaced": 0}
     ]
+
+
+def test_deep_rows_that_somebody_changed_in_table_or_file_are_named(tmp_path):
+    old, new = Stream2Sql(NAME, "numbers.db", "sqlite"), Stream2Sql(NAME, "numbers.db", "sqlite", batch_column="_of")
+    store = Store(tmp_path, [old, Stream2Local(NAME)])
+    store.accept(0)
+    store.deliver()
+    store.close()
+    store.targets[0] = new
+    store.open()
+    first, second = store.accept(1, 2), store.accept(3, 4, 5)
+    store.deliver()
+    assert store.audit(deep=True).holds
+    store.database(f"DELETE FROM {NAME} WHERE n = 4")
+    file = max(store.layout.shards(NAME, "parquet").iterdir())
+    pq.write_table(rows(3), file)
+    assert store.audit().holds
+    answer = store.audit(deep=True)
+    assert answer.holds is False
+    assert [(f.kind, f.batch_id, f.found) for stream in answer.streams for f in stream.findings] == [
+        ("file_differs", second, 1),
+        ("table_differs", second, 2),
+    ]
+    assert first != second
+    store.close()
+
+
+def test_a_refused_row_is_kept_without_the_batch_column(tmp_path):
+    store = Store(tmp_path, [Stream2Sql(NAME, "numbers.db", "sqlite", batch_column="_of")])
+    store.database(f"CREATE TABLE {NAME} (n INTEGER CHECK (n < 10))")
+    batch = store.accept(1, 30)
+    store.deliver()
+    kept = pq.read_table(store.layout.quarantine(NAME, SQL) / f"{batch}.parquet")
+    assert kept.column_names == ["n", "_quarantine_reason"]
+    assert store.audit(deep=True).holds
+    store.close()

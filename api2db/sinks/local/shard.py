@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from api2db.batch import Batch, Receipt
 from api2db.failpoint import reach
 from api2db.files import make_dir, write_durable
@@ -113,6 +116,18 @@ class ShardSink:
         """Which of the shards have no file in the directory, and none on its way there."""
         with sink_errors(self.stream):
             return {ns for ns in shards if not self._target(ns).exists() and not self._ready(ns).exists()}
+
+    def rows_in_file(self, created_ns: int) -> int | None:
+        """From the footer of a parquet file; None for other formats, and where it is gone. Raises as ``load``."""
+        if self._format.name != "parquet":
+            return None
+        with sink_errors(self.stream):
+            try:
+                return int(pq.read_metadata(self._target(created_ns)).num_rows)
+            except FileNotFoundError:
+                return None
+            except pa.ArrowInvalid:
+                return -1  # no parquet file any more
 
     def close(self) -> None:
         """Nothing is held open between loads."""

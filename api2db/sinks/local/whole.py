@@ -96,6 +96,10 @@ class WholeSink:
                 )
             return set(shards)
 
+    def rows_in_file(self, created_ns: int) -> int | None:
+        """Never: the file holds rows of many batches."""
+        return None
+
     def close(self) -> None:
         """Nothing is held open between loads."""
 
