@@ -54,7 +54,8 @@ CREATE TABLE IF NOT EXISTS streams (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS totals (  -- of deliveries older than the history; until_ns: the newest of them
     collector TEXT NOT NULL, stream TEXT NOT NULL, batches INTEGER NOT NULL, accepted INTEGER NOT NULL,
-    loaded INTEGER NOT NULL, quarantined INTEGER NOT NULL, superseded INTEGER NOT NULL, purged INTEGER NOT NULL,
+    loaded INTEGER NOT NULL, quarantined INTEGER NOT NULL, replayed INTEGER NOT NULL,
+    superseded INTEGER NOT NULL, purged INTEGER NOT NULL,
     until_ns INTEGER NOT NULL, PRIMARY KEY (collector, stream)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS steps (  -- of each collector's form, summed over all runs since since_ns
@@ -433,27 +434,37 @@ def _fold(db: sqlite3.Connection, collector: str, stream: str, until_ns: int) ->
     names = {"collector": collector, "stream": stream, "until_ns": until_ns}
     found = db.execute(
         "SELECT d.created_ns, d.batch_id, d.outcome, coalesce(d.rows, 0), coalesce(d.quarantined, 0),"
-        " coalesce(b.rows, coalesce(d.rows, 0) + coalesce(d.quarantined, 0))"
-        f" FROM (SELECT * FROM deliveries WHERE {_MINE}) d LEFT JOIN batches b ON b.batch_id = d.batch_id",
+        " coalesce(b.rows, coalesce(d.rows, 0) + coalesce(d.quarantined, 0)), coalesce(r.rows, 0)"
+        f" FROM (SELECT * FROM deliveries WHERE {_MINE}) d LEFT JOIN batches b ON b.batch_id = d.batch_id"
+        " LEFT JOIN replays r ON r.collector = d.collector AND r.stream = d.stream AND r.origin_batch = d.batch_id",
         names,
     ).fetchall()
-    sums = dict.fromkeys(("batches", "accepted", "loaded", "quarantined", "superseded", "purged"), 0)
-    for _, _, outcome, rows, quarantined, accepted in found:
+    sums = dict.fromkeys(("batches", "accepted", "loaded", "quarantined", "replayed", "superseded", "purged"), 0)
+    for _, _, outcome, rows, quarantined, accepted, replayed in found:
         sums["batches"] += 1
         sums["accepted"] += accepted
         if outcome == "loaded":
             sums["loaded"] += rows
             sums["quarantined"] += quarantined
+            sums["replayed"] += replayed
+        elif outcome == "quarantined":
+            sums["quarantined"] += accepted - replayed
+            sums["replayed"] += replayed
         else:
-            sums[outcome] += accepted
+            # What someone removed was named for as long as the history is; from now on it counts as given up.
+            sums["purged" if outcome == "removed" else outcome] += accepted
     db.execute(
-        "INSERT INTO totals VALUES (:collector, :stream, :batches, :accepted, :loaded, :quarantined, :superseded,"
-        " :purged, :until_ns) ON CONFLICT DO UPDATE SET "
+        "INSERT INTO totals VALUES (:collector, :stream, :batches, :accepted, :loaded, :quarantined, :replayed,"
+        " :superseded, :purged, :until_ns) ON CONFLICT DO UPDATE SET "
         + ", ".join(f"{column} = {column} + excluded.{column}" for column in sums)
         + ", until_ns = max(until_ns, excluded.until_ns)",
         {**names, **sums},
     )
     db.execute(f"DELETE FROM deliveries WHERE {_MINE}", names)
+    db.executemany(
+        "DELETE FROM replays WHERE collector = ? AND stream = ? AND origin_batch = ?",
+        [(collector, stream, batch_id) for _, batch_id, *_ in found],
+    )
     streams = json.dumps(_streams_of(db, collector))
     db.executemany(
         "DELETE FROM batches WHERE batch_id = ? AND NOT EXISTS (SELECT 1 FROM deliveries WHERE collector = ?"

@@ -14,9 +14,10 @@ class Entry(NamedTuple):
     """A batch of one stream as the journal has it.
 
     accepted     rows; None where the journal has lost the batch itself
-    outcome      waiting, parked, loaded, quarantined, superseded or purged
+    outcome      waiting, parked, loaded, quarantined, superseded, purged or removed
     rows         loaded; None while nothing is, or where none could be
     quarantined  rows in quarantine; None as before
+    replayed     rows that left quarantine, and are a batch of their own now
     """
 
     batch_id: str
@@ -25,6 +26,7 @@ class Entry(NamedTuple):
     outcome: str
     rows: int | None = None
     quarantined: int | None = None
+    replayed: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Verdict:
     waiting: int = 0
     parked: int = 0
     quarantined: int = 0
+    replayed: int = 0
     superseded: int = 0
     purged: int = 0
     changed: int = 0
@@ -77,7 +80,10 @@ def verdict(entry: Entry, found: Found, *, exact: bool) -> Verdict:
     if entry.outcome == "purged":
         return Verdict(purged=accepted)
     if entry.outcome == "quarantined":
-        return Verdict(quarantined=accepted, wrong="" if found.kept else "quarantine_missing")
+        left = accepted - entry.replayed
+        return Verdict(
+            quarantined=left, replayed=entry.replayed, wrong="quarantine_missing" if left and not found.kept else ""
+        )
     if entry.outcome in OPEN and found.ledger is None:
         return _open(accepted, found)
     return _loaded(entry, found, accepted, exact)
@@ -99,13 +105,13 @@ def _loaded(entry: Entry, found: Found, accepted: int, exact: bool) -> Verdict:
     late = entry.outcome in OPEN
     if late:
         assert found.ledger is not None
-        rows, quarantined = found.ledger, accepted - found.ledger
+        rows, quarantined = found.ledger, accepted - found.ledger - entry.replayed
     else:
         rows, quarantined = entry.rows or 0, entry.quarantined or 0
     if found.asked and found.ledger is None and not found.forgotten:
         # Its shard is still there, so it is loaded again: the rows wait.
         return Verdict(waiting=accepted, late=True) if found.shard else Verdict(wrong="not_in_place")
-    changed = accepted - rows - quarantined
+    changed = accepted - rows - quarantined - entry.replayed
     wrong = ""
     if found.ledger is not None and found.ledger != rows:
         wrong, rows = "rows_differ", found.ledger
@@ -113,7 +119,14 @@ def _loaded(entry: Entry, found: Found, accepted: int, exact: bool) -> Verdict:
         wrong = "rows_missing"
     elif quarantined and not found.kept:
         wrong = "quarantine_missing"
-    return Verdict(loaded=rows, quarantined=quarantined, changed=0 if exact else changed, wrong=wrong, late=late)
+    return Verdict(
+        loaded=rows,
+        quarantined=quarantined,
+        replayed=entry.replayed,
+        changed=0 if exact else changed,
+        wrong=wrong,
+        late=late,
+    )
 
 
 def merged(

@@ -36,7 +36,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "see who changes the file; to write it again: api2db replay",
     ),
 }
-OUTCOMES = ("loaded", "waiting", "parked", "quarantined", "superseded", "purged")
+OUTCOMES = ("loaded", "waiting", "parked", "quarantined", "replayed", "superseded", "purged")
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class StreamAudit:
     waiting: int = 0
     parked: int = 0
     quarantined: int = 0
+    replayed: int = 0
     superseded: int = 0
     purged: int = 0
     changed: int = 0

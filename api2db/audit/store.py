@@ -16,11 +16,16 @@ from api2db.journal import open_to_read
 from api2db.layout import ACCEPTED, Layout
 
 _ENTRY = (
-    "SELECT d.batch_id, d.created_ns, b.rows, d.outcome, d.rows, d.quarantined"
-    " FROM deliveries d LEFT JOIN batches b ON b.batch_id = d.batch_id WHERE d.collector = ? AND d.stream = ?"
+    "SELECT d.batch_id, d.created_ns, b.rows, d.outcome, d.rows, d.quarantined, {replayed}"
+    " FROM deliveries d LEFT JOIN batches b ON b.batch_id = d.batch_id {replays}"
+    " WHERE d.collector = ? AND d.stream = ?"
+)
+_REPLAYED = _ENTRY.format(
+    replayed="coalesce(r.rows, 0)",
+    replays="LEFT JOIN replays r ON r.collector = d.collector AND r.stream = d.stream AND r.origin_batch = d.batch_id",
 )
 _IDS_PER_QUERY = 500
-_SUMMED = ("batches", "accepted", "loaded", "quarantined", "superseded", "purged")
+_SUMMED = ("batches", "accepted", "loaded", "quarantined", "replayed", "superseded", "purged")
 
 
 class Lines:
@@ -34,6 +39,11 @@ class Lines:
             self._tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         except sqlite3.DatabaseError as error:
             raise self._unreadable(error) from error
+
+    @property
+    def _entry(self) -> str:
+        # An older version's journal has no replays.
+        return _REPLAYED if "replays" in self._tables else _ENTRY.format(replayed="0", replays="")
 
     def close(self) -> None:
         self._db.close()
@@ -56,11 +66,11 @@ class Lines:
 
     def entries(self, collector: str, stream: str) -> Generator[Entry, None, None]:
         """Every batch of a stream, sorted by batch id. SQLite sorts them in a file where they are many."""
-        for row in self._rows(f"{_ENTRY} ORDER BY d.batch_id", (collector, stream)):
+        for row in self._rows(f"{self._entry} ORDER BY d.batch_id", (collector, stream)):
             yield Entry(*row)
 
     def totals(self, collector: str, stream: str) -> dict[str, int]:
-        """What was summed up of a stream: batches, accepted, loaded, quarantined, superseded, purged."""
+        """What was summed up of a stream: batches, accepted, loaded, quarantined, replayed, superseded, purged."""
         if "totals" not in self._tables:
             return {}  # written by an older version
         query = f"SELECT {', '.join(_SUMMED)} FROM totals WHERE collector = ? AND stream = ?"
@@ -69,7 +79,7 @@ class Lines:
         return {}
 
     def entry(self, collector: str, stream: str, created_ns: int) -> Entry | None:
-        for row in self._rows(f"{_ENTRY} AND d.created_ns = ?", (collector, stream, created_ns)):
+        for row in self._rows(f"{self._entry} AND d.created_ns = ?", (collector, stream, created_ns)):
             return Entry(*row)
         return None
 

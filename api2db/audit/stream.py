@@ -140,6 +140,7 @@ class _Pass:
         answer.waiting += told.waiting
         answer.parked += told.parked
         answer.quarantined += told.quarantined
+        answer.replayed += told.replayed
         answer.superseded += told.superseded
         answer.purged += told.purged
         answer.changed += told.changed

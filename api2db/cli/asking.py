@@ -14,6 +14,7 @@ from api2db.durations import seconds
 from api2db.errors import ConfigError, StoreError, StoreLockedError
 from api2db.layout import StoreLock, lock_owner
 from api2db.runtime.works import Answer
+from api2db.upgrade import take_over
 
 
 def ask(here: Here, verb: str, arguments: Mapping[str, object]) -> Answer:
@@ -30,6 +31,7 @@ def ask(here: Here, verb: str, arguments: Mapping[str, object]) -> Answer:
             pass  # a daemon has started meanwhile
         else:
             try:
+                take_over(here.layout)
                 return _alone(here, verb, arguments)
             finally:
                 lock.close()

@@ -23,7 +23,7 @@ NAMED = 20  # of each kind and stream, for people; --json names all
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with every batch that breaks the equation.")
 @here
 def audit(project: Here, collectors: tuple[str, ...], deep: bool, as_json: bool) -> int:
-    """Count every accepted row: accepted = loaded + waiting + parked + quarantined + superseded + purged.
+    """Count every accepted row: accepted = loaded + waiting + parked + quarantined + replayed + superseded + purged.
 
     Reads the journal, STORE's folders and the ledgers of the places; changes nothing; the daemon may run meanwhile.
     Exit status: 0 it holds, 1 a batch breaks it, 2 it can't be told, since a place can't be reached.
@@ -73,7 +73,9 @@ def _step(step: dict[str, object]) -> str:
 def _stream_lines(s: StreamAudit) -> list[str]:
     parts = [("loaded", s.loaded), ("waiting", s.waiting), ("parked", s.parked), ("quarantined", s.quarantined)]
     parts += [("superseded", s.superseded)]
-    parts += [(word, rows) for word, rows in (("purged", s.purged), ("left out", s.changed)) if rows]
+    parts += [
+        (word, rows) for word, rows in (("replayed", s.replayed), ("purged", s.purged), ("left out", s.changed)) if rows
+    ]
     sums = " + ".join(f"{rows:,} {word}" for word, rows in parts)
     if s.difference:
         sums += f", {s.difference:,} rows are missing"
