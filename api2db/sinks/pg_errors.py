@@ -35,6 +35,7 @@ _RULES: dict[str, tuple[type[SinkError], str]] = {
     "42P10": (FatalError, "create a unique index over exactly the key's columns"),
     "44": (BadDataError, ""),
     "53": (RetryableError, "free disk space, memory or connections on the server"),
+    "53300": (RetryableError, "raise max_connections or the user's CONNECTION LIMIT, or lower target_threads"),
     "53100": (RetryableError, "free disk space on the server"),
     "54": (FatalError, "the table has more columns than the server can do"),
     # A row wider than a page, or a key wider than an index takes.
@@ -60,6 +61,7 @@ _LOGIN = (
     (re.compile(r"(Ident|Peer|GSSAPI|SSPI|PAM|LDAP|RADIUS|certificate) authentication failed"), "28000"),
     (re.compile(r'role ".*" (does not exist|is not permitted to log in)', re.S), "28000"),
     (re.compile(r"permission denied for database"), "42501"),
+    (re.compile(r"too many (clients|connections)|connection slots are reserved"), "53300"),
 )
 
 

@@ -318,7 +318,8 @@ def _set_up(connection: Any, _record: object) -> None:
     if connection.execute("SHOW synchronous_commit").fetchone() == ("off",):
         connection.execute("SET synchronous_commit = on")
     # A table that someone has locked is waited for between loads, not in one: the thread has other streams too.
-    connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
+    if connection.execute("SHOW lock_timeout").fetchone() == ("0",):
+        connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
     connection.autocommit = False
 
 
