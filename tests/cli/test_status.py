@@ -15,7 +15,7 @@ COUNTER = """
 
     number = 0
 
-    @collector(every=0.1, to=["database"], fresh_within=2)
+    @collector(every=0.1, to=["database"], fresh_within=60)
     def counter():
         global number
         number += 1
@@ -107,7 +107,7 @@ def test_shards_of_a_stream_that_was_removed_are_shown_not_lost(project):
 
 
 def test_a_collector_without_success_for_longer_than_its_fresh_within_is_stale(project):
-    project.write("counter", COUNTER.replace("every=0.1", "every=30").replace("fresh_within=2", "fresh_within=0.3"))
+    project.write("counter", COUNTER.replace("every=0.1", "every=30").replace("fresh_within=60", "fresh_within=0.3"))
     process = project.start()
     project.ready(process)
     eventually(lambda: project.sqlite("SELECT count(*) FROM counter") == [(1,)])
