@@ -239,24 +239,28 @@ def test_a_body_of_gigabytes_is_cut_off(http_api: HttpApi, answer: Answer, strea
 
 
 BOMB = """
-import resource, sys
+import sys
+from pathlib import Path
 from api2db import Http
 from api2db.sources.http import HttpError
 
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def figure(name):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
+
 with Http(max_bytes="8 MiB") as http:
     http.get(sys.argv[1])
-    before = peak()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: exec has kept the parent's
+    before = figure("VmRSS:")
     for _ in range(2):
         try:
             http.get(sys.argv[1])
         except HttpError as error:
             print(error)
-print(peak() - before)
+    print(figure("VmHWM:") - before)
 """
 
 
-def test_a_gzip_bomb_of_gigabytes_costs_no_more_memory_than_the_limit(http_api: HttpApi) -> None:
+def test_a_gzip_bomb_of_gigabytes_costs_a_few_times_the_limit_of_memory(http_api: HttpApi) -> None:
     member = gzip.compress(bytes(10_000_000))
 
     def once() -> Iterator[bytes]:
@@ -274,7 +278,7 @@ def test_a_gzip_bomb_of_gigabytes_costs_no_more_memory_than_the_limit(http_api: 
     *errors, grown = done.stdout.splitlines()
     assert len(errors) == 2
     assert all("larger than 8,388,608 bytes" in error for error in errors)
-    assert int(grown) < 4 * 8 * 2**20
+    assert 0 < int(grown) < 4 * 8 * 2**20
 
 
 def test_limits_that_cannot_be_are_refused() -> None:
