@@ -89,8 +89,8 @@ FAULTS = (
     Fault(
         "a full disk leaves its half-written shard",
         "api2db/files.py",
-        "        os.close(fd)\n        path.unlink(missing_ok=True)\n        raise",
-        "        os.close(fd)\n        raise",
+        "            path.unlink(missing_ok=True)\n        raise",
+        "            pass\n        raise",
         ("tests/test_spool.py", "tests/sinks/test_local.py", "-k", "full_disk"),
     ),
     Fault(
@@ -164,7 +164,7 @@ FAULTS = (
     Fault(
         "rows the database refuses aren't kept",
         SQL,
-        "            quarantine(batch, batch.table.take(pa.array(rows, pa.int64())), reasons)\n",
+        "            quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons)\n",
         "",
         ("tests/contract/test_load.py", "-k", "bad_row or refuses"),
     ),
@@ -212,5 +212,63 @@ FAULTS = (
         "            if shaped.held:\n                self._hold(shaped.held)\n",
         "",
         ("tests/runtime/test_inference.py",),
+    ),
+    Fault(
+        "the log drops shards that still wait",
+        "api2db/shardlog.py",
+        "            if about.st_nlink > 1 or (cutoff_ns is not None and",
+        "            if (cutoff_ns is not None and",
+        ("tests/test_shardlog.py",),
+    ),
+    Fault(
+        "a replayed file of quarantine goes before its batch is accepted",
+        SPOOL,
+        "        self._check_origin(origin)\n",
+        "        self._check_origin(origin)\n"
+        "        if origin is not None:\n"
+        "            (self._layout.root / origin).unlink()\n",
+        ("tests/runtime/test_mend.py",),
+    ),
+    Fault(
+        "a file of quarantine can be replayed twice at once",
+        SPOOL,
+        '            raise StoreError(f"{origin} is being replayed already',
+        '            print(f"{origin} is being replayed already',
+        ("tests/runtime/test_mend.py",),
+    ),
+    Fault(
+        "a shard of before the ledger's memory is loaded",
+        DELIVERY,
+        "if shard < self.horizon_ns]",
+        "if shard < 0]",
+        ("tests/audit",),
+    ),
+    Fault(
+        "the ledger forgets what it doesn't agree about",
+        "api2db/runtime/retention.py",
+        "agreed = _before(lines, contradicts)",
+        "agreed = lines",
+        ("tests/audit",),
+    ),
+    Fault(
+        "history is summed up although shards wait",
+        "api2db/runtime/retention.py",
+        "            until_ns = min(until_ns, oldest)\n",
+        "            pass\n",
+        ("tests/audit",),
+    ),
+    Fault(
+        "the audit takes the journal's word",
+        "api2db/audit/compare.py",
+        'return Verdict(waiting=accepted, late=True) if found.shard else Verdict(wrong="not_in_place")',
+        "return Verdict(loaded=rows, quarantined=quarantined)",
+        ("tests/audit",),
+    ),
+    Fault(
+        "a credential that was read isn't hidden where somebody quotes it",
+        "api2db/secret.py",
+        "    text = _known.hidden(text)\n",
+        "",
+        ("tests/security/test_canaries.py",),
     ),
 )
