@@ -55,6 +55,8 @@ class Spool:
         self.links = _links_work(layout.states)
         self.unsettled: dict[str, list[int]] = {}  # collector -> names in accepted/, all of them fanned out
         self.unusable: dict[str, str] = {}  # collector -> why its part can't be recovered
+        # collector -> what was recovered and couldn't be written yet: the state, and batches made of quarantined files
+        self.unwritten: dict[str, tuple[CollectorState, dict[int, shard.Header]]] = {}
 
     def recover(self) -> list[shard.Header]:
         """Repeat the fan-out of every batch that was accepted and not settled, whoever's it is.
@@ -109,13 +111,13 @@ class CollectorSpool:
         self._streams = tuple(streams)
         self._accepted = spool.layout.accepted(collector)
         self._state_path = spool.layout.state(collector)
-        self._state = read_state(self._state_path)
         if collector in spool.unusable:
             raise StoreError(f"collector {collector}: {spool.unusable[collector]}")
+        # _origins: batches made of files in quarantine, not settled yet
+        self._state, self._origins = spool.unwritten.pop(collector, None) or (read_state(self._state_path), {})
         self._unsettled = spool.unsettled.setdefault(collector, [])
         self._unsettled_since_s = time.monotonic()  # of the oldest of them
         self._unlinked: list[tuple[str, tuple[str, ...]]] = []
-        self._origins: dict[int, shard.Header] = {}  # of batches made of files in quarantine, not settled yet
         self._kept = spool.log.set_keep(collector, keep_s) and spool.links
         self._accepting = threading.Lock()  # polls, replays and resets
         self.resets = 0  # how often the cursor was moved by a person
@@ -347,7 +349,9 @@ class CollectorSpool:
         try:
             self.settle()
         except StoreFullError as error:
-            # Fanned out and flushed: only the names in accepted/ stay, until there is room to write the cursor.
+            # Fanned out and flushed: only the names in accepted/ stay, until there is room to write the cursor. Whoever
+            # polls from now on goes on behind them all the same.
+            self._spool.unwritten[self.collector] = self._state, self._origins
             log.warning("not settled yet collector=%s cause=%s", self.collector, error)
         return recovered
 

@@ -228,6 +228,21 @@ def test_a_directory_that_holds_shards_is_not_given_to_another_target():
     assert moved == ["sql.postgresql"]
 
 
+def test_what_a_full_disk_keeps_from_being_settled_at_a_start_is_not_fetched_again(tmp_path, monkeypatch):
+    before = CollectorSpool(make_spool(tmp_path), "weather", STREAMS)
+    before.accept(rows(1), '"c1"')
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("api2db.spool.write_state", full)
+        shards = CollectorSpool(make_spool(tmp_path), "weather", STREAMS)
+        assert shards.cursor == '"c1"'
+    shards.settle()
+    assert CollectorSpool(make_spool(tmp_path), "weather", STREAMS).cursor == '"c1"'
+
+
 class Crash(BaseException):
     """The process dies here."""
 
