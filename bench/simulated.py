@@ -62,9 +62,11 @@ class SimulatedCadence(cadence.Cadence):
         return LOOK_AGAIN_S
 
 
-def loop(self: daemon.Daemon, running: list[daemon.Running], journal: Any, poller: Poller, pool: Any) -> None:
+def loop(
+    self: daemon.Daemon, running: list[daemon.Running], spool: Any, journal: Any, poller: Poller, *others: Any
+) -> None:
     clock.watch(running, poller)
-    _loop(self, running, journal, poller, pool)
+    _loop(self, running, spool, journal, poller, *others)
 
 
 def run() -> int:

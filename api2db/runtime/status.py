@@ -120,10 +120,16 @@ class Status:
 
 @dataclass(frozen=True)
 class Pulse:
-    """The daemon's process id, None if it doesn't run; seconds since its last heartbeat, None if there is none."""
+    """Whether a daemon lives.
+
+    pid              its process id, None if none runs
+    heartbeat_age_s  since the last heartbeat of this start of the machine, while it was awake; None if there is none
+    heartbeat_ns     that one by the wall clock, also of an earlier start of the machine
+    """
 
     pid: int | None
     heartbeat_age_s: float | None
+    heartbeat_ns: int | None = None
 
     @property
     def trouble(self) -> str | None:
@@ -189,7 +195,7 @@ def read_pulse(layout: Layout) -> Pulse:
             facts = dict(db.execute("SELECT key, value FROM daemon WHERE key LIKE 'heartbeat%'").fetchall())
     except sqlite3.DatabaseError:
         facts = {}  # it is just being made, or can't be written: no heartbeat either
-    return Pulse(pid, _heartbeat_age_s(facts))
+    return Pulse(pid, _heartbeat_age_s(facts), facts.get("heartbeat_ns"))
 
 
 def _heartbeat_age_s(facts: Mapping[str, Any]) -> float | None:

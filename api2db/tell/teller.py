@@ -164,7 +164,8 @@ def telling(settings: Settings, vitals: Vitals, status: Sparing[Status], layout:
             layout.told(channel.name),
             seen,
             every_s=settings.notify.every_s,
-            away_s=pulse.heartbeat_age_s or 0.0,
+            # By the wall clock: the machine may have been started again meanwhile.
+            away_s=0.0 if pulse.heartbeat_ns is None else (time.time_ns() - pulse.heartbeat_ns) / 1e9,
             project=settings.project,
         )
         thread = threading.Thread(target=_run, args=(teller, vitals, stop), name=f"notify-{channel.name}", daemon=True)

@@ -92,7 +92,7 @@ def test_a_programs_own_lines_are_in_the_log_it_names(tmp_path):
     )
     try:
         process = project.start()
-        eventually(lambda: (tmp_path / "STORE" / "own").exists())
+        eventually(lambda: (tmp_path / "LOGS" / "own.log").exists())
         assert project.stop(process) == 0
         assert "line for own" in (tmp_path / "LOGS" / "own.log").read_text()
         assert "line for ../elsewhere" in (tmp_path / "LOGS" / ".._elsewhere.log").read_text()

@@ -33,7 +33,8 @@ COLLECTOR = """
         response = requests.get(os.environ["URL"], params={"since": since, "page": 1, "size": 7}, timeout=10)
         yield response.json()
 """
-ELSEWHERE = ("spool.parked", "local.copied", "local.moved", "quarantine.held", "spool.origin", "replay.linked")
+ELSEWHERE = ("spool.parked", "local.copied", "local.moved", "quarantine.held")
+ELSEWHERE += ("spool.origin", "replay.linked", "retention.forgot")
 # While it runs, at named points, in recovery, while it stops.
 MIX = {KILL: 6, KILL_AT: 4, KILL_STARTING: 2, KILL_STOPPING: 2}
 STREAMS = {

@@ -194,7 +194,7 @@ def test_whatever_a_source_yields_crosses_as_it_is_and_its_state_stays_from_poll
     asked.poll("say")
     user.removeHandler(caplog.handler)
     said = {(record.levelname, record.getMessage()) for record in caplog.records}
-    assert {("INFO", "said it"), ("INFO", "told it"), ("WARNING", "logged it, token=https://u:***@h/")} <= said
+    assert {("INFO", "said it"), ("INFO", "told it"), ("WARNING", "logged it, token=https://***@h/")} <= said
     # One that prints without end costs the daemon a thousand lines.
     caplog.clear()
     asked.poll("flood", 100_000)

@@ -45,7 +45,7 @@ def project(tmp_path):
 
 
 def started(project, hook=None, *, every="300ms", command=None, port=None, **env):
-    port = port or (hook.url.rpartition(":")[2].partition("/")[0] if hook else None)
+    port = port or (hook.url.rpartition(":")[2].partition("/")[0] if hook is not None else None)
     if port:
         env["API2DB_NOTIFY_WEBHOOK"] = f"http://127.0.0.1:{port}/{SECRET}"
     if command:

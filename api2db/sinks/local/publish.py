@@ -23,7 +23,7 @@ READY: Final = ".ready"
 LOCK_WAIT_S: Final = 10.0
 """A lock is held for a rename, or for one rewrite of a file that changed under it."""
 
-_FOR_A_PERSON = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
+_FOR_A_PERSON = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR)
 
 
 def _translated(stream: str, error: OSError) -> RetryableError | FatalError:
