@@ -114,7 +114,11 @@ class CollectorSpool:
         if collector in spool.unusable:
             raise StoreError(f"collector {collector}: {spool.unusable[collector]}")
         # _origins: batches made of files in quarantine, not settled yet
-        self._state, self._origins = spool.unwritten.pop(collector, None) or (read_state(self._state_path), {})
+        self._state, self._origins = (
+            spool.unwritten.pop(collector)
+            if collector in spool.unwritten
+            else (read_state(self._state_path), dict[int, shard.Header]())
+        )
         self._unsettled = spool.unsettled.setdefault(collector, [])
         self._unsettled_since_s = time.monotonic()  # of the oldest of them
         self._unlinked: list[tuple[str, tuple[str, ...]]] = []
