@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS deliveries (  -- outcome: waiting, parked, loaded, qu
     outcome TEXT NOT NULL, rows INTEGER, quarantined INTEGER, at_ns INTEGER,
     PRIMARY KEY (collector, stream, created_ns)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS replays (  -- rows that left the quarantine of one batch, to be delivered as another
+CREATE TABLE IF NOT EXISTS replays (  -- rows that left a batch's quarantine, to be delivered as another; '': given up
     collector TEXT NOT NULL, stream TEXT NOT NULL, origin_batch TEXT NOT NULL, batch_id TEXT NOT NULL,
     rows INTEGER NOT NULL, at_ns INTEGER NOT NULL, PRIMARY KEY (collector, stream, origin_batch)
 ) WITHOUT ROWID;
@@ -111,7 +111,7 @@ class Journal:
                 [(header.collector, s, header.created_ns, header.batch_id) for s in header.streams],
             )
             if header.origin is not None:
-                _replayed(db, header.collector, header.origin, header.batch_id)
+                _replayed(db, header.collector, header.origin, header.batch_id, header.rows)
 
         self._write(write)
         reach("journal.accepted")
@@ -143,9 +143,46 @@ class Journal:
         self._write(write)
         reach("journal.delivered")
 
-    def replayed(self, collector: str, origin: str, batch_id: str) -> None:
+    def replayed(self, collector: str, origin: str, batch_id: str, rows: int) -> None:
         """The rows of a file of refused rows (its path relative to STORE) are in another batch now."""
-        self._write(lambda db: _replayed(db, collector, origin, batch_id))
+        self._write(lambda db: _replayed(db, collector, origin, batch_id, rows))
+
+    def in_quarantine(self, collector: str, stream: str) -> list[tuple[str, int, int]]:
+        """(batch id, created_ns, rows) of a stream's batches of which rows are in quarantine, oldest first."""
+        with self._lock:
+            return self._connection.execute(
+                "SELECT d.batch_id, d.created_ns, coalesce(d.quarantined, b.rows, 0) FROM deliveries d"
+                " LEFT JOIN batches b ON b.batch_id = d.batch_id WHERE d.collector = ? AND d.stream = ? AND (d.quarantined > 0 OR"
+                " (d.outcome = 'quarantined' AND d.quarantined IS NULL)) ORDER BY d.created_ns",
+                (collector, stream),
+            ).fetchall()
+
+    def given_up(self, collector: str, stream: str, batch_id: str, rows: int) -> bool:
+        """So many rows of a batch, in quarantine until now, are purged; False if that can't be written now.
+
+        On disk when the call returns: the file that says they are in quarantine goes next.
+        """
+        place = (collector, stream, batch_id)
+        return self._write_safely(lambda db: _left(db, place, _GIVEN_UP, rows, "purged"))
+
+    def shard_given_up(self, collector: str, stream: str, created_ns: int) -> bool:
+        """As ``given_up``, for a shard that was damaged before any stream had it."""
+        place = (time.time_ns(), collector, stream, created_ns)
+        return self._write_safely(
+            lambda db: db.execute(
+                "UPDATE deliveries SET outcome = 'purged', at_ns = ? WHERE collector = ? AND stream = ?"
+                " AND created_ns = ? AND outcome IN ('waiting', 'parked')",
+                place,
+            )
+        )
+
+    def _write_safely(self, write: Write) -> bool:
+        """Whether it is written, and on disk."""
+        if not self._write(write, keep=False):
+            return False
+        with self._lock:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # it flushes what was written
+        return True
 
     def waits_again(self, headers: Sequence[Header], stream: str) -> None:
         """Kept shards wait for a stream once more: what they brought it before counts no longer."""
@@ -425,6 +462,9 @@ def _collector(db: sqlite3.Connection, name: str, **add: int) -> None:
         db.execute(f"UPDATE collectors SET {sums} WHERE collector = ?", (*add.values(), name))
 
 
+# In place of the batch that has rows which left quarantine: nobody has them.
+_GIVEN_UP = ""
+
 _MINE = (
     "collector = :collector AND stream = :stream AND created_ns <= :until_ns AND outcome NOT IN ('waiting', 'parked')"
 )
@@ -434,22 +474,22 @@ def _fold(db: sqlite3.Connection, collector: str, stream: str, until_ns: int) ->
     names = {"collector": collector, "stream": stream, "until_ns": until_ns}
     found = db.execute(
         "SELECT d.created_ns, d.batch_id, d.outcome, coalesce(d.rows, 0), coalesce(d.quarantined, 0),"
-        " coalesce(b.rows, coalesce(d.rows, 0) + coalesce(d.quarantined, 0)), coalesce(r.rows, 0)"
+        " coalesce(b.rows, coalesce(d.rows, 0) + coalesce(d.quarantined, 0)), coalesce(r.rows, 0), r.batch_id"
         f" FROM (SELECT * FROM deliveries WHERE {_MINE}) d LEFT JOIN batches b ON b.batch_id = d.batch_id"
         " LEFT JOIN replays r ON r.collector = d.collector AND r.stream = d.stream AND r.origin_batch = d.batch_id",
         names,
     ).fetchall()
     sums = dict.fromkeys(("batches", "accepted", "loaded", "quarantined", "replayed", "superseded", "purged"), 0)
-    for _, _, outcome, rows, quarantined, accepted, replayed in found:
+    for _, _, outcome, rows, quarantined, accepted, left, left_for in found:
         sums["batches"] += 1
         sums["accepted"] += accepted
+        if left:
+            sums["purged" if left_for == _GIVEN_UP else "replayed"] += left
         if outcome == "loaded":
             sums["loaded"] += rows
             sums["quarantined"] += quarantined
-            sums["replayed"] += replayed
         elif outcome == "quarantined":
-            sums["quarantined"] += accepted - replayed
-            sums["replayed"] += replayed
+            sums["quarantined"] += accepted - left
         else:
             # What someone removed was named for as long as the history is; from now on it counts as given up.
             sums["purged" if outcome == "removed" else outcome] += accepted
@@ -461,10 +501,7 @@ def _fold(db: sqlite3.Connection, collector: str, stream: str, until_ns: int) ->
         {**names, **sums},
     )
     db.execute(f"DELETE FROM deliveries WHERE {_MINE}", names)
-    db.executemany(
-        "DELETE FROM replays WHERE collector = ? AND stream = ? AND origin_batch = ?",
-        [(collector, stream, batch_id) for _, batch_id, *_ in found],
-    )
+    # Their lines in ``replays`` stay: by them it is known that rows have left quarantine, whoever says it once more.
     streams = json.dumps(_streams_of(db, collector))
     db.executemany(
         "DELETE FROM batches WHERE batch_id = ? AND NOT EXISTS (SELECT 1 FROM deliveries WHERE collector = ?"
@@ -505,20 +542,48 @@ def _stream(db: sqlite3.Connection, collector: str, stream: str, **add: int) -> 
         )
 
 
-def _replayed(db: sqlite3.Connection, collector: str, origin: str, batch_id: str) -> None:
+def _replayed(db: sqlite3.Connection, collector: str, origin: str, batch_id: str, rows: int) -> None:
     """Rows count once: they leave the quarantine of the batch they came with, and the new batch counts by itself."""
     _, _, stream, name = origin.split("/")
     origin_batch, _, suffix = name.partition(".")
-    if suffix != "parquet":
-        return  # held rows and payloads were never accepted
-    place = (collector, stream, origin_batch)
-    refused = db.execute(
-        "SELECT coalesce(quarantined, 0) FROM deliveries WHERE collector = ? AND stream = ? AND batch_id = ?", place
+    if suffix == "parquet":  # held rows and payloads were never accepted
+        _left(db, (collector, stream, origin_batch), batch_id, rows, "replayed")
+
+
+def _left(db: sqlite3.Connection, place: tuple[str, str, str], batch_id: str, rows: int, word: str) -> None:
+    """Rows of the batch at ``place`` (collector, stream, batch id) aren't in quarantine any more. Repeatable.
+
+    batch_id  which batch has them now
+    word      the column of the sums in which they count, where the batch's own line is summed up
+    """
+    mine = "collector = ? AND stream = ? AND"
+    line = db.execute(
+        "SELECT d.quarantined, CASE d.outcome WHEN 'quarantined' THEN coalesce(d.quarantined, b.rows)"
+        " ELSE d.quarantined END FROM deliveries d LEFT JOIN batches b ON b.batch_id = d.batch_id"
+        " WHERE d.collector = ? AND d.stream = ? AND d.batch_id = ?",
+        place,
     ).fetchone()
-    if refused is None or not refused[0]:
-        return  # told already, or an older journal's
+    before = db.execute(f"SELECT batch_id, rows FROM replays WHERE {mine} origin_batch = ?", place).fetchone()
+    if line is not None and line[1]:
+        rows = line[1]
+        db.execute(f"UPDATE deliveries SET quarantined = 0 WHERE {mine} batch_id = ?", place)
+        _stream(db, *place[:2], quarantined=-(line[0] or 0))  # a shard set aside whole isn't in that sum
+    elif before is not None and before[0] == _GIVEN_UP and batch_id != _GIVEN_UP:
+        # Given up, and found again: its file was somewhere else.
+        rows = before[1]
+        if line is None:
+            _move_sum(db, place, "purged", word, rows)
+    elif line is None and before is None:
+        _move_sum(db, place, "quarantined", word, rows)
+    else:
+        return  # told already
+    db.execute("INSERT OR REPLACE INTO replays VALUES (?, ?, ?, ?, ?, ?)", (*place, batch_id, rows, time.time_ns()))
+
+
+def _move_sum(db: sqlite3.Connection, place: tuple[str, str, str], source: str, target: str, rows: int) -> None:
+    """Of what is summed up so many rows, at most all there are, count in another column."""
     db.execute(
-        "INSERT OR REPLACE INTO replays VALUES (?, ?, ?, ?, ?, ?)", (*place, batch_id, refused[0], time.time_ns())
+        f"UPDATE totals SET {source} = {source} - min({source}, :rows), {target} = {target} + min({source}, :rows)"
+        " WHERE collector = :collector AND stream = :stream",
+        {"rows": rows, "collector": place[0], "stream": place[1]},
     )
-    db.execute("UPDATE deliveries SET quarantined = 0 WHERE collector = ? AND stream = ? AND batch_id = ?", place)
-    _stream(db, collector, stream, quarantined=-refused[0])

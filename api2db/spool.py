@@ -368,10 +368,11 @@ class CollectorSpool:
         return _shards_in(self._layout.failed(self.collector, stream))
 
     def oldest(self, stream: str) -> int | None:
-        """``created_ns`` of the oldest shard on its way to a stream: accepted, waiting or parked; None for none."""
+        """``created_ns`` of the oldest shard a stream may be given: accepted, waiting, parked, or kept in the log."""
         with self._lock:
             accepted = self._unsettled[:1]
-        return min([*accepted, *self.waiting(stream)[:1], *self.parked(stream)[:1]], default=None)
+        kept = self._spool.log.shards(self.collector)[:1]
+        return min([*accepted, *kept, *self.waiting(stream)[:1], *self.parked(stream)[:1]], default=None)
 
     def holds_anything(self, stream: str) -> bool:
         """Does anything wait in a stream's directories: a shard, or a file prepared and not published?"""

@@ -17,6 +17,7 @@ from api2db.layout import StoreLock
 from api2db.runtime.assembly import Kept, opened
 from api2db.runtime.works import Part, deliver_all, prepared
 from api2db.stream.places import targets_of
+from api2db.upgrade import take_over
 from tests.project_kit import Project
 
 
@@ -30,6 +31,7 @@ class Bench(Project):
         here.layout.prepare()
         (collector,) = [each for each in here.declared[0] if each.name == name]
         lock = StoreLock(here.layout)
+        take_over(here.layout)
         kept = opened(here.settings, here.layout)
         try:
             yield prepared(collector, targets_of(collector, here.settings), kept), kept

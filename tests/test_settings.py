@@ -110,6 +110,8 @@ def test_paths_are_against_the_project_whatever_the_working_directory(
         ("durability = ['fsync']", {}, "is not one of: fsync, process"),
         ("stop_timeout_s = 'soon'", {}, "stop_timeout_s: 'soon' is not a duration"),
         ("stop_timeout_s = 0", {}, "stop_timeout_s: must be more than 0"),
+        ("keep = '91d'", {}, "keep: 7862400 s are longer than history, 7776000 s"),
+        ("history = '1d'", {}, "make history longer, or keep shorter"),
         ("max_store_bytes = 0", {}, "max_store_bytes: must be more than 0"),
         ("max_store_bytes = '1 XB'", {}, "max_store_bytes: '1 XB' is not a size"),
         ("demo = 'true'", {}, "demo: 'true' is not true or false"),

@@ -18,6 +18,7 @@ class Entry(NamedTuple):
     rows         loaded; None while nothing is, or where none could be
     quarantined  rows in quarantine; None as before
     replayed     rows that left quarantine, and are a batch of their own now
+    purged       rows that left quarantine, given up by a person
     """
 
     batch_id: str
@@ -27,6 +28,12 @@ class Entry(NamedTuple):
     rows: int | None = None
     quarantined: int | None = None
     replayed: int = 0
+    purged: int = 0
+
+    @property
+    def gone(self) -> int:
+        """Rows that left quarantine."""
+        return self.replayed + self.purged
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,15 @@ def verdict(entry: Entry, found: Found, *, exact: bool) -> Verdict:
     accepted = entry.accepted if entry.accepted is not None else (entry.rows or 0) + (entry.quarantined or 0)
     if entry.outcome == "superseded":
         return Verdict(superseded=accepted)
-    if entry.outcome == "purged":
+    if entry.outcome == "purged" and found.ledger is None:
         return Verdict(purged=accepted)
     if entry.outcome == "quarantined":
-        left = accepted - entry.replayed
+        left = accepted - entry.gone
         return Verdict(
-            quarantined=left, replayed=entry.replayed, wrong="quarantine_missing" if left and not found.kept else ""
+            quarantined=left,
+            replayed=entry.replayed,
+            purged=entry.purged,
+            wrong="quarantine_missing" if left and not found.kept else "",
         )
     if entry.outcome in OPEN and found.ledger is None:
         return _open(accepted, found)
@@ -102,16 +112,16 @@ def _open(accepted: int, found: Found) -> Verdict:
 
 
 def _loaded(entry: Entry, found: Found, accepted: int, exact: bool) -> Verdict:
-    late = entry.outcome in OPEN
+    late = entry.outcome in (*OPEN, "purged")  # given up, and loaded before: killed when the place had said so
     if late:
         assert found.ledger is not None
-        rows, quarantined = found.ledger, accepted - found.ledger - entry.replayed
+        rows, quarantined = found.ledger, accepted - found.ledger - entry.gone
     else:
         rows, quarantined = entry.rows or 0, entry.quarantined or 0
     if found.asked and found.ledger is None and not found.forgotten:
         # Its shard is still there, so it is loaded again: the rows wait.
         return Verdict(waiting=accepted, late=True) if found.shard else Verdict(wrong="not_in_place")
-    changed = accepted - rows - quarantined - entry.replayed
+    changed = accepted - rows - quarantined - entry.gone
     wrong = ""
     if found.ledger is not None and found.ledger != rows:
         wrong, rows = "rows_differ", found.ledger
@@ -123,6 +133,7 @@ def _loaded(entry: Entry, found: Found, accepted: int, exact: bool) -> Verdict:
         loaded=rows,
         quarantined=quarantined,
         replayed=entry.replayed,
+        purged=entry.purged,
         changed=0 if exact else changed,
         wrong=wrong,
         late=late,

@@ -43,6 +43,7 @@ def audit(
     if not layout.journal.exists():
         if stream_folders(layout):
             answer.notes.append("there is no journal: the daemon begins one at its start; then ask again")
+            answer.blind = True
         return answer
     with ExitStack() as stack:
         engines = Engines(1)

@@ -25,7 +25,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     ),
     "quarantine_missing": (
         "rows of it went to quarantine and the file isn't there",
-        "put the file back from a backup: until then nobody can tell where these rows are",
+        "put the file back from a backup, or give the rows up: api2db shards purge --in quarantine",
     ),
     "table_differs": (
         "the table has another number of its rows than were loaded",
@@ -130,10 +130,11 @@ class CollectorAudit:
 
 @dataclass
 class Audit:
-    """All that was asked for. ``notes`` are about STORE as a whole."""
+    """All that was asked for. ``notes`` are about STORE as a whole; ``blind``: it couldn't be looked at."""
 
     collectors: list[CollectorAudit] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    blind: bool = False
 
     @property
     def streams(self) -> list[StreamAudit]:
@@ -142,7 +143,7 @@ class Audit:
     @property
     def holds(self) -> bool | None:
         """False if one batch breaks the equation; else None if a place couldn't be asked; else True."""
-        answers = [stream.holds for stream in self.streams]
+        answers = [stream.holds for stream in self.streams] + [None] * self.blind
         return False if False in answers else None if None in answers else True
 
     def as_dict(self) -> dict[str, object]:

@@ -21,7 +21,7 @@ _ENTRY = (
     " WHERE d.collector = ? AND d.stream = ?"
 )
 _REPLAYED = _ENTRY.format(
-    replayed="coalesce(r.rows, 0)",
+    replayed="CASE WHEN r.batch_id <> '' THEN r.rows ELSE 0 END, CASE r.batch_id WHEN '' THEN r.rows ELSE 0 END",
     replays="LEFT JOIN replays r ON r.collector = d.collector AND r.stream = d.stream AND r.origin_batch = d.batch_id",
 )
 _IDS_PER_QUERY = 500
@@ -43,7 +43,7 @@ class Lines:
     @property
     def _entry(self) -> str:
         # An older version's journal has no replays.
-        return _REPLAYED if "replays" in self._tables else _ENTRY.format(replayed="0", replays="")
+        return _REPLAYED if "replays" in self._tables else _ENTRY.format(replayed="0, 0", replays="")
 
     def close(self) -> None:
         self._db.close()

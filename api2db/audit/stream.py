@@ -105,7 +105,7 @@ class _Pass:
     def _found(self, entry: Entry, ledger: int | None, shard: str) -> Found:
         where = (self._asked.layout, self._asked.collector, self._asked.stream)
         needs_file = entry.outcome == "quarantined" or bool(entry.quarantined)
-        if entry.outcome in ("waiting", "parked"):
+        if entry.outcome in ("waiting", "parked", "purged"):
             needs_file = not shard or (ledger is not None and ledger != entry.accepted)
         published = None
         if self._filed is not None and not shard and entry.outcome in ("waiting", "parked", "loaded"):

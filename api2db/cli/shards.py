@@ -98,12 +98,17 @@ def retry(here: Here, which: str | None, as_json: bool) -> int:
 
 @shards.command()
 @click.argument("which", metavar="COLLECTOR[/STREAM]")
-@click.option("--in", "where", type=click.Choice(["queue", "failed"]), default="failed", show_default=True)
+@click.option(
+    "--in", "where", type=click.Choice(["queue", "failed", "quarantine"]), default="failed", show_default=True
+)
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON; with --yes.")
 @here
 def purge(here: Here, which: str, where: str, yes: bool, as_json: bool) -> int:
-    """Give up shards that failed to upload, or that wait: their rows never arrive in that place."""
+    """Give up shards that failed to upload, or that wait, or what is in quarantine: its rows never arrive there.
+
+    The audit counts them as purged from then on; rows whose file in quarantine was taken away, too.
+    """
     from api2db.cli.asking import ask, confirmed, show, split
 
     collector, stream = split(which)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from api2db.errors import Api2dbError, StoreError
 from api2db.journal import Journal
@@ -117,9 +117,11 @@ def _reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
                 continue
             path = shards.path(stream, created_ns, parked=parked)
             try:
-                journal.accepted(decode_header(path.read_bytes()))
+                header = decode_header(path.read_bytes())
             except Api2dbError:
                 continue  # torn: delivery sets it aside and says so
+            # For this stream alone: to others it may have been delivered long ago, and to this one be replayed.
+            journal.accepted(replace(header, streams=(stream,)))
             # Killed while it was given up: it is there, so it isn't.
             journal.outcome(shards.collector, stream, created_ns, "waiting", of=("purged",))
             if parked:

@@ -34,7 +34,7 @@ from api2db.runtime.retention import Retention
 from api2db.runtime.verbs import perform
 from api2db.runtime.vitals import Vitals
 from api2db.runtime.works import Part, Works
-from api2db.settings import Settings
+from api2db.settings import Settings, check_keep
 from api2db.sinks.base import Target
 from api2db.sinks.engines import Engines
 from api2db.spool import CollectorSpool, Spool
@@ -248,6 +248,7 @@ class Daemon:
         settings = self._settings
         if collector.stores():
             log.warning("stores aren't run by this version, its streams are collector=%s", collector.name)
+        check_keep(collector.keep_s, settings)
         targets = list(self._targets_of(collector))
         kept = Kept(settings, spool, journal, engines)
         shards = CollectorSpool(spool, collector.name, keep_s=collector.keep_s)

@@ -148,7 +148,7 @@ class Delivery:
             self._waiting.shards = Waiting(sorted(known.union(shards)))
 
     def oldest(self) -> int | None:
-        """``created_ns`` of the oldest shard that waits or is parked, whether heard of or only in its folder."""
+        """``created_ns`` of the oldest shard that waits, is parked or can be replayed, heard of or in its folder."""
         return self.spool.oldest(self.stream)
 
     def begin_again(self, retry: RetryPolicy) -> None:

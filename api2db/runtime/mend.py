@@ -85,7 +85,7 @@ class Mending:
             with delivery.turn:
                 there = not sink.lacks({0: again})
             if there:
-                self.works.kept.journal.replayed(self.part.collector.name, self._relative(path), again)
+                self.works.kept.journal.replayed(self.part.collector.name, self._relative(path), again, rows.num_rows)
                 size = path.stat().st_size
                 path.unlink()
                 self.works.kept.spool.usage.add(self.part.collector.name, -size)

@@ -10,7 +10,7 @@ from api2db.errors import ConfigError, TornShardError
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.works import Answer, Part, Works
 from api2db.shard import Header, peek
-from api2db.sinks.base import NewestWins, Telling
+from api2db.sinks.base import Forgetful, NewestWins, Telling
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,14 @@ def replay_log(works: Works, part: Part, delivery: Delivery, which: Which, answe
         delivery.sink.connect()
         waits = _unless_waiting(works, part, delivery, headers, which)
         missing = _missing(delivery, waits, which)
+        horizon_ns = delivery.sink.horizon_ns if isinstance(delivery.sink, Forgetful) else 0
+        forgotten = {created_ns for created_ns in missing if created_ns < horizon_ns}
+        if forgotten:
+            answer.say(
+                f"{delivery.name}: {len(forgotten)} kept batches are older than what its ledger remembers: nobody can"
+                " tell whether they are in, so they are left out"
+            )
+            missing -= forgotten
         oldest = min(missing, default=0)
         again: list[Header] = []
         sink = delivery.sink

@@ -9,6 +9,7 @@ from typing import Any
 from api2db.errors import ConfigError
 from api2db.runtime.delivery import Delivery, State
 from api2db.runtime.mend import replay_quarantine
+from api2db.runtime.purge import purge_quarantine
 from api2db.runtime.replay import Which, replay_log
 from api2db.runtime.works import Answer, Part, Works, one_more, rows_of
 
@@ -71,10 +72,15 @@ def _try_again(works: Works, delivery: Delivery, answer: Answer, *, dry_run: boo
 
 
 def _purge(works: Works, arguments: Mapping[str, Any]) -> Answer:
-    """collector, stream, place ("queue" or "failed"), dry_run."""
-    answer = Answer()
-    parked, total = arguments.get("place", "failed") == "failed", 0
+    """collector, stream, place ("queue", "failed" or "quarantine"), dry_run."""
+    answer, place, total = Answer(), arguments.get("place", "failed"), 0
+    parked = place == "failed"
     for part in _parts(works, arguments):
+        if place == "quarantine":
+            total += purge_quarantine(
+                works, part, arguments.get("stream"), answer, dry_run=bool(arguments.get("dry_run"))
+            )
+            continue
         for delivery in part.streams(arguments.get("stream")):
             if arguments.get("dry_run"):
                 shards = (part.shards.parked if parked else part.shards.waiting)(delivery.stream)

@@ -10,6 +10,7 @@ from api2db.errors import Api2dbError, ConfigError, TornShardError
 from api2db.nearest import nearest
 from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of
 from api2db.runtime.delivery import Delivery, State
+from api2db.settings import check_keep
 from api2db.shard import peek
 from api2db.sinks.base import Target
 from api2db.spool import CollectorSpool
@@ -67,6 +68,7 @@ class Answer:
 
 def prepared(collector: Collector, targets: Sequence[Target], kept: Kept) -> Part:
     """A collector's streams, ready to deliver. Raises ConfigError, StoreError."""
+    check_keep(collector.keep_s, kept.settings)
     shards = CollectorSpool(kept.spool, collector.name, keep_s=collector.keep_s)
     directories = directories_of(shards, [place_of(target, kept) for target in targets])
     for directory in directories:
