@@ -9,7 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from api2db.address import is_loopback, split_address
@@ -113,6 +113,12 @@ def load(
     settings = Settings(project=project, places=places, notify=telling, **parsed)  # type: ignore[arg-type]
     _check_http(settings)
     return settings
+
+
+def with_places_of_now(settings: Settings, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The same settings, but for places and their credentials, read anew. Raises ConfigError as ``load``."""
+    table = _read_file(settings.project / FILE_NAME)
+    return replace(settings, places=_places(table.get("places", {}), settings.project, environ))
 
 
 def _check_http(settings: Settings) -> None:
