@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from api2db.batch import Receipt
+from api2db.errors import StoreError
 from api2db.failpoint import reach
 from api2db.secret import redact
 from api2db.shard import Header
@@ -79,21 +80,35 @@ Write = Callable[[sqlite3.Connection], object]
 class Journal:
     """The one writer of the journal. Safe to use from any thread.
 
-    A write that fails (no space left, say) is kept in memory and repeated before the next one.
+    A write that fails (no space left, say) is kept in memory and repeated before the next one; so is one to a journal
+    that can't be opened. Only what is no journal, or damaged, is set aside.
     """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._unwritten: deque[Write] = deque(maxlen=UNWRITTEN_KEPT)
         self._failures = 0
+        self._path = path
+        self._opened: sqlite3.Connection | None = None
         try:
-            self._connection = _open(path)
-        except sqlite3.DatabaseError as error:
-            # Nothing depends on it: a new one is filled from the shards, and the sums begin again.
-            aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
-            path.rename(aside)
-            log.error("journal can't be read, begun anew cause=%s; the old one is kept as %s", error, aside)
-            self._connection = _open(path)
+            self._connection()
+        except sqlite3.OperationalError as error:  # locked, no space, an I/O error: it heals
+            log.warning("journal can't be opened, trying again at each write cause=%s", error)
+
+    def _connection(self) -> sqlite3.Connection:
+        """The open journal; a damaged one is begun anew. Raises sqlite3.OperationalError while it can't be opened."""
+        if self._opened is None:
+            try:
+                self._opened = _open(self._path)
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                # Nothing depends on it: a new one is filled from the shards, and the sums begin again.
+                aside = self._path.with_name(f"{self._path.name}.broken-{time.time_ns()}")
+                self._path.rename(aside)
+                log.error("journal can't be read, begun anew cause=%s; the old one is kept as %s", error, aside)
+                self._opened = _open(self._path)
+        return self._opened
 
     def accepted(self, header: Header) -> None:
         """A batch is safe in the spool and waits for each of its streams. Repeating it changes nothing."""
@@ -216,13 +231,11 @@ class Journal:
         self._write(write)
 
     def with_outcome(self, collector: str, stream: str, outcome: str) -> set[int]:
-        """``created_ns`` of a stream's batches with this outcome."""
-        with self._lock:
-            found = self._connection.execute(
-                "SELECT created_ns FROM deliveries WHERE collector = ? AND stream = ? AND outcome = ?",
-                (collector, stream, outcome),
-            ).fetchall()
-        return {created_ns for (created_ns,) in found}
+        """``created_ns`` of a stream's batches with this outcome. Raises StoreError while it can't be read."""
+        return self._shards(
+            "SELECT created_ns FROM deliveries WHERE collector = ? AND stream = ? AND outcome = ?",
+            (collector, stream, outcome),
+        )
 
     def superseded(self, collector: str, stream: str, shards: Sequence[int]) -> None:
         """These shards were not loaded: a younger one replaces all they would have brought."""
@@ -354,13 +367,23 @@ class Journal:
         self._write(lambda db: db.executemany("INSERT OR REPLACE INTO daemon VALUES (?, ?)", rows))
 
     def waiting(self, collector: str, stream: str) -> set[int]:
-        """``created_ns`` of the batches whose outcome isn't known here."""
-        with self._lock:
-            found = self._connection.execute(
+        """``created_ns`` of the batches whose outcome isn't known here; none while the journal can't be read."""
+        try:
+            return self._shards(
                 "SELECT created_ns FROM deliveries WHERE collector = ? AND stream = ?"
                 " AND outcome IN ('waiting', 'parked')",
                 (collector, stream),
-            ).fetchall()
+            )
+        except StoreError as error:
+            log.warning("journal can't be read, shards that wait are told to it again cause=%s", error)
+            return set()
+
+    def _shards(self, query: str, of: tuple[str, ...]) -> set[int]:
+        with self._lock:
+            try:
+                found = self._connection().execute(query, of).fetchall()
+            except sqlite3.OperationalError as error:
+                raise StoreError(f"{self._path} can't be read now: {error}; run the command again later") from error
         return {created_ns for (created_ns,) in found}
 
     def fold(self, collector: str, stream: str, until_ns: int) -> bool:
@@ -382,7 +405,8 @@ class Journal:
 
     def close(self) -> None:
         with self._lock:
-            self._connection.close()
+            if self._opened is not None:
+                self._opened.close()
 
     def _write(self, write: Write, *, keep: bool = True) -> bool:
         """True once it is written. One that can't be is repeated with the next, unless it isn't to be kept."""
@@ -391,13 +415,14 @@ class Journal:
                 return False
             self._unwritten.append(write)
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
+                db = self._connection()
+                db.execute("BEGIN IMMEDIATE")
                 for each in self._unwritten:
-                    self._line(each)
-                self._connection.execute("COMMIT")
+                    _line(db, each)
+                db.execute("COMMIT")
             except sqlite3.OperationalError as error:  # locked, or no space: it heals
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if self._opened is not None and self._opened.in_transaction:
+                    self._opened.execute("ROLLBACK")
                 if not keep:
                     self._unwritten.pop()
                     return False
@@ -410,17 +435,24 @@ class Journal:
                 return True
             return False
 
-    def _line(self, write: Write) -> None:
-        """One line; one that can never be written is left out, and must not keep back those of everyone else."""
-        self._connection.execute("SAVEPOINT line")
-        try:
-            write(self._connection)
-        except sqlite3.OperationalError:
-            raise
-        except Exception:
-            self._connection.execute("ROLLBACK TO line")
-            log.exception("a line of the journal can't be written, left out")
-        self._connection.execute("RELEASE line")
+
+def _line(db: sqlite3.Connection, write: Write) -> None:
+    """One line; one that can never be written is left out, and must not keep back those of everyone else."""
+    db.execute("SAVEPOINT line")
+    try:
+        write(db)
+    except sqlite3.OperationalError:
+        raise
+    except Exception:
+        db.execute("ROLLBACK TO line")
+        log.exception("a line of the journal can't be written, left out")
+    db.execute("RELEASE line")
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is no journal, or no longer; a disk or a lock is to blame for the rest, and may be mended."""
+    damage = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR)
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in damage
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:

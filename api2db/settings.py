@@ -9,7 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from api2db.address import is_loopback, split_address
@@ -123,6 +123,12 @@ def check_keep(keep_s: float | None, settings: Settings) -> None:
             f"keep: {keep_s:.0f} s are longer than history, {settings.history:.0f} s: of batches older than history nobody"
             " can tell what a place lacks; make history longer, or keep shorter"
         )
+
+
+def with_places_of_now(settings: Settings, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The same settings, but for places and their credentials, read anew. Raises ConfigError as ``load``."""
+    table = _read_file(settings.project / FILE_NAME)
+    return replace(settings, places=_places(table.get("places", {}), settings.project, environ))
 
 
 def _check_http(settings: Settings) -> None:

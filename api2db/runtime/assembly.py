@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from api2db.errors import Api2dbError, StoreError
+from api2db.errors import Api2dbError, ConfigError, StoreError
 from api2db.journal import Journal
 from api2db.layout import Layout
 from api2db.quarantine import RowQuarantine
@@ -14,7 +14,7 @@ from api2db.runtime.delivery import Delivery
 from api2db.runtime.replacement import ReplacingDelivery
 from api2db.settings import Settings
 from api2db.shard import decode_header
-from api2db.sinks.base import Placement, Target
+from api2db.sinks.base import Placement, Renewable, Target
 from api2db.sinks.engines import Engines
 from api2db.spool import CollectorSpool, Spool
 from api2db.state import assign_directories
@@ -84,8 +84,17 @@ def directories_of(shards: CollectorSpool, places: Sequence[tuple[str, str]]) ->
     return directories
 
 
-def delivery_to(target: Target, directory: str, shards: CollectorSpool, kept: Kept) -> Delivery:
-    """The delivery of a stream whose directory ``shards`` knows. It has not connected yet."""
+def delivery_to(
+    target: Target,
+    directory: str,
+    shards: CollectorSpool,
+    kept: Kept,
+    targets_now: Callable[[], Sequence[Target]] | None = None,
+) -> Delivery:
+    """The delivery of a stream whose directory ``shards`` knows. It has not connected yet.
+
+    targets_now  the collector's streams as they are declared now; by it a stopped one reads its credentials anew
+    """
     layout, collector = kept.spool.layout, shards.collector
     placement = Placement(
         stream=f"{collector}/{directory}",
@@ -105,7 +114,19 @@ def delivery_to(target: Target, directory: str, shards: CollectorSpool, kept: Ke
             shards.unpark(directory, created_ns)
             kept.journal.outcome(collector, directory, created_ns, "waiting")
     kind = ReplacingDelivery if sink.replaces else Delivery
-    return kind(collector, directory, sink, shards, kept.journal, quarantine)
+    delivery = kind(collector, directory, sink, shards, kept.journal, quarantine)
+    if targets_now is not None and isinstance(sink, Renewable):
+        here = place_of(target, kept)
+        delivery.renew = lambda: _renew(sink, here, targets_now(), placement, kept)
+    return delivery
+
+
+def _renew(sink: Renewable, here: tuple[str, str], targets: Sequence[Target], placement: Placement, kept: Kept) -> bool:
+    """Have ``sink`` go in as the stream that is declared for its place now; whether that differs."""
+    for target in targets:
+        if place_of(target, kept) == here:
+            return sink.go_in_as(target.sink(placement))
+    raise ConfigError(f"no stream into {here[1]} is declared any more: start the daemon again")
 
 
 def _reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:

@@ -76,6 +76,7 @@ class Daemon:
 
     targets_of  the streams of a collector; may raise ConfigError, which stops that collector alone
     target_of   the stream of a collector into one more place, by its name
+    targets_now as ``targets_of``, with the credentials as they are now: for streams that stopped; any thread
     started     called when everything runs, with what does
     manager     told when everything runs, that the main loop turns, and when stopping begins
     attending   entered once STORE is this daemon's, left when it has stopped: those who look on from other threads
@@ -88,6 +89,7 @@ class Daemon:
         targets_of: TargetsOf,
         *,
         target_of: TargetOf = _no_places,
+        targets_now: TargetsOf | None = None,
         broken: Iterable[Broken] = (),
         started: Callable[[Sequence[Running]], None] = lambda running: None,
         manager: ServiceManager | None = None,
@@ -97,6 +99,7 @@ class Daemon:
         self._collectors = list(collectors)
         self._targets_of = targets_of
         self._target_of = target_of
+        self._targets_now = targets_now or targets_of
         self._broken = list(broken)
         self._started = started
         self._manager = manager or ServiceManager({})
@@ -256,7 +259,8 @@ class Daemon:
         for directory in directories:
             shards.add_stream(directory)
         deliveries = [
-            delivery_to(target, directory, shards, kept) for target, directory in zip(targets, directories, strict=True)
+            delivery_to(target, directory, shards, kept, lambda: self._targets_now(collector))
+            for target, directory in zip(targets, directories, strict=True)
         ]
 
         def accepted(batch: Batch) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from api2db.batch import Batch, Receipt
-from api2db.errors import FatalError, GoneShardError, SinkError, StoreError, TornShardError
+from api2db.errors import Api2dbError, FatalError, GoneShardError, SinkError, StoreError, TornShardError
 from api2db.journal import Journal
 from api2db.retry import RetryPolicy
+from api2db.secret import redact
 from api2db.sinks.base import Forgetful, Quarantine, Sink
 from api2db.spool import CollectorSpool
 
@@ -94,6 +95,8 @@ class Delivery:
 
     stream  the stream's directory name
     clock   monotonic seconds
+    renew   read the place's credentials anew, and have the sink use them; whether they are others. May raise
+            anything: it calls the collector's own code
     """
 
     collector: str
@@ -105,6 +108,7 @@ class Delivery:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     rng: random.Random = field(default_factory=random.Random)
     clock: Callable[[], float] = time.monotonic
+    renew: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
         self._log = logging.LoggerAdapter(log, {"collector": self.collector})
@@ -115,6 +119,7 @@ class Delivery:
         # The first step reaches the place even if nothing waits: a wrong password is seen at once, and files
         # that a crash left between shard and target are published.
         self._unconnected = True
+        self._doubted = False  # what the place was reached with: a person has to mend something, maybe that
         self.state = State.OK
         self.cause = ""  # of the last failure, in one line
         self.horizon_ns = 0  # a shard created before it is held: whether it is in already can't be told
@@ -198,6 +203,8 @@ class Delivery:
         lane, shards = self._choose()
         if not shards and not (self._unconnected and lane.due <= self.clock()):
             return  # woken before its time
+        if self._doubted:
+            self._renewed()
         try:
             taken = self._take(lane, shards)
             if self._unconnected or self.state is not State.OK:
@@ -303,6 +310,7 @@ class Delivery:
         with self._lock:
             recovered = self.state is not State.OK
             self.state = State.OK
+            self._doubted = False
             lane.failures, lane.due = 0, 0.0
             if recovered:
                 self._waiting.due = self._parked.due = 0.0
@@ -350,7 +358,27 @@ class Delivery:
             self._parked.failures, self._parked.due = self._waiting.failures, self._waiting.due
         self.journal.outcome(self.collector, self.stream, created_ns, "parked")
 
+    def _renewed(self) -> bool:
+        """Read the credentials anew; whether they are others. Where they can't be read the old ones stay."""
+        if self.renew is None:
+            return False
+        try:
+            others = self.renew()
+        except Exception as error:  # noqa: BLE001 - it calls the collector's own code
+            cause = str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"
+            self._log.warning("credentials can't be read anew stream=%s cause=%s", self.name, redact(cause))
+            return False
+        if others:
+            self._log.info("credentials read anew stream=%s", self.name)
+        return others
+
     def _stop(self, error: FatalError) -> None:
+        if not self._doubted and self._renewed():
+            # Mended already, while connections of before still did: the next step tries.
+            with self._lock:
+                self.state, self._doubted, self._unconnected = State.RETRYING, True, True
+            return
+        self._doubted = True
         if self.state is not State.STOPPED:
             self._log.error(
                 "stream stopped, its shards wait collector=%s stream=%s next_try_s=%d cause=%s",

@@ -139,6 +139,14 @@ class NewestWins(Protocol):
         """Have these loaded again when they come again."""
 
 
+@runtime_checkable
+class Renewable(Protocol):
+    """A sink whose way in may change while it runs: another user, another password."""
+
+    def go_in_as(self, other: Sink) -> bool:
+        """Use the credentials of ``other``, a sink of the same place, from now on; whether they are others."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where a stream stands in a process: what its sink needs to know beyond its own parameters.

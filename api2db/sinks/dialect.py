@@ -17,6 +17,8 @@ from api2db.sinks.names import NameRules
 
 # In a connection's execution options: its transactions only read.
 READS = "api2db.reads"
+# A stage's column for the number of each row, counted from 1: the later of two rows wins.
+ORDINAL = "_api2db_ordinal"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,19 @@ class MergeRule:
 def cursor(connection: Connection) -> AbstractContextManager[Any]:
     """The driver's own cursor: no parameters beside a statement, so a colon or a percent sign in a name is itself."""
     return closing(connection.connection.cursor())
+
+
+class Stage(Protocol):
+    """Rows on their way into a merge, kept in the database until their transaction ends."""
+
+    def fill(self, chunks: Iterable[pa.RecordBatch]) -> None:
+        """Add rows; the last column of the chunks is ``ORDINAL``."""
+
+    def merge(self, first: int, last: int) -> None:
+        """As ``Dialect.merge``, the rows with these ordinals."""
+
+    def close(self) -> None:
+        """Drop it, in the same transaction."""
 
 
 class Dialect(Protocol):
@@ -162,3 +177,6 @@ class Dialect(Protocol):
         rule: MergeRule,
     ) -> None:
         """Insert or update by key; later rows of ``chunks`` win ties."""
+
+    def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> Stage | None:
+        """An empty stage for a merge in parts; None where ``merge`` itself takes parts at no cost."""

@@ -73,6 +73,13 @@ class Engines:
                 self._engines[name] = dialect.engine(url, size)
             return self._engines[name]
 
+    def discard(self, url: URL) -> None:
+        """Close the idle connections of ``url``, and those in use once they are given back."""
+        with self._lock:
+            engine = self._engines.pop(url.render_as_string(hide_password=False), None)
+        if engine is not None:
+            engine.dispose()
+
     def close(self) -> None:
         """Close every idle connection. Engines asked for later are new ones."""
         with self._lock:

@@ -30,19 +30,26 @@ class Group:
     starts: list[int]
     refused: dict[int, str] = field(default_factory=dict)
 
-    def chunks(self, slots: Sequence[Slot | None], start: int, stop: int, max_rows: int) -> Iterator[pa.RecordBatch]:
-        """Rows ``start`` to ``stop`` in the slots' types, without refused ones or fields without a slot."""
+    def chunks(
+        self, slots: Sequence[Slot | None], start: int, stop: int, max_rows: int, ordinal: str = ""
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows ``start`` to ``stop`` in the slots' types, without refused ones or fields without a slot.
+
+        With a name for it each row's number, counted from 1, is the last column.
+        """
         per_row = max(1, self.table.nbytes // max(1, self.table.num_rows))
         step = max(1, min(max_rows, _CHUNK_BYTES // per_row))
         for at in range(start, stop, step):
-            yield from self._conformed(slots, at, self.table.slice(at, min(step, stop - at)))
+            yield from self._conformed(slots, at, self.table.slice(at, min(step, stop - at)), ordinal)
 
-    def _conformed(self, slots: Sequence[Slot | None], at: int, rows: pa.Table) -> Iterator[pa.RecordBatch]:
+    def _conformed(
+        self, slots: Sequence[Slot | None], at: int, rows: pa.Table, ordinal: str
+    ) -> Iterator[pa.RecordBatch]:
         if rows.nbytes > 4 * _CHUNK_BYTES and rows.num_rows > 1:
             # The mean says little where one row is huge.
             half = rows.num_rows // 2
-            yield from self._conformed(slots, at, rows.slice(0, half))
-            yield from self._conformed(slots, at + half, rows.slice(half))
+            yield from self._conformed(slots, at, rows.slice(0, half), ordinal)
+            yield from self._conformed(slots, at + half, rows.slice(half), ordinal)
             return
         used = [(index, slot) for index, slot in enumerate(slots) if slot is not None]
         columns = [(i, slot, _one_array(rows.column(i))) for i, slot in used]
@@ -56,7 +63,11 @@ class Group:
                 self._refuse(at, array, self.fields[index], slot, conformed)
                 bad |= conformed.refused
             values.append(conformed.values)
-        chunk = pa.RecordBatch.from_arrays(values, names=[slot.column for _, slot in used])
+        names = [slot.column for _, slot in used]
+        if ordinal:
+            values.append(pa.array(np.arange(at + 1, at + rows.num_rows + 1)))
+            names.append(ordinal)
+        chunk = pa.RecordBatch.from_arrays(values, names=names)
         yield chunk.filter(pa.array(~bad)) if bad.any() else chunk
 
     def _refuse(self, at: int, array: pa.Array, field: Field, slot: Slot, conformed: Conformed) -> None:

@@ -5,19 +5,75 @@ Not ``ON DUPLICATE KEY UPDATE``: that would also update a row which only another
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
 
 from api2db.schema import Kind
+from api2db.sinks import my_errors
 from api2db.sinks.conform import Slot
-from api2db.sinks.dialect import MergeRule
+from api2db.sinks.dialect import ORDINAL, MergeRule
+from api2db.sinks.my_load import driver
 from api2db.sinks.my_names import quote
 
 STAGE = "_api2db_stage"
 _NEWEST = "_api2db_newest"
-_ORDINAL = "_api2db_ordinal"
 # TRUNCATE would commit.
 CLEAR = f"DROP TEMPORARY TABLE IF EXISTS {STAGE}, {_NEWEST}"
+
+
+class Parts:
+    """A stage whose rows are merged in parts: rows that the table refuses are sent once, not for every try.
+
+    load  fills the stage, given the slots of chunks and them
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        merge: Merge,
+        slots: Sequence[Slot],
+        load: Callable[[Sequence[Slot], Iterable[pa.RecordBatch]], None],
+    ) -> None:
+        self._session = session
+        self._merge = merge
+        self._slots = [*slots, Slot(ORDINAL, Kind.INTEGER, pa.int64(), "bigint")]
+        self._load = load
+        for statement in (CLEAR, *merge.make):
+            session.run(statement.encode())
+
+    def fill(self, chunks: Iterable[pa.RecordBatch]) -> None:
+        self._load(self._slots, chunks)
+
+    def merge(self, first: int, last: int) -> None:
+        self._session.run(self._merge.again.encode())
+        apply(self._session, self._merge, f" WHERE {ORDINAL} BETWEEN {first} AND {last}")
+
+    def close(self) -> None:
+        self._session.run(CLEAR.encode())
+
+
+def apply(session: Any, merge: Merge, where: str = "") -> None:
+    """Merge what is in the stage, or the rows of it that a condition names. The list of what is newest is empty."""
+    session.run(merge.choose(where).encode())
+    missing: int | None = None
+    while True:
+        if merge.update is not None:
+            session.run(merge.update.encode())
+        try:
+            session.run(merge.insert.encode())
+            break
+        except driver().IntegrityError as error:
+            if my_errors.number(error) != my_errors.DUPLICATE:
+                raise
+            # Another daemon inserted one of the keys meanwhile: that row is there to be updated now. A row that
+            # only another unique index has met stays missing, and is refused.
+            before, missing = missing, session.run(merge.missing.encode()).rows[0][0]
+            if before is not None and missing >= before:
+                raise
 
 
 @dataclass(frozen=True)
@@ -25,17 +81,20 @@ class Merge:
     """The statements of one merge, in their order.
 
     make     the stage, whose ordinals are given as the rows come, and the list of what is newest in it
-    choose   one row a key into that list, in the key's order: daemons meet the table's rows in the same order
+    again    empties that list, for another part of the stage
+    choose   one row a key into that list, of the stage's rows that a condition names ("" is all); in the key's order:
+             daemons meet the table's rows in the same order
     update   newer rows into those of the table with their keys; None where there is nothing but the key
     insert   rows whose keys the table doesn't have
     missing  how many those are
     """
 
     make: tuple[str, str]
-    choose: str
+    choose: Callable[[str], str]
     update: str | None
     insert: str
     missing: str
+    again: str = f"DELETE FROM {_NEWEST}"
 
     @classmethod
     def of(cls, table: str, slots: Sequence[Slot], rule: MergeRule, types: dict[str, str]) -> Merge:
@@ -45,10 +104,10 @@ class Merge:
         columns = [f"{quote(slot.column)} {types[slot.column]}" for slot in slots]
         counted = "bigint NOT NULL AUTO_INCREMENT PRIMARY KEY"
         make = (
-            f"CREATE TEMPORARY TABLE {STAGE} ({', '.join(columns)}, {_ORDINAL} {counted}) ENGINE=InnoDB",
+            f"CREATE TEMPORARY TABLE {STAGE} ({', '.join(columns)}, {ORDINAL} {counted}) ENGINE=InnoDB",
             f"CREATE TEMPORARY TABLE {_NEWEST} (place {counted}, ordinal bigint NOT NULL) ENGINE=InnoDB",
         )
-        fresh = f"{_NEWEST} AS newest STRAIGHT_JOIN {STAGE} AS fresh ON fresh.{_ORDINAL} = newest.ordinal"
+        fresh = f"{_NEWEST} AS newest STRAIGHT_JOIN {STAGE} AS fresh ON fresh.{ORDINAL} = newest.ordinal"
         same = " AND ".join(f"there.{name} = fresh.{name}" for name in key)
         update = None
         if others:
@@ -60,21 +119,21 @@ class Merge:
             f"INSERT INTO {quote(table)} ({', '.join(names)}) "
             f"SELECT {', '.join(f'fresh.{name}' for name in names)} {absent} ORDER BY newest.place"
         )
-        return cls(make, _choose(key, slots, rule), update, insert, f"SELECT count(*) {absent}")
+        return cls(make, partial(_choose, key, slots, rule), update, insert, f"SELECT count(*) {absent}")
 
 
-def _choose(key: Sequence[str], slots: Sequence[Slot], rule: MergeRule) -> str:
+def _choose(key: Sequence[str], slots: Sequence[Slot], rule: MergeRule, where: str) -> str:
     """Of each key the newest version, NULL the oldest, of equals the later row."""
     staged = next((slot for slot in slots if slot.column == rule.version), None)
-    order = f"{_ORDINAL} DESC"
+    order = f"{ORDINAL} DESC"
     if staged is not None:
         version = quote(staged.column)
         order = f"{version} IS NOT NULL DESC, {_ordered(version, staged)} DESC, {order}"
     columns = ", ".join(key)
     rank = f"row_number() OVER (PARTITION BY {columns} ORDER BY {order}) AS _api2db_rank"
-    ranked = f"SELECT {columns}, {_ORDINAL}, {rank} FROM {STAGE}"
+    ranked = f"SELECT {columns}, {ORDINAL}, {rank} FROM {STAGE}{where}"
     return (
-        f"INSERT INTO {_NEWEST} (ordinal) SELECT {_ORDINAL} FROM ({ranked}) AS ranked "
+        f"INSERT INTO {_NEWEST} (ordinal) SELECT {ORDINAL} FROM ({ranked}) AS ranked "
         f"WHERE _api2db_rank = 1 ORDER BY {columns}"
     )
 

@@ -21,7 +21,7 @@ from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
 from api2db.sinks.engines import ping_when_rested
 from api2db.sinks.my_load import driver, fill
-from api2db.sinks.my_merge import CLEAR, STAGE, Merge
+from api2db.sinks.my_merge import CLEAR, STAGE, Merge, Parts, apply
 from api2db.sinks.my_names import MySQLNames, quote
 from api2db.sinks.names import NameRules
 
@@ -205,23 +205,17 @@ class MySQL:
         for statement in (CLEAR, *merge.make):
             session.run(statement.encode())
         fill(session, STAGE, slots, chunks, connection.info[_SESSIONS].say_slow)
-        session.run(merge.choose.encode())
-        missing: int | None = None
-        while True:
-            if merge.update is not None:
-                session.run(merge.update.encode())
-            try:
-                session.run(merge.insert.encode())
-                break
-            except driver().IntegrityError as error:
-                if my_errors.number(error) != my_errors.DUPLICATE:
-                    raise
-                # Another daemon inserted one of the keys meanwhile: that row is there to be updated now. A row that
-                # only another unique index has met stays missing, and is refused.
-                before, missing = missing, session.run(merge.missing.encode()).rows[0][0]
-                if before is not None and missing >= before:
-                    raise
+        apply(session, merge)
         session.run(CLEAR.encode())
+
+    def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> Parts:
+        merge = Merge.of(table, slots, rule, connection.info[_SEEN][table].types)
+        session = _session(connection)
+
+        def load(filled: Sequence[Slot], chunks: Iterable[pa.RecordBatch]) -> None:
+            fill(session, STAGE, filled, chunks, connection.info[_SESSIONS].say_slow)
+
+        return Parts(session, merge, slots, load)
 
     def _look(self, connection: Connection, table: str) -> _Seen:
         """What the catalog says, read in full only where the definition isn't the one seen last."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 
 from api2db.errors import ConfigError, FatalError
 from api2db.schema import Field, Kind
-from api2db.sinks import pg_binary, pg_csv, pg_errors
+from api2db.sinks import pg_errors, pg_merge
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
 from api2db.sinks.engines import ping_when_rested
 from api2db.sinks.names import NameRules
+from api2db.sinks.pg_copy import copy
+from api2db.sinks.pg_copy import quote as _QUOTE
 
 # A server that is gone without a word is noticed in about half a minute, at rest as under way.
 _CONNECTION = {
@@ -33,11 +34,6 @@ _CONNECTION = {
 }
 LOCK_TIMEOUT_S = 30
 _ANSWER_TIMEOUT = "read_timeout"  # in a URL; libpq has no such parameter
-_QUOTE: Callable[[str], str] = PGDialect_psycopg(paramstyle="named").identifier_preparer.quote_identifier  # type: ignore[no-untyped-call]
-_ORDINAL = "_api2db_ordinal"
-_SMALL_BYTES = 2**16
-# In connection.info: the last transaction that merged, and its staging tables.
-_STAGED = "api2db.staged"
 
 # By type oid (pg_type.dat): what the column holds and the exact Arrow type of its binary form.
 _TYPES: dict[int, tuple[Kind, pa.DataType]] = {
@@ -258,7 +254,7 @@ class PostgreSQL:
     def append(
         self, connection: Connection, table: str, slots: Sequence[Slot], chunks: Iterable[pa.RecordBatch]
     ) -> None:
-        _copy(connection, _QUOTE(table), slots, chunks)
+        copy(connection, _QUOTE(table), slots, chunks)
 
     def merge(
         self,
@@ -268,28 +264,10 @@ class PostgreSQL:
         chunks: Iterable[pa.RecordBatch],
         rule: MergeRule,
     ) -> None:
-        columns = ", ".join(f"{_QUOTE(slot.column)} {slot.declared}" for slot in slots)
-        stage = f"_api2db_stage_{hashlib.sha1(f'{table} {columns}'.encode()).hexdigest()[:16]}"
-        ordinal = Slot(_ORDINAL, Kind.INTEGER, pa.int64(), "bigint")
-        with cursor(connection) as run:
-            run.execute(
-                f"CREATE TEMP TABLE IF NOT EXISTS {stage} ({columns}, {_ORDINAL} bigint) ON COMMIT DELETE ROWS".encode()
-            )
-            if _used_before(connection, stage):
-                run.execute(f"TRUNCATE pg_temp.{stage}".encode())
-            _copy(connection, f"pg_temp.{stage}", [*slots, ordinal], _numbered(chunks))
-            run.execute(_upsert(table, f"pg_temp.{stage}", slots, rule).encode())
+        pg_merge.merge(connection, table, slots, chunks, rule)
 
-
-def _used_before(connection: Connection, stage: str) -> bool:
-    """Whether this transaction has filled the stage already, which COMMIT would empty: halving comes back to it."""
-    transaction = connection.get_transaction()
-    last, stages = connection.info.get(_STAGED, (None, set()))
-    if last is not transaction:
-        stages = set()
-    used = stage in stages
-    connection.info[_STAGED] = transaction, {*stages, stage}
-    return used
+    def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> pg_merge.Parts:
+        return pg_merge.Parts(connection, table, slots, rule)
 
 
 def _psycopg() -> Any:
@@ -362,55 +340,3 @@ def _column(
         max_chars=modifier - _MODIFIER_BYTES if oid in _LIMITED and modifier > _MODIFIER_BYTES else None,
         generated=generated,
     )
-
-
-def _copy(connection: Connection, quoted: str, slots: Sequence[Slot], chunks: Iterable[pa.RecordBatch]) -> None:
-    names = ", ".join(_QUOTE(slot.column) for slot in slots)
-    binary = all(slot.kind in pg_binary.KINDS for slot in slots)
-    encode = pg_binary.encode if binary else pg_csv.encode
-    form = "BINARY" if binary else "CSV"
-    statement = f"COPY {quoted} ({names}) FROM STDIN (FORMAT {form})"
-    with cursor(connection) as run, run.copy(statement.encode()) as copy:
-        unsent = pg_binary.HEADER if binary else b""
-        for chunk in chunks:
-            data = encode(chunk, slots)
-            if len(unsent) + len(data) < _SMALL_BYTES:
-                unsent += data  # each write waits for the socket: a few small chunks are one
-                continue
-            copy.write(unsent)
-            unsent = b""
-            copy.write(data)
-        copy.write(unsent + pg_binary.TRAILER if binary else unsent)
-
-
-def _numbered(chunks: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The chunks with the place of each row, by which the later of two rows is known."""
-    start = 0
-    for chunk in chunks:
-        ordinals = pa.array(range(start, start + chunk.num_rows), pa.int64())
-        yield pa.RecordBatch.from_arrays([*chunk.columns, ordinals], names=[*chunk.schema.names, _ORDINAL])
-        start += chunk.num_rows
-
-
-def _upsert(table: str, stage: str, slots: Sequence[Slot], rule: MergeRule) -> str:
-    """The newest row of each key in the stage into the table. In the key's order: daemons don't deadlock."""
-    key = ", ".join(map(_QUOTE, rule.key))
-    names = ", ".join(_QUOTE(slot.column) for slot in slots)
-    staged = next((slot for slot in slots if slot.column == rule.version), None)
-    # By code point, wherever the server was set up.
-    collate = ' COLLATE "C"' if staged is not None and staged.kind is Kind.TEXT else ""
-    newest = f"{_QUOTE(staged.column)}{collate} DESC NULLS LAST, " if staged is not None else ""
-    sql = (
-        # As COPY does: a value for an identity column is kept, also where that is GENERATED ALWAYS.
-        f"INSERT INTO {_QUOTE(table)} AS stored ({names}) OVERRIDING SYSTEM VALUE "
-        f"SELECT DISTINCT ON ({key}) {names} FROM {stage} "
-        f"ORDER BY {key}, {newest}{_ORDINAL} DESC ON CONFLICT ({key}) DO "
-    )
-    columns = [_QUOTE(slot.column) for slot in slots if slot.column not in rule.key]
-    if not columns:
-        return sql + "NOTHING"
-    sql += "UPDATE SET " + ", ".join(f"{column} = EXCLUDED.{column}" for column in columns)
-    if rule.version is None:
-        return sql
-    version = _QUOTE(rule.version)
-    return f"{sql} WHERE stored.{version} IS NULL OR EXCLUDED.{version} >= stored.{version}{collate}"

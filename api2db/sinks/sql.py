@@ -22,7 +22,7 @@ from api2db.batch import Batch, Receipt
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError, SinkError
 from api2db.failpoint import reach
 from api2db.secret import redact
-from api2db.sinks.base import Quarantine
+from api2db.sinks.base import Quarantine, Sink
 from api2db.sinks.dialect import READS, Dialect
 from api2db.sinks.engines import Engines
 from api2db.sinks.fitting import Goal, forget
@@ -173,6 +173,14 @@ class SqlSink:
 
     def close(self) -> None:
         self._own_engines.close()
+
+    def go_in_as(self, other: Sink) -> bool:
+        if not isinstance(other, SqlSink) or other._url == self._url:
+            return False
+        before, self._url = self._url, other._url
+        # Idle connections of before would be kept until the process ends, since nobody asks for them any more.
+        (self._shared_engines or self._own_engines).discard(before)
+        return True
 
     @property
     def newest_wins(self) -> bool:

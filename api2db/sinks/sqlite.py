@@ -257,6 +257,9 @@ class SQLite:
         head = f"INSERT INTO {_QUOTE(table)} ({names}) VALUES "
         _insert(connection, head, _on_conflict(table, slots, rule), slots, chunks)
 
+    def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> None:
+        """No server is between: rows are as near here as in a stage."""
+
 
 def _begin(connection: Connection) -> None:
     # The lock is taken before the first read: a reader that wants to write later may find it can't.

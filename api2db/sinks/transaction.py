@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from api2db.batch import Batch, Receipt
 from api2db.errors import BadDataError, FatalError
 from api2db.schema import Kind
 from api2db.sinks.conform import Slot, reason
-from api2db.sinks.dialect import Cause, Column, Dialect, MergeRule, cursor
+from api2db.sinks.dialect import ORDINAL, Cause, Column, Dialect, MergeRule, Stage, cursor
 from api2db.sinks.fitting import Fitting, Goal, learned
 from api2db.sinks.group import Group
 from api2db.sinks.names import place
@@ -84,16 +84,40 @@ class TableWork:
     def load_carefully(self, one: Group) -> None:
         """Load a group although the database refuses some of its rows, in order, until each of those is alone.
 
-        Steps halve at a refusal and double at a success: a few bad rows cost a few statements each, and a group of
-        nothing but bad rows one for each.
+        A merge goes into a stage first, as far as that takes the rows, and from there in parts.
         """
         with self._old_rows_go():  # a rule that waits for COMMIT speaks now, of what was deleted
             self._dialect.begin_careful(self._connection)
+        stage = self._stage(one)
+        if stage is None:
+            self._by_halves(one, lambda start, stop: self._load(one, start, stop))
+            return
+        slots, _ = self._slots(one)
+        rows = self._goal.chunk_rows
+        self._by_halves(one, lambda start, stop: stage.fill(one.chunks(slots, start, stop, rows, ORDINAL)))
+        self._by_halves(one, lambda start, stop: stage.merge(start + 1, stop))
+        stage.close()
+
+    def _stage(self, one: Group) -> Stage | None:
+        """For a merge that can be tried at all; None where parts of the group itself are loaded."""
+        if not self._goal.key or self._why_none_fits(one):
+            return None
+        slots, rule = self._slots(one)
+        assert rule is not None
+        used = [slot for slot in slots if slot is not None]
+        return self._dialect.stage(self._connection, self._goal.table, used, rule)
+
+    def _by_halves(self, one: Group, load: Callable[[int, int], None]) -> None:
+        """``load`` all rows, from one to before another, but for those the database refuses alone.
+
+        Steps halve at a refusal and double at a success: a few bad rows cost a few statements each, and a group of
+        nothing but bad rows one for each.
+        """
         self._run("SAVEPOINT api2db")
         at, step = 0, one.table.num_rows
         while at < one.table.num_rows:
             stop = min(at + step, one.table.num_rows)
-            refusal = self._try(one, at, stop)
+            refusal = self._try(load, at, stop)
             if refusal is None:
                 at, step = stop, 2 * step
             elif stop - at > 1:
@@ -113,10 +137,10 @@ class TableWork:
         value = one.table.column(field.name).slice(row, 1).combine_chunks()
         return reason(value, field, slot, cause.text.removeprefix(f'column "{cause.column}": '))
 
-    def _try(self, one: Group, start: int, stop: int) -> Cause | None:
+    def _try(self, load: Callable[[int, int], None], start: int, stop: int) -> Cause | None:
         """Load some rows, or none of them and say why the database refuses one."""
         try:
-            self._load(one, start, stop)
+            load(start, stop)
         except self._dialect.errors as error:
             cause = self._dialect.cause(error)
             if cause.error is not BadDataError:

@@ -22,7 +22,7 @@ from api2db.errors import Api2dbError, FatalError, RetryableError, SinkError
 from api2db.form.tables import from_frame
 from api2db.formats import frame_of
 from api2db.secret import redact
-from api2db.sinks.base import Forgetful, NewestWins, Placement, Quarantine, Sink, Telling
+from api2db.sinks.base import Forgetful, NewestWins, Placement, Quarantine, Renewable, Sink, Telling
 
 if TYPE_CHECKING:
     from api2db.stream.stream import Stream
@@ -167,6 +167,11 @@ class OverriddenSink:
     def forget(self, batch_ids: Sequence[str], horizon_ns: int) -> None:
         if isinstance(self._inner, Forgetful):
             self._inner.forget(batch_ids, horizon_ns)
+
+    def go_in_as(self, other: Sink) -> bool:
+        """Of the place it extends; what ``stream`` itself uses is its own."""
+        inner = other._inner if isinstance(other, OverriddenSink) else None
+        return inner is not None and isinstance(self._inner, Renewable) and self._inner.go_in_as(inner)
 
     def close(self) -> None:
         if self._inner is not None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api2db.errors import FatalError, RetryableError
+from api2db.errors import ConfigError, FatalError, RetryableError
 from api2db.journal import Journal
 from api2db.quarantine import RowQuarantine
 from api2db.retry import MIN_DELAY_S, RetryPolicy
@@ -210,6 +210,39 @@ def test_a_refused_password_stops_the_stream_and_it_heals_by_a_slow_probe(bench)
     bench.run()
     assert bench.sink.numbers == [1]
     assert bench.delivery.state is State.OK
+
+
+def test_a_stopped_stream_reads_its_credentials_anew_each_time_it_looks_again(bench):
+    wrong = FatalError("password authentication failed")
+    answers = iter([False, ConfigError("AUTH/warehouse.json is not valid JSON"), True])
+
+    def renew():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    bench.delivery.renew = renew
+    bench.sink.failures = [wrong, wrong]
+    bench.accept(1)
+    bench.delivery.step()
+    assert bench.delivery.state is State.STOPPED
+    bench.now += STOPPED_PROBE_S
+    bench.delivery.step()  # what can't be read leaves the old ones, which fail
+    assert (bench.delivery.state, bench.sink.loaded) == (State.STOPPED, [])
+    bench.now += STOPPED_PROBE_S
+    bench.delivery.step()
+    assert (bench.delivery.state, bench.sink.numbers) == (State.OK, [1])
+
+
+def test_credentials_that_were_changed_before_the_old_ones_failed_are_tried_at_once_and_once(bench):
+    bench.delivery.renew = lambda: True
+    bench.sink.failures = [FatalError("password authentication failed")] * 2
+    bench.accept(1)
+    bench.delivery.step()
+    assert bench.delivery.due_in_s() == 0
+    bench.delivery.step()
+    assert (bench.delivery.state, bench.delivery.due_in_s()) == (State.STOPPED, STOPPED_PROBE_S)
 
 
 def test_parked_shards_are_found_again_after_a_restart(bench):

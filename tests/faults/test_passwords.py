@@ -1,0 +1,90 @@
+"""A password that is changed or mended while the daemon runs is read anew: nobody has to start it again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from sqlalchemy import make_url
+
+from tests.http_api import HttpApi
+from tests.log_kit import Bench
+from tests.project_kit import eventually
+
+NUMBERS = """
+    import os
+    import requests
+    from api2db import Cursor, collector
+
+    @collector(every=0.05, to=["warehouse"])
+    def numbers(since=Cursor("id", start=0)):
+        response = requests.get(os.environ["URL"], params={"since": since, "page": 1, "size": 50}, timeout=10)
+        response.raise_for_status()
+        yield response.json()
+"""
+FIRST, SECOND = "the f1rst: p@ss", "the s3cond: p@ss"
+
+ROLE = {
+    "postgresql": ["CREATE ROLE {user} LOGIN PASSWORD '{password}'", 'ALTER DATABASE "{db}" OWNER TO {user}'],
+    "mariadb": ["CREATE USER {user} IDENTIFIED BY '{password}'", 'GRANT ALL ON "{db}".* TO {user}'],
+}
+CHANGE = {
+    "postgresql": "ALTER ROLE {user} PASSWORD '{password}'",
+    "mariadb": "ALTER USER {user} IDENTIFIED BY '{password}'",
+}
+END = {
+    "postgresql": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'",
+    "mariadb": "KILL USER {user}",
+}
+GONE = {
+    "postgresql": ["REASSIGN OWNED BY {user} TO CURRENT_USER", "DROP OWNED BY {user}", "DROP ROLE {user}"],
+    "mariadb": ["DROP USER {user}"],
+}
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_password_that_is_mended_or_changed_is_used_without_a_restart(kind, request, tmp_path):
+    postgresql = kind == "postgresql"
+    server = request.getfixturevalue("postgres" if postgresql else "mariadb")
+    db = request.getfixturevalue("database" if postgresql else "mariadb_database")
+    names = {"user": f"changing_{db}"[:30], "db": db}
+    ask = server.psql if postgresql else server.query
+
+    def run(*statements, password=FIRST):
+        for statement in statements:
+            ask(statement.format(password=password, **names), db)
+
+    run(*ROLE[kind])
+    project = Bench(tmp_path, numbers=NUMBERS)
+    auth = tmp_path / "AUTH" / "warehouse.json"
+    auth.parent.mkdir()
+
+    def write(password):
+        url = make_url(server.url(db)).set(username=names["user"], password=password)
+        auth.write_text(json.dumps({"url": url.render_as_string(hide_password=False)}))
+        auth.chmod(0o600)
+
+    try:
+        with HttpApi([{"id": n} for n in range(1, 101)], since_field="id") as api:
+            write("n0t-the-password")
+            process = project.start(env={"URL": api.url})
+            eventually(lambda: "stream stopped" in project.console)
+            eventually(lambda: project.journal("SELECT sum(rows) FROM batches") == [(100,)])
+            write(FIRST)
+            project.command("shards", "retry", "numbers")
+            eventually(lambda: not project.waiting(), what="rows with the mended password")
+
+            write(SECOND)
+            run(CHANGE[kind], password=SECOND)
+            run(END[kind])
+            api.add(*({"id": n} for n in range(101, 201)))
+            eventually(lambda: project.journal("SELECT sum(rows) FROM deliveries") == [(200,)])
+            assert project.stop(process) == 0
+            assert project.console.count("credentials read anew") == 2
+            assert project.console.count("stream stopped") == 1
+            for secret in ("n0t-the-password", FIRST, SECOND):
+                assert secret not in project.console
+        assert ask("SELECT count(*), count(DISTINCT id) FROM numbers", db) == [(200, 200)]
+    finally:
+        project.close()
+        run(*GONE[kind])
