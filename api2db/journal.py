@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from api2db.batch import Receipt
 from api2db.errors import StoreError
@@ -164,13 +165,12 @@ class Journal:
 
     def in_quarantine(self, collector: str, stream: str) -> list[tuple[str, int, int]]:
         """(batch id, created_ns, rows) of a stream's batches of which rows are in quarantine, oldest first."""
-        with self._lock:
-            return self._connection.execute(
-                "SELECT d.batch_id, d.created_ns, coalesce(d.quarantined, b.rows, 0) FROM deliveries d"
-                " LEFT JOIN batches b ON b.batch_id = d.batch_id WHERE d.collector = ? AND d.stream = ? AND (d.quarantined > 0 OR"
-                " (d.outcome = 'quarantined' AND d.quarantined IS NULL)) ORDER BY d.created_ns",
-                (collector, stream),
-            ).fetchall()
+        return self._found(
+            "SELECT d.batch_id, d.created_ns, coalesce(d.quarantined, b.rows, 0) FROM deliveries d"
+            " LEFT JOIN batches b ON b.batch_id = d.batch_id WHERE d.collector = ? AND d.stream = ? AND (d.quarantined > 0"
+            " OR (d.outcome = 'quarantined' AND d.quarantined IS NULL)) ORDER BY d.created_ns",
+            (collector, stream),
+        )
 
     def given_up(self, collector: str, stream: str, batch_id: str, rows: int) -> bool:
         """So many rows of a batch, in quarantine until now, are purged; False if that can't be written now.
@@ -195,8 +195,7 @@ class Journal:
         """Whether it is written, and on disk."""
         if not self._write(write, keep=False):
             return False
-        with self._lock:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # it flushes what was written
+        self._found("PRAGMA wal_checkpoint(PASSIVE)", ())  # it flushes what was written
         return True
 
     def waits_again(self, headers: Sequence[Header], stream: str) -> None:
@@ -379,12 +378,14 @@ class Journal:
             return set()
 
     def _shards(self, query: str, of: tuple[str, ...]) -> set[int]:
+        return {created_ns for (created_ns,) in self._found(query, of)}
+
+    def _found(self, query: str, of: tuple[str, ...]) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
-                found = self._connection().execute(query, of).fetchall()
+                return self._connection().execute(query, of).fetchall()
             except sqlite3.OperationalError as error:
                 raise StoreError(f"{self._path} can't be read now: {error}; run the command again later") from error
-        return {created_ns for (created_ns,) in found}
 
     def fold(self, collector: str, stream: str, until_ns: int) -> bool:
         """Sum up a stream's lines up to that ``created_ns``, all of them with an outcome, and remove them.
