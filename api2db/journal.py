@@ -167,7 +167,8 @@ class Journal:
         """(batch id, created_ns, rows) of a stream's batches of which rows are in quarantine, oldest first."""
         return self._found(
             "SELECT d.batch_id, d.created_ns, coalesce(d.quarantined, b.rows, 0) FROM deliveries d"
-            " LEFT JOIN batches b ON b.batch_id = d.batch_id WHERE d.collector = ? AND d.stream = ? AND (d.quarantined > 0"
+            " LEFT JOIN batches b ON b.batch_id = d.batch_id"
+            " WHERE d.collector = ? AND d.stream = ? AND (d.quarantined > 0"
             " OR (d.outcome = 'quarantined' AND d.quarantined IS NULL)) ORDER BY d.created_ns",
             (collector, stream),
         )
