@@ -243,6 +243,19 @@ def test_what_a_full_disk_keeps_from_being_settled_at_a_start_is_not_fetched_aga
     assert CollectorSpool(make_spool(tmp_path), "weather", STREAMS).cursor == '"c1"'
 
 
+def test_a_file_of_quarantine_is_replayed_once_and_goes_when_its_batch_is_settled(tmp_path, shards):
+    origin = tmp_path / "quarantine" / "weather" / "held" / "a.jsonl"
+    origin.parent.mkdir(parents=True)
+    origin.write_text("{}")
+    name = str(origin.relative_to(tmp_path))
+    shards.accept(rows(1), None, origin=name)
+    with pytest.raises(StoreError, match="is being replayed already"):
+        shards.accept(rows(1), None, origin=name)
+    shards.settle()
+    assert not origin.exists()
+    assert len(shards.waiting(STREAMS[0])) == 1
+
+
 class Crash(BaseException):
     """The process dies here."""
 
