@@ -21,6 +21,7 @@ from api2db.sinks.my_names import quote
 
 STAGE = "_api2db_stage"
 _NEWEST = "_api2db_newest"
+_ROW = "@api2db_row"
 # TRUNCATE would commit.
 CLEAR = f"DROP TEMPORARY TABLE IF EXISTS {STAGE}, {_NEWEST}"
 
@@ -28,18 +29,22 @@ CLEAR = f"DROP TEMPORARY TABLE IF EXISTS {STAGE}, {_NEWEST}"
 class Parts:
     """A stage whose rows are merged in parts: rows that the table refuses are sent once, not for every try.
 
-    load  fills the stage, given the slots of chunks and them
+    merge   of several rows
+    single  of one row
+    load    fills the stage, given the slots of chunks and them
     """
 
     def __init__(
         self,
         session: Any,
         merge: Merge,
+        single: Merge,
         slots: Sequence[Slot],
         load: Callable[[Sequence[Slot], Iterable[pa.RecordBatch]], None],
     ) -> None:
         self._session = session
         self._merge = merge
+        self._single = single
         self._slots = [*slots, Slot(ORDINAL, Kind.INTEGER, pa.int64(), "bigint")]
         self._load = load
         for statement in (CLEAR, *merge.make):
@@ -49,6 +54,10 @@ class Parts:
         self._load(self._slots, chunks)
 
     def merge(self, first: int, last: int) -> None:
+        if first == last:
+            # Most tries are of one row. What this transaction has deleted from the list would be read in each of them.
+            apply(self._session, self._single, str(first))
+            return
         self._session.run(self._merge.again.encode())
         apply(self._session, self._merge, f" WHERE {ORDINAL} BETWEEN {first} AND {last}")
 
@@ -97,7 +106,10 @@ class Merge:
     again: str = f"DELETE FROM {_NEWEST}"
 
     @classmethod
-    def of(cls, table: str, slots: Sequence[Slot], rule: MergeRule, types: dict[str, str]) -> Merge:
+    def of(
+        cls, table: str, slots: Sequence[Slot], rule: MergeRule, types: dict[str, str], *, single: bool = False
+    ) -> Merge:
+        """For a stage of these types; with ``single`` for one row of it, which ``choose`` is given the ordinal of."""
         names = [quote(slot.column) for slot in slots]
         key = [quote(name) for name in rule.key]
         others = [name for name in names if name not in key]
@@ -108,18 +120,25 @@ class Merge:
             f"CREATE TEMPORARY TABLE {_NEWEST} (place {counted}, ordinal bigint NOT NULL) ENGINE=InnoDB",
         )
         fresh = f"{_NEWEST} AS newest STRAIGHT_JOIN {STAGE} AS fresh ON fresh.{ORDINAL} = newest.ordinal"
+        fresh = f"{STAGE} AS fresh" if single else fresh
+        chosen, order = (f" AND fresh.{ORDINAL} = {_ROW}", "") if single else ("", " ORDER BY newest.place")
         same = " AND ".join(f"there.{name} = fresh.{name}" for name in key)
         update = None
         if others:
             sets = ", ".join(f"there.{name} = fresh.{name}" for name in others)
-            there = f"STRAIGHT_JOIN {quote(table)} AS there ON {same}"
+            there = f"STRAIGHT_JOIN {quote(table)} AS there ON {same}{chosen}"
             update = f"UPDATE {fresh} {there} SET {sets}{_if_newer(slots, rule)}"
-        absent = f"FROM {fresh} LEFT JOIN {quote(table)} AS there ON {same} WHERE there.{key[0]} IS NULL"
+        absent = f"FROM {fresh} LEFT JOIN {quote(table)} AS there ON {same} WHERE there.{key[0]} IS NULL{chosen}"
         insert = (
             f"INSERT INTO {quote(table)} ({', '.join(names)}) "
-            f"SELECT {', '.join(f'fresh.{name}' for name in names)} {absent} ORDER BY newest.place"
+            f"SELECT {', '.join(f'fresh.{name}' for name in names)} {absent}{order}"
         )
-        return cls(make, partial(_choose, key, slots, rule), update, insert, f"SELECT count(*) {absent}")
+        choose = _choose_row if single else partial(_choose, key, slots, rule)
+        return cls(make, choose, update, insert, f"SELECT count(*) {absent}")
+
+
+def _choose_row(ordinal: str) -> str:
+    return f"SET {_ROW} = {ordinal}"
 
 
 def _choose(key: Sequence[str], slots: Sequence[Slot], rule: MergeRule, where: str) -> str:

@@ -209,13 +209,14 @@ class MySQL:
         session.run(CLEAR.encode())
 
     def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> Parts:
-        merge = Merge.of(table, slots, rule, connection.info[_SEEN][table].types)
+        types = connection.info[_SEEN][table].types
+        merge, single = (Merge.of(table, slots, rule, types, single=one) for one in (False, True))
         session = _session(connection)
 
         def load(filled: Sequence[Slot], chunks: Iterable[pa.RecordBatch]) -> None:
             fill(session, STAGE, filled, chunks, connection.info[_SESSIONS].say_slow)
 
-        return Parts(session, merge, slots, load)
+        return Parts(session, merge, single, slots, load)
 
     def _look(self, connection: Connection, table: str) -> _Seen:
         """What the catalog says, read in full only where the definition isn't the one seen last."""

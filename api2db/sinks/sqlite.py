@@ -83,7 +83,10 @@ _CAUSES: dict[int, tuple[type[BadDataError] | type[FatalError] | type[RetryableE
     sqlite3.SQLITE_LOCKED: (RetryableError, "another program holds the file for long"),
     sqlite3.SQLITE_FULL: (RetryableError, "free some disk space"),
     sqlite3.SQLITE_IOERR: (RetryableError, "look after the disk"),
-    sqlite3.SQLITE_CANTOPEN: (RetryableError, "see that the folder is there and its file system is mounted"),
+    sqlite3.SQLITE_CANTOPEN: (
+        RetryableError,
+        "see that the folder is there, its file system is mounted, and both can be written",
+    ),
 }
 # What an SQL error of these words means.
 _ADVICE = (
