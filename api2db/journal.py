@@ -152,8 +152,9 @@ class Journal:
         with self._lock:
             return self._connection.execute(
                 "SELECT d.batch_id, d.created_ns, coalesce(d.quarantined, b.rows, 0) FROM deliveries d"
-                " LEFT JOIN batches b ON b.batch_id = d.batch_id WHERE d.collector = ? AND d.stream = ? AND (d.quarantined > 0 OR"
-                " (d.outcome = 'quarantined' AND d.quarantined IS NULL)) ORDER BY d.created_ns",
+                " LEFT JOIN batches b ON b.batch_id = d.batch_id WHERE d.collector = ? AND d.stream = ?"
+                " AND (d.quarantined > 0 OR (d.outcome = 'quarantined' AND d.quarantined IS NULL))"
+                " ORDER BY d.created_ns",
                 (collector, stream),
             ).fetchall()
 

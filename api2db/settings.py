@@ -120,8 +120,8 @@ def check_keep(keep_s: float | None, settings: Settings) -> None:
     """Whatever can be replayed is remembered by the ledgers, which know that it is in. Raises ConfigError."""
     if keep_s is not None and keep_s > settings.history:
         raise ConfigError(
-            f"keep: {keep_s:.0f} s are longer than history, {settings.history:.0f} s: of batches older than history nobody"
-            " can tell what a place lacks; make history longer, or keep shorter"
+            f"keep: {keep_s:.0f} s are longer than history, {settings.history:.0f} s: of batches older than history"
+            " nobody can tell what a place lacks; make history longer, or keep shorter"
         )
 
 
