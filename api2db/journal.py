@@ -159,6 +159,18 @@ class Journal:
         self._write(write)
         reach("journal.delivered")
 
+    def found(self, collector: str, stream: str, created_ns: int, rows: int) -> None:
+        """The place has so many rows of a batch whose receipt was missed; the others it had refused."""
+        place = (rows, time.time_ns(), rows, collector, stream, created_ns)
+        self._write(
+            lambda db: db.execute(
+                "UPDATE deliveries SET outcome = 'loaded', rows = ?, at_ns = ?, quarantined = max(0, coalesce("
+                "(SELECT b.rows FROM batches b WHERE b.batch_id = deliveries.batch_id), 0) - ?)"
+                " WHERE collector = ? AND stream = ? AND created_ns = ? AND outcome IN ('waiting', 'parked')",
+                place,
+            )
+        )
+
     def replayed(self, collector: str, origin: str, batch_id: str, rows: int) -> None:
         """The rows of a file of refused rows (its path relative to STORE) are in another batch now."""
         self._write(lambda db: _replayed(db, collector, origin, batch_id, rows))

@@ -173,11 +173,12 @@ class ShardLog:
         with self._lock:
             names = self._names[collector]
             first = self._at.get(collector, 0)
-            part = names[first : min(first + limit, bisect_left(names, cutoff_ns))]
+            end = bisect_left(names, cutoff_ns)
+            part = names[first : min(first + limit, end)]
             kept = array("q", (ns for ns in part if not self._remove(collector, ns, cutoff_ns)))
             names[first : first + len(part)] = kept
-            # At its end from the beginning again: what waited then may be delivered now.
-            self._at[collector] = first + len(kept) if part else 0
+            # At its end from the beginning again, however many come behind: what waited may be delivered now.
+            self._at[collector] = first + len(kept) if first + len(part) < end else 0
             return len(part)
 
     def _drop_oldest(self, to_bytes: int, to_shards: int | None) -> int:

@@ -60,6 +60,21 @@ def test_a_shard_that_waits_again_is_backlog_again(spool):
     assert (spool.usage.of("c"), spool.log.bytes) == (0, size)
 
 
+def test_a_shard_delivered_late_goes_too_while_ever_more_come_behind_it(spool):
+    shards, (first,) = fill(spool, 1, deliver=False)
+    (second,) = fill(spool, 1)[1]
+    for stream in ("a", "b"):
+        shards.drop(stream, [first], parked=False)
+    delivered_ns = spool.log.path("c", first).stat().st_ctime_ns
+    spool.log.prune(int(second + 1 + DAY_S * 1e9))
+    (third,) = fill(spool, 1)[1]
+    assert third > delivered_ns
+    for _ in range(2):
+        spool.log.prune(int(third + 1 + DAY_S * 1e9))
+        third = fill(spool, 1)[1][0]
+    assert first not in spool.log.shards("c")
+
+
 def test_keep_0_keeps_nothing(spool):
     fill(spool, 3, keep_s=0.0)
     assert len(spool.log) == 0

@@ -29,9 +29,11 @@ def sum_up(store, history_s=ALL):
 
 
 def lines(store):
-    return store.kept.journal._connection.execute(
-        "SELECT (SELECT count(*) FROM deliveries), (SELECT count(*) FROM batches)"
-    ).fetchone()
+    return (
+        store.kept.journal._connection()
+        .execute("SELECT (SELECT count(*) FROM deliveries), (SELECT count(*) FROM batches)")
+        .fetchone()
+    )
 
 
 def in_ledger(store):
@@ -56,6 +58,21 @@ def test_old_lines_and_ledger_entries_become_sums_and_every_row_stays_accounted_
     store.accept(1)
     store.deliver()
     assert (store.stream().loaded, store.stream().batches, store.audit().holds) == (11, 6, True)
+
+
+def test_a_receipt_the_journal_missed_is_written_down_and_holds_up_nothing(store):
+    store.database(f"CREATE TABLE {NAME} (n INTEGER CHECK (n < 10))")
+    store.accept(1, 2, 30)
+    store.accept(4)
+    store.deliver()
+    before = store.stream()
+    # As a power cut leaves it: the newest lines are gone, the rows are in.
+    store.journal("UPDATE deliveries SET outcome = 'waiting', rows = NULL, quarantined = NULL, at_ns = NULL")
+    for _ in range(2):
+        sum_up(store)
+    after = store.stream()
+    assert (after.loaded, after.quarantined, after.folded) == (before.loaded, before.quarantined, 2) == (3, 1, 2)
+    assert (after.holds, after.notes) == (True, [])
 
 
 def test_nothing_younger_than_the_history_is_touched(store):
