@@ -92,10 +92,11 @@ class Journal:
         self._path = path
         self._opened: sqlite3.Connection | None = None
         try:
-            self._connection()
+            _ = self._connection
         except sqlite3.OperationalError as error:  # locked, no space, an I/O error: it heals
             log.warning("journal can't be opened, trying again at each write cause=%s", error)
 
+    @property
     def _connection(self) -> sqlite3.Connection:
         """The open journal; a damaged one is begun anew. Raises sqlite3.OperationalError while it can't be opened."""
         if self._opened is None:
@@ -396,7 +397,7 @@ class Journal:
     def _found(self, query: str, of: tuple[str, ...]) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
-                return self._connection().execute(query, of).fetchall()
+                return self._connection.execute(query, of).fetchall()
             except sqlite3.OperationalError as error:
                 raise StoreError(f"{self._path} can't be read now: {error}; run the command again later") from error
 
@@ -429,7 +430,7 @@ class Journal:
                 return False
             self._unwritten.append(write)
             try:
-                db = self._connection()
+                db = self._connection
                 db.execute("BEGIN IMMEDIATE")
                 for each in self._unwritten:
                     _line(db, each)

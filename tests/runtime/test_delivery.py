@@ -376,7 +376,7 @@ def test_a_shard_that_went_after_its_receipt_stays_known_as_loaded(bench):
     bench.run(steps=1)
     bench.shards.drop = drop
     bench.run()
-    found = bench.journal._connection().execute("SELECT outcome FROM deliveries").fetchall()
+    found = bench.journal._connection.execute("SELECT outcome FROM deliveries").fetchall()
     assert found == [("loaded",)]
     assert bench.shards.waiting(STREAM) == []
 

@@ -68,7 +68,7 @@ class Bench:
         return numbers
 
     def outcomes(self):
-        found = self.journal._connection().execute("SELECT outcome FROM deliveries ORDER BY created_ns")
+        found = self.journal._connection.execute("SELECT outcome FROM deliveries ORDER BY created_ns")
         return [outcome for (outcome,) in found]
 
 
