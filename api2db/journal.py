@@ -141,15 +141,16 @@ class Journal:
             loaded = rows = quarantined = 0
             for created_ns, receipt in zip(shards, receipts, strict=True):
                 outcome = "quarantined" if receipt.quarantined and not receipt.rows else "loaded"
+                refused = _still_refused(db, (collector, stream, receipt.batch_id), receipt)
                 changed = db.execute(
                     "UPDATE deliveries SET outcome = ?, rows = ?, quarantined = ?, at_ns = ?"
                     " WHERE collector = ? AND stream = ? AND created_ns = ? AND outcome IN ('waiting', 'parked')",
-                    (outcome, receipt.rows, receipt.quarantined, now, collector, stream, created_ns),
+                    (outcome, receipt.rows, refused, now, collector, stream, created_ns),
                 ).rowcount
                 if changed:
                     loaded += 1
                     rows += receipt.rows
-                    quarantined += receipt.quarantined
+                    quarantined += refused
             _stream(db, collector, stream, batches=loaded, rows=rows, quarantined=quarantined)
             db.execute(
                 "UPDATE streams SET state = 'ok', cause = NULL, retry_ns = NULL, last_success_ns = ?"
@@ -166,7 +167,9 @@ class Journal:
         self._write(
             lambda db: db.execute(
                 "UPDATE deliveries SET outcome = 'loaded', rows = ?, at_ns = ?, quarantined = max(0, coalesce("
-                "(SELECT b.rows FROM batches b WHERE b.batch_id = deliveries.batch_id), 0) - ?)"
+                "(SELECT b.rows FROM batches b WHERE b.batch_id = deliveries.batch_id), 0) - ?"
+                " - coalesce((SELECT r.rows FROM replays r WHERE r.collector = deliveries.collector"
+                " AND r.stream = deliveries.stream AND r.origin_batch = deliveries.batch_id), 0))"
                 " WHERE collector = ? AND stream = ? AND created_ns = ? AND outcome IN ('waiting', 'parked')",
                 place,
             )
@@ -622,9 +625,23 @@ def _left(db: sqlite3.Connection, place: tuple[str, str, str], batch_id: str, ro
             _move_sum(db, place, "purged", word, rows)
     elif line is None and before is None:
         _move_sum(db, place, "quarantined", word, rows)
+    elif line is not None and line[1] is None and before is None:
+        pass  # killed before its receipt was written down
     else:
         return  # told already
     db.execute("INSERT OR REPLACE INTO replays VALUES (?, ?, ?, ?, ?, ?)", (*place, batch_id, rows, time.time_ns()))
+
+
+def _still_refused(db: sqlite3.Connection, place: tuple[str, str, str], receipt: Receipt) -> int:
+    """Rows in quarantine by this receipt: all, if they were refused just now; else without those that left since."""
+    if not receipt.quarantined:
+        return 0
+    mine = "collector = ? AND stream = ? AND origin_batch = ?"
+    if not receipt.duplicate:
+        db.execute(f"DELETE FROM replays WHERE {mine}", place)
+        return receipt.quarantined
+    left = db.execute(f"SELECT rows FROM replays WHERE {mine}", place).fetchone()
+    return max(0, receipt.quarantined - (left[0] if left else 0))
 
 
 def _move_sum(db: sqlite3.Connection, place: tuple[str, str, str], source: str, target: str, rows: int) -> None:

@@ -75,7 +75,7 @@ class Mending:
                 rows = table.drop_columns([REASON]) if REASON in table.column_names else table
                 self._accept_refused(delivery, path, rows.replace_schema_metadata(None), batch_id)
         if torn:
-            self.answer.say(f"{delivery.name}: {torn} damaged shards stay: nothing in them can be told")
+            self.answer.say(f"{delivery.name}: {torn} damaged or held shards stay: see api2db shards show")
 
     def _accept_refused(self, delivery: Delivery, path: Path, rows: pa.Table, batch_id: str) -> None:
         # The same rows of the same batch have the same id: restored and refused once more, they aren't loaded twice.

@@ -237,3 +237,16 @@ def test_a_shard_given_up_that_is_in_its_place_already_counts_as_loaded(make):
     with closing(sqlite3.connect(bench.store / "journal.sqlite")) as db, db:
         db.execute("UPDATE deliveries SET outcome = 'purged', rows = NULL, quarantined = NULL")
     assert audited(bench) == sums(accepted=2, loaded=2)
+
+
+def test_rows_replayed_before_their_receipt_was_written_down_count_once(make):
+    bench = make()
+    refuse(bench)
+    bench.collect("numbers", rows(1) + rows(2, 3, value=100), deliver=False)
+    killed_at(bench, "sink.committed", "shards", "retry", "numbers")
+    assert audited(bench) == sums(accepted=3, loaded=1, quarantined=2)
+    mended(bench)
+    bench.command("replay", "numbers", "--from", "quarantine")
+    bench.collect("numbers")
+    assert bench.sqlite(IDS) == [(1,), (2,), (3,)]
+    assert audited(bench) == sums(accepted=5, loaded=3, replayed=2)
