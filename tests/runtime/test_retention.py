@@ -29,11 +29,9 @@ def sum_up(store, history_s=ALL):
 
 
 def lines(store):
-    return (
-        store.kept.journal._connection()
-        .execute("SELECT (SELECT count(*) FROM deliveries), (SELECT count(*) FROM batches)")
-        .fetchone()
-    )
+    return store.kept.journal._connection.execute(
+        "SELECT (SELECT count(*) FROM deliveries), (SELECT count(*) FROM batches)"
+    ).fetchone()
 
 
 def in_ledger(store):
