@@ -31,8 +31,10 @@ LOCAL = "local.parquet"
 
 @pytest.fixture
 def folder(tmp_path):
+    # Python before 3.11.4 knows no filters; 3.12 and later warn where none is chosen.
+    safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     with tarfile.open(OLD) as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extractall(tmp_path, **safely)
     state = tmp_path / "STORE" / "state" / f"{NAME}.json"
     state.write_text(state.read_text().replace("@FOLDER@", str(tmp_path)))
     return tmp_path
