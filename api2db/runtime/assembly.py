@@ -33,23 +33,28 @@ class Kept:
     engines: Engines
 
 
+def spool_of(settings: Settings, layout: Layout) -> Spool:
+    """STORE's spool, as the settings limit it. Not recovered yet."""
+    usage = Usage(
+        layout.root,
+        max_collector_bytes=settings.max_collector_bytes,
+        max_store_bytes=settings.max_store_bytes,
+        min_free_bytes=settings.min_free_bytes,
+    )
+    return Spool(
+        layout,
+        usage,
+        durable=settings.durability == "fsync",
+        keep_s=settings.keep,
+        max_log_bytes=settings.max_log_bytes,
+    )
+
+
 def opened(settings: Settings, layout: Layout) -> Kept:
     """STORE, recovered. Whoever calls it holds its lock, and closes what is in it."""
     journal = Journal(layout.journal)
     try:
-        usage = Usage(
-            layout.root,
-            max_collector_bytes=settings.max_collector_bytes,
-            max_store_bytes=settings.max_store_bytes,
-            min_free_bytes=settings.min_free_bytes,
-        )
-        spool = Spool(
-            layout,
-            usage,
-            durable=settings.durability == "fsync",
-            keep_s=settings.keep,
-            max_log_bytes=settings.max_log_bytes,
-        )
+        spool = spool_of(settings, layout)
         for header in spool.recover():
             journal.accepted(header)
     except BaseException:

@@ -66,15 +66,24 @@ class Answer:
         self.lines.append(line)
 
 
-def prepared(collector: Collector, targets: Sequence[Target], kept: Kept) -> Part:
-    """A collector's streams, ready to deliver. Raises ConfigError, StoreError."""
+def prepared(
+    collector: Collector,
+    targets: Sequence[Target],
+    kept: Kept,
+    targets_now: Callable[[], Sequence[Target]] | None = None,
+) -> Part:
+    """A collector's streams, ready to deliver; ``targets_now`` as in ``delivery_to``.
+
+    Raises ConfigError, StoreError.
+    """
     check_keep(collector.keep_s, kept.settings)
     shards = CollectorSpool(kept.spool, collector.name, keep_s=collector.keep_s)
     directories = directories_of(shards, [place_of(target, kept) for target in targets])
     for directory in directories:
         shards.add_stream(directory)
     deliveries = [
-        delivery_to(target, directory, shards, kept) for target, directory in zip(targets, directories, strict=True)
+        delivery_to(target, directory, shards, kept, targets_now)
+        for target, directory in zip(targets, directories, strict=True)
     ]
     return Part(collector, shards, tuple(deliveries))
 
