@@ -16,7 +16,9 @@ from api2db.settings import Settings
 from api2db.shard import decode_header
 from api2db.sinks.base import Placement, Renewable, Target
 from api2db.sinks.engines import Engines
-from api2db.spool import CollectorSpool, Spool
+from api2db.spool.collector import CollectorSpool
+from api2db.spool.recovery import recover
+from api2db.spool.store import Spool
 from api2db.state import assign_directories
 from api2db.usage import Usage
 
@@ -55,7 +57,7 @@ def opened(settings: Settings, layout: Layout) -> Kept:
     journal = Journal(layout.journal)
     try:
         spool = spool_of(settings, layout)
-        for header in spool.recover():
+        for header in recover(spool):
             journal.accepted(header)
     except BaseException:
         journal.close()
@@ -83,7 +85,7 @@ def directories_of(shards: CollectorSpool, places: Sequence[tuple[str, str]]) ->
     Raises ConfigError for one place named twice.
     """
     known = shards.state.streams
-    waiting = frozenset(name for name in known if shards.holds_anything(name))
+    waiting = frozenset(name for name in known if shards.queue(name).holds_anything())
     directories, memory = assign_directories(known, list(places), waiting)
     shards.remember_streams(memory)
     return directories
@@ -115,8 +117,9 @@ def delivery_to(
     quarantine = RowQuarantine(layout, collector, directory, usage=kept.spool.usage, durable=kept.spool.durable)
     _reconcile(kept.journal, shards, directory)
     if sink.replaces:
-        for created_ns in shards.parked(directory):  # of when the stream didn't replace yet
-            shards.unpark(directory, created_ns)
+        queue = shards.queue(directory)
+        for created_ns in queue.parked():  # of when the stream didn't replace yet
+            queue.unpark(created_ns)
             kept.journal.outcome(collector, directory, created_ns, "waiting")
     kind = ReplacingDelivery if sink.replaces else Delivery
     delivery = kind(collector, directory, sink, shards, kept.journal, quarantine)
@@ -137,11 +140,12 @@ def _renew(sink: Renewable, here: tuple[str, str], targets: Sequence[Target], pl
 def _reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
     """Tell the journal of shards it doesn't know: it may have been deleted, or a power cut took its last lines."""
     known = journal.waiting(shards.collector, stream)
+    queue = shards.queue(stream)
     for parked in (False, True):
-        for created_ns in shards.parked(stream) if parked else shards.waiting(stream):
+        for created_ns in queue.parked() if parked else queue.waiting():
             if created_ns in known:
                 continue
-            path = shards.path(stream, created_ns, parked=parked)
+            path = queue.path(created_ns, parked=parked)
             try:
                 header = decode_header(path.read_bytes())
             except Api2dbError:

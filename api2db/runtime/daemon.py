@@ -34,7 +34,8 @@ from api2db.runtime.works import Works
 from api2db.settings import Settings
 from api2db.sinks.base import Target
 from api2db.sinks.engines import Engines
-from api2db.spool import Spool
+from api2db.spool.recovery import recover
+from api2db.spool.store import Spool
 from api2db.upgrade import take_over
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ class Daemon:
         # The last daemon's, maybe before the machine was started: nobody's age.
         journal.note(heartbeat_ns=None, heartbeat_steady_ns=None)
         self._manager.status("starting: looking through STORE for what was under way")
-        for header in spool.recover():
+        for header in recover(spool):
             journal.accepted(header)
         kept = Kept(settings, spool, journal, Engines(settings.target_threads))
         pool = DeliveryPool(threads=settings.delivery_threads, target_threads=settings.target_threads)

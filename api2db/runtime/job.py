@@ -23,7 +23,8 @@ from api2db.runtime.source import InProcess, Source
 from api2db.runtime.told import told
 from api2db.shard import Header
 from api2db.sources import payload
-from api2db.spool import CollectorSpool, Spool
+from api2db.spool.collector import CollectorSpool
+from api2db.spool.store import Spool
 
 log = logging.getLogger(__name__)
 

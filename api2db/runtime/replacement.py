@@ -100,7 +100,7 @@ class ReplacingDelivery(Delivery):
         ]
         if halves:
             self.journal.superseded(self.collector, self.stream, halves)
-            self.spool.drop(self.stream, halves, parked=False)
+            self.queue.drop(halves, parked=False)
         with self._lock:
             for created_ns in halves:
                 lane.shards.remove(created_ns)
@@ -128,13 +128,13 @@ class ReplacingDelivery(Delivery):
 
     def _part(self, created_ns: int) -> tuple[int, int]:
         try:
-            return self.spool.part(self.stream, created_ns)
+            return self.queue.part(created_ns)
         except TornShardError as error:
             raise _Torn(created_ns, error) from error
 
     def _read(self, created_ns: int) -> Batch:
         try:
-            return self.spool.read(self.stream, created_ns, parked=False)
+            return self.queue.read(created_ns, parked=False)
         except TornShardError as error:
             raise _Torn(created_ns, error) from error
 

@@ -70,7 +70,7 @@ def replay_log(works: Works, part: Part, delivery: Delivery, which: Which, answe
             sink.release([one.batch_id for one in again])
         # The newest first: killed half-way, what waits is the end of the order, never an older one without the later.
         wanted = sorted({*missing, *(one.created_ns for one in again)}, reverse=True)
-        lent = part.shards.lend(delivery.stream, wanted)
+        lent = delivery.queue.lend(wanted)
         works.kept.journal.waits_again([waits[created_ns] for created_ns in sorted(lent)], delivery.stream)
         delivery.readmit(lent)
     works.wake(delivery)
@@ -94,7 +94,7 @@ def _unless_waiting(
     works: Works, part: Part, delivery: Delivery, headers: Sequence[Header], which: Which
 ) -> dict[int, Header]:
     """The kept shards that are this stream's and don't wait for it anyway, by ``created_ns``."""
-    waiting = {*part.shards.waiting(delivery.stream), *part.shards.parked(delivery.stream)}
+    waiting = {*delivery.queue.waiting(), *delivery.queue.parked()}
     given_up = works.kept.journal.with_outcome(part.collector.name, delivery.stream, "purged")
     found = {}
     for one in headers:

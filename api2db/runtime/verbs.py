@@ -83,7 +83,8 @@ def _purge(works: Works, arguments: Mapping[str, Any]) -> Answer:
             continue
         for delivery in part.streams(arguments.get("stream")):
             if arguments.get("dry_run"):
-                shards = (part.shards.parked if parked else part.shards.waiting)(delivery.stream)
+                queue = delivery.queue
+                shards = queue.parked() if parked else queue.waiting()
                 rows = rows_of(part, delivery.stream, shards, parked=parked)
             else:
                 count = partial(rows_of, part, delivery.stream, parked=parked)

@@ -13,7 +13,7 @@ from api2db.runtime.delivery import Delivery, State
 from api2db.settings import check_keep
 from api2db.shard import peek
 from api2db.sinks.base import Target
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def rows_of(part: Part, stream: str, shards: Sequence[int], *, parked: bool) -> 
     rows = 0
     for created_ns in shards:
         try:
-            rows += peek(part.shards.path(stream, created_ns, parked=parked)).rows
+            rows += peek(part.shards.queue(stream).path(created_ns, parked=parked)).rows
         except (TornShardError, OSError):
             continue  # nobody can tell
     return rows

@@ -160,7 +160,7 @@ def test_a_damaged_shard_set_aside_is_in_quarantine(store):
 
 def test_rows_a_person_took_away_by_command_are_purged_not_missing(store):
     store.accept(1, 2)
-    store.kept.journal.outcome(NAME, SQL, store.shards.waiting(SQL)[0], "purged")
+    store.kept.journal.outcome(NAME, SQL, store.shards.queue(SQL).waiting()[0], "purged")
     stream = store.stream()
     assert (stream.purged, stream.holds) == (2, True)
 

@@ -14,7 +14,7 @@ from api2db import ApiForm, Collector, Cursor, Feature, Page, collector
 from api2db.errors import ConfigError
 from api2db.journal import Journal
 from api2db.runtime.job import Job, Run
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
 from tests.spool_kit import make_spool
 
 
@@ -46,7 +46,7 @@ class Polls:
 
     @property
     def batches(self):
-        return [self.shards.read("s", at, parked=False).table for at in self.shards.waiting("s")]
+        return [self.shards.queue("s").read(at, parked=False).table for at in self.shards.queue("s").waiting()]
 
     @property
     def rows(self):
