@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from api2db.errors import Api2dbError, ConfigError, StoreError
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.quarantine import RowQuarantine
 from api2db.runtime.delivery import Delivery

@@ -15,7 +15,7 @@ from types import FrameType
 from api2db.collector import Collector
 from api2db.discovery import Broken
 from api2db.errors import ConfigError
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.layout import Layout, StoreLock
 from api2db.runtime.assembly import Kept, settle, spool_of
 from api2db.runtime.cadence import Cadence

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from api2db.batch import Batch, Receipt
 from api2db.errors import Api2dbError, FatalError, GoneShardError, SinkError, StoreError, TornShardError
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.retry import RetryPolicy
 from api2db.secret import redact
 from api2db.sinks.base import Forgetful, Quarantine, Sink

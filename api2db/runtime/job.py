@@ -16,7 +16,7 @@ from api2db.batch import Batch
 from api2db.collector import Collector
 from api2db.errors import Api2dbError, ShapeError, SourceError, StoreFullError
 from api2db.form.shaped import Form, Held, Shaped, StepCount
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.quarantine import keep_payload, keep_rows
 from api2db.runtime.source import InProcess, Source

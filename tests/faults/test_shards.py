@@ -40,7 +40,7 @@ def bench(tmp_path: Path):
 
 
 def outcomes(bench: Bench) -> list[str]:
-    found = bench.journal._connection.execute("SELECT outcome FROM deliveries ORDER BY created_ns")
+    found = bench.journal._file.connection.execute("SELECT outcome FROM deliveries ORDER BY created_ns")
     return [outcome for (outcome,) in found]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api2db.errors import ConfigError, FatalError, RetryableError
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.quarantine import RowQuarantine
 from api2db.retry import MIN_DELAY_S, RetryPolicy
 from api2db.runtime.delivery import GROUP_ROWS, STOPPED_PROBE_S, Delivery, State, Waiting
@@ -378,7 +378,7 @@ def test_a_shard_that_went_after_its_receipt_stays_known_as_loaded(bench):
     bench.run(steps=1)
     bench.delivery.queue = queue
     bench.run()
-    found = bench.journal._connection.execute("SELECT outcome FROM deliveries").fetchall()
+    found = bench.journal._file.connection.execute("SELECT outcome FROM deliveries").fetchall()
     assert found == [("loaded",)]
     assert bench.shards.queue(STREAM).waiting() == []
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from api2db.errors import RetryableError
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.quarantine import RowQuarantine
 from api2db.runtime.delivery import State
 from api2db.runtime.replacement import ReplacingDelivery
@@ -68,7 +68,7 @@ class Bench:
         return numbers
 
     def outcomes(self):
-        found = self.journal._connection.execute("SELECT outcome FROM deliveries ORDER BY created_ns")
+        found = self.journal._file.connection.execute("SELECT outcome FROM deliveries ORDER BY created_ns")
         return [outcome for (outcome,) in found]
 
 
