@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from api2db.collector import Collector
-from api2db.errors import Api2dbError, ConfigError, TornShardError
+from api2db.errors import ConfigError, TornShardError
 from api2db.nearest import nearest
 from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of
 from api2db.runtime.delivery import Delivery, State
@@ -133,8 +133,3 @@ def rows_of(part: Part, stream: str, shards: Sequence[int], *, parked: bool) -> 
         except (TornShardError, OSError):
             continue  # nobody can tell
     return rows
-
-
-def told(error: Exception) -> str:
-    """An error in one line."""
-    return str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"
