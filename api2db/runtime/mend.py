@@ -25,7 +25,7 @@ from api2db.runtime.delivery import Delivery
 from api2db.runtime.replay import Which
 from api2db.runtime.works import Answer, Part, Works
 from api2db.shard import Header
-from api2db.sinks.base import Telling
+from api2db.sinks.base import Traceable
 from api2db.sources import payload
 
 
@@ -81,7 +81,7 @@ class Mending:
         # The same rows of the same batch have the same id: restored and refused once more, they aren't loaded twice.
         again = _derived(batch_id, rows)
         sink = delivery.sink
-        if sink.remembers and isinstance(sink, Telling):
+        if sink.remembers and isinstance(sink, Traceable):
             with delivery.turn:
                 there = not sink.lacks({0: again})
             if there:
