@@ -7,14 +7,14 @@ import logging
 import random
 import threading
 import time
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from api2db.batch import Batch, Receipt
-from api2db.errors import Api2dbError, FatalError, GoneShardError, SinkError, StoreError, TornShardError
+from api2db.errors import FatalError, GoneShardError, SinkError, StoreError, TornShardError, in_one_line
 from api2db.journal.journal import Journal
 from api2db.retry import RetryPolicy
+from api2db.runtime.lanes import Lane, Taken, Waiting
 from api2db.secret import redact
 from api2db.sinks.base import Forgetful, Quarantine, Sink
 from api2db.spool.collector import CollectorSpool
@@ -35,58 +35,6 @@ class State(enum.Enum):
     RETRYING = "retrying"
     DOWN = "down"
     STOPPED = "stopped"
-
-
-class Waiting:
-    """``created_ns`` of shards that wait, oldest first; 8 bytes each, so that a long backlog costs little."""
-
-    def __init__(self, shards: Sequence[int]) -> None:
-        self._shards = array("q", shards)
-        self._first = 0
-
-    def __len__(self) -> int:
-        return len(self._shards) - self._first
-
-    def append(self, created_ns: int) -> None:
-        self._shards.append(created_ns)
-
-    def oldest(self, count: int) -> list[int]:
-        return self._shards[self._first : self._first + count].tolist()
-
-    def all(self) -> list[int]:
-        return self.oldest(len(self))
-
-    def remove(self, created_ns: int) -> None:
-        """One, wherever it stands."""
-        self._shards.remove(created_ns)
-
-    def drop(self, count: int) -> None:
-        self._first += count
-        if self._first > 4096 and self._first * 2 > len(self._shards):
-            del self._shards[: self._first]
-            self._first = 0
-
-
-@dataclass
-class Lane:
-    """Shards of one stream that are tried together: the ones that wait, or the parked ones. Each backs off."""
-
-    shards: Waiting
-    parked: bool
-    failures: int = 0
-    due: float = 0.0
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What one transaction loads, the oldest of a lane.
-
-    superseded  shards before it that needn't be loaded, since it replaces all they would have brought
-    """
-
-    shards: list[int]
-    batches: list[Batch]
-    superseded: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -366,7 +314,7 @@ class Delivery:
         try:
             others = self.renew()
         except Exception as error:  # noqa: BLE001 - it calls the collector's own code
-            cause = str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"
+            cause = in_one_line(error)
             self._log.warning("credentials can't be read anew stream=%s cause=%s", self.name, redact(cause))
             return False
         if others:

@@ -10,7 +10,7 @@ from api2db.errors import ConfigError, TornShardError
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.works import Answer, Part, Works
 from api2db.shard import Header, peek
-from api2db.sinks.base import Forgetful, NewestWins, Telling
+from api2db.sinks.base import Forgetful, NewestWins, Traceable
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _unless_waiting(
 
 
 def _missing(delivery: Delivery, waits: Mapping[int, Header], which: Which) -> set[int]:
-    if not isinstance(delivery.sink, Telling):
+    if not isinstance(delivery.sink, Traceable):
         raise ConfigError(f"stream {delivery.name} can't tell which batches its place has: nothing is replayed")
     lacking = delivery.sink.lacks({created_ns: one.batch_id for created_ns, one in waits.items()})
     if delivery.sink.replaces:

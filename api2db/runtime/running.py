@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from api2db.batch import Batch
 from api2db.collector import Collector
 from api2db.discovery import Broken
-from api2db.errors import Api2dbError, ConfigError
+from api2db.errors import Api2dbError, ConfigError, in_one_line
 from api2db.runtime.assembly import Kept
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.isolated.children import Children, Isolated
@@ -66,7 +66,7 @@ class Assembly:
                 else:
                     running.append(self._running(collector))
             except (Exception, SystemExit) as error:
-                cause = str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"
+                cause = in_one_line(error)
                 log.error("collector can't run collector=%s cause=%s", collector.name, cause,
                           exc_info=not isinstance(error, Api2dbError))  # fmt: skip
                 unusable[collector.name] = cause

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from api2db.collector import Collector
-from api2db.errors import Api2dbError, ConfigError, TornShardError
+from api2db.errors import ConfigError, TornShardError
 from api2db.nearest import nearest
 from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of
 from api2db.runtime.delivery import Delivery, State
@@ -14,6 +14,7 @@ from api2db.settings import check_keep
 from api2db.shard import peek
 from api2db.sinks.base import Target
 from api2db.spool.collector import CollectorSpool
+from api2db.spool.queue import StreamQueue
 
 
 @dataclass(frozen=True)
@@ -124,17 +125,12 @@ def deliver_all(deliveries: Sequence[Delivery]) -> list[str]:
     return troubles
 
 
-def rows_of(part: Part, stream: str, shards: Sequence[int], *, parked: bool) -> int:
+def rows_of(queue: StreamQueue, shards: Sequence[int], *, parked: bool) -> int:
     """How many rows shards that wait hold, as far as they can be read."""
     rows = 0
     for created_ns in shards:
         try:
-            rows += peek(part.shards.queue(stream).path(created_ns, parked=parked)).rows
+            rows += peek(queue.path(created_ns, parked=parked)).rows
         except (TornShardError, OSError):
             continue  # nobody can tell
     return rows
-
-
-def told(error: Exception) -> str:
-    """An error in one line."""
-    return str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"

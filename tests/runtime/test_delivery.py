@@ -14,7 +14,8 @@ from api2db.errors import ConfigError, FatalError, RetryableError
 from api2db.journal.journal import Journal
 from api2db.quarantine import RowQuarantine
 from api2db.retry import MIN_DELAY_S, RetryPolicy
-from api2db.runtime.delivery import GROUP_ROWS, STOPPED_PROBE_S, Delivery, State, Waiting
+from api2db.runtime.delivery import GROUP_ROWS, STOPPED_PROBE_S, Delivery, State
+from api2db.runtime.lanes import Waiting
 from api2db.runtime.pool import DeliveryPool
 from api2db.spool.collector import CollectorSpool
 from api2db.spool.queue import StreamQueue
