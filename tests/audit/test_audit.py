@@ -187,6 +187,7 @@ def test_a_place_that_cannot_be_reached_is_said_and_the_rest_is_audited(tmp_path
     far, near = answer.streams
     assert (far.holds, far.waiting, near.holds, near.loaded) == (None, 2, True, 2)
     assert "127.0.0.1" in str(far.unreached)
+    assert not far.notes
     assert "secret" not in str(answer.as_dict())
     store.database("DELETE FROM _api2db_ledger")
     assert store.audit().holds is False
