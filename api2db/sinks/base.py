@@ -109,6 +109,9 @@ class Recountable(Protocol):
     def recounted(self) -> Generator[tuple[str, int], None, None] | None:
         """(batch id, rows) as they are in the table itself; None where the rows don't carry it."""
 
+    def counted_since(self) -> int | None:
+        """``created_ns`` of the first batch whose rows carry it; None where nobody remembers."""
+
 
 @runtime_checkable
 class Filed(Protocol):
