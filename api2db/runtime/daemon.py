@@ -105,6 +105,7 @@ class Daemon:
         self._manager = manager or ServiceManager({})
         self._attending = attending
         self._vitals = Vitals()
+        self._aside: dict[str, str] = {}  # collectors that are declared and don't run, and why
         self._stop = threading.Event()
         # What the main loop waits on. A queue, since a signal handler may put into it whatever the main thread
         # is doing; an Event's lock could be held by the very frame that the handler interrupts.
@@ -170,6 +171,8 @@ class Daemon:
                 {each.collector.name: Part(each.collector, each.shards, each.deliveries) for each in running},
                 pool.wake,
                 self._target_of,
+                aside=self._aside,
+                broken=[f"{each.path}: {each.cause}" for each in self._broken],
             )
             desk = Desk(layout, lambda verb, arguments: perform(works, verb, arguments))
             desk.open()
@@ -233,6 +236,7 @@ class Daemon:
             [(c.name, c.seconds, c.fresh_within_s) for c in (each.collector for each in running)],
             [(d.collector, d.stream, d.sink.target) for each in running for d in each.deliveries],
         )
+        self._aside = {**dict.fromkeys(disabled, "its seconds are 0"), **unusable}
         for name in disabled:
             journal.collector_state(name, "disabled", None)
         for name, cause in unusable.items():

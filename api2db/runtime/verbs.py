@@ -10,6 +10,7 @@ from api2db.errors import ConfigError
 from api2db.runtime.delivery import Delivery, State
 from api2db.runtime.mend import replay_quarantine
 from api2db.runtime.purge import purge_quarantine
+from api2db.runtime.removed import purge_removed
 from api2db.runtime.replay import Which, replay_log
 from api2db.runtime.works import Answer, Part, Works, one_more, rows_of
 
@@ -72,9 +73,18 @@ def _try_again(works: Works, delivery: Delivery, answer: Answer, *, dry_run: boo
 
 
 def _purge(works: Works, arguments: Mapping[str, Any]) -> Answer:
-    """collector, stream, place ("queue", "failed" or "quarantine"), dry_run."""
-    answer, place, total = Answer(), arguments.get("place", "failed"), 0
-    parked = place == "failed"
+    """collector, stream, place ("queue", "failed" or "quarantine"), removed, dry_run."""
+    answer, place, total = Answer(), arguments.get("place"), 0
+    if arguments.get("removed"):
+        if place == "quarantine":
+            raise ConfigError("--removed gives up what waits: it can't go with --in quarantine")
+        lanes = {None: (False, True), "queue": (False,), "failed": (True,)}[place]
+        collector, stream = arguments["collector"], arguments.get("stream")
+        answer.facts["rows"] = purge_removed(
+            works, collector, stream, answer, parked=lanes, dry_run=bool(arguments.get("dry_run"))
+        )
+        return answer
+    parked = place in (None, "failed")
     for part in _parts(works, arguments):
         if place == "quarantine":
             total += purge_quarantine(
@@ -84,9 +94,9 @@ def _purge(works: Works, arguments: Mapping[str, Any]) -> Answer:
         for delivery in part.streams(arguments.get("stream")):
             if arguments.get("dry_run"):
                 shards = (part.shards.parked if parked else part.shards.waiting)(delivery.stream)
-                rows = rows_of(part, delivery.stream, shards, parked=parked)
+                rows = rows_of(part.shards, delivery.stream, shards, parked=parked)
             else:
-                count = partial(rows_of, part, delivery.stream, parked=parked)
+                count = partial(rows_of, part.shards, delivery.stream, parked=parked)
                 shards, rows = delivery.purge(count, parked=parked)
             if shards:
                 given_up = "would be given up" if arguments.get("dry_run") else "are given up"

@@ -29,7 +29,10 @@ class Part:
         found = [each for each in self.deliveries if stream in (None, each.stream)]
         if not found:
             there = ", ".join(each.stream for each in self.deliveries) or "none"
-            raise ConfigError(f"collector {self.collector.name} has no stream {stream!r}; its streams: {there}")
+            raise ConfigError(
+                f"collector {self.collector.name} has no stream {stream!r}; its streams: {there}; what waits for"
+                " one that was taken away is given up by: api2db shards purge --removed"
+            )
         return found
 
 
@@ -40,6 +43,8 @@ class Works:
     wake       have a delivery look at what waits
     target_of  the stream of one more place for a collector; raises ConfigError
     filled     deliveries to such places, by name: a directory has one at a time
+    aside      collectors that are declared and don't run, and why
+    broken     modules that can't be used, and why: what they declare nobody knows
     """
 
     kept: Kept
@@ -47,6 +52,8 @@ class Works:
     wake: Callable[[Delivery], None]
     target_of: Callable[[Collector, str], Target]
     filled: dict[str, Delivery] = field(default_factory=dict)
+    aside: Mapping[str, str] = field(default_factory=dict)
+    broken: Sequence[str] = ()
 
     def part(self, collector: str) -> Part:
         if collector not in self.parts:
@@ -115,12 +122,12 @@ def deliver_all(deliveries: Sequence[Delivery]) -> list[str]:
     return troubles
 
 
-def rows_of(part: Part, stream: str, shards: Sequence[int], *, parked: bool) -> int:
+def rows_of(spool: CollectorSpool, stream: str, shards: Sequence[int], *, parked: bool) -> int:
     """How many rows shards that wait hold, as far as they can be read."""
     rows = 0
     for created_ns in shards:
         try:
-            rows += peek(part.shards.path(stream, created_ns, parked=parked)).rows
+            rows += peek(spool.path(stream, created_ns, parked=parked)).rows
         except (TornShardError, OSError):
             continue  # nobody can tell
     return rows
