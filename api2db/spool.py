@@ -138,6 +138,10 @@ class CollectorSpool:
             _make_dir(self._layout.queue(self.collector, stream), self._spool.durable)
             self._streams = (*self._streams, stream)
 
+    def make_folder(self, stream: str) -> None:
+        """Where shards that are lent to a stream wait; batches aren't accepted for it."""
+        _make_dir(self._layout.queue(self.collector, stream), self._spool.durable)
+
     @property
     def cursor(self) -> str | None:
         """JSON text of the cursor after the newest accepted batch; None at the start."""

@@ -48,8 +48,23 @@ def _replay(works: Works, arguments: Mapping[str, Any]) -> Answer:
             if source == "failed":
                 _try_again(works, delivery, answer, dry_run=dry_run)
                 continue
+            waiting = sum(delivery.backlog)
             replay_log(works, part, delivery, which, answer, dry_run=dry_run)
+            if to is not None and not dry_run:
+                _go_on(works, delivery, waiting, answer)
     return answer
+
+
+def _go_on(works: Works, delivery: Delivery, waiting: int, answer: Answer) -> None:
+    """Deliver what an earlier command that was cut short left waiting, too: no daemon does it by itself."""
+    if waiting:
+        answer.say(f"{delivery.name}: {waiting} shards waited since an earlier time, and are delivered now")
+        delivery.begin_again(delivery.retry)
+        works.wake(delivery)
+    if waiting or answer.facts.get(delivery.stream, {"batches": 0})["batches"]:  # type: ignore[index]
+        answer.say(
+            f"{delivery.name}: if this is cut short, run the same command again: it completes it, each batch once"
+        )
 
 
 def _retry(works: Works, arguments: Mapping[str, Any]) -> Answer:

@@ -41,7 +41,7 @@ class Works:
     """STORE, open, and what delivers from it.
 
     wake       have a delivery look at what waits
-    target_of  the stream of one more place for a collector; raises ConfigError
+    target_of  the stream of one more place for a collector, with the credentials as they are now; raises ConfigError
     filled     deliveries to such places, by name: a directory has one at a time
     aside      collectors that are declared and don't run, and why
     broken     modules that can't be used, and why: what they declare nobody knows
@@ -101,8 +101,14 @@ def one_more(part: Part, name: str, works: Works) -> Delivery:
         directory = directories_of(part.shards, [*mine, wanted])[-1]
     own = next((each for each in part.deliveries if each.stream == directory), None)
     key = f"{part.collector.name}/{directory}"
-    if own is None and key not in works.filled:
-        works.filled[key] = delivery_to(target, directory, part.shards, works.kept)
+    if key in works.filled:
+        with works.filled[key].turn:
+            works.filled[key].renewed()  # it may have been asked for because a password was mended
+    elif own is None:
+        part.shards.make_folder(directory)  # files are written there before they are published
+        works.filled[key] = delivery_to(
+            target, directory, part.shards, works.kept, lambda: [works.target_of(part.collector, name)]
+        )
     return own or works.filled[key]
 
 
