@@ -27,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from api2db.batch import Batch
@@ -84,9 +85,23 @@ def claim(connection: Connection, stream: str, batches: Sequence[Batch]) -> set[
     values = [{"stream": stream, "batch_id": name, "rows": rows[name]} for name in sorted(rows)]
     if connection.dialect.name == "mysql":
         return _claim_in_mysql(connection, values)
+    if connection.dialect.name not in _CLAIM:
+        return _claim_what_is_missing(connection, stream, values)
     # One batch, as most loads have, as one dictionary: SQLAlchemy's way with many costs more than the statement.
     rows_given: Any = values if len(values) > 1 else values[0]
     return set(connection.execute(_CLAIM[connection.dialect.name], rows_given).scalars())
+
+
+def _claim_what_is_missing(connection: Connection, stream: str, values: list[dict[str, object]]) -> set[str]:
+    """In plain SQL. Where another transaction enters a batch meanwhile the key refuses ours, which is repeated."""
+    there = loaded(connection, stream, [str(value["batch_id"]) for value in values])
+    new = [value for value in values if value["batch_id"] not in there]
+    try:
+        if new:
+            connection.execute(insert(_TABLE), new)
+    except IntegrityError as error:
+        raise RetryableError("another process is loading one of these batches") from error
+    return {str(value["batch_id"]) for value in new}
 
 
 def _claim_in_mysql(connection: Connection, values: list[dict[str, object]]) -> set[str]:

@@ -28,7 +28,7 @@ from api2db.sinks.engines import Engines
 from api2db.sinks.fitting import Goal, forget
 from api2db.sinks.group import Group, group
 from api2db.sinks.names import place
-from api2db.sinks.transaction import TableWork, receipts
+from api2db.sinks.transaction import NothingLoadable, TableWork, receipts
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,10 @@ def dialect_of(url: URL) -> Dialect:
         from api2db.sinks.mysql import MySQL
 
         return MySQL()
+    if name == "duckdb":
+        from api2db.sinks.duckdb import DuckDB
+
+        return DuckDB()
     raise ConfigError(f'no sink for dialect "{name}"; there are "mariadb", "mysql", "postgresql" and "sqlite"')
 
 
@@ -157,14 +161,14 @@ class SqlSink:
         batches = [self._labelled(batch) for batch in batches]
         with self._connected() as connection:
             try:
-                answers = self._transaction(connection, batches, quarantine, TableWork.load)
+                answers = self._load(connection, batches, quarantine, TableWork.load)
             except self._dialect.errors as error:
                 cause = self._dialect.cause(error)
                 if cause.error is not BadDataError:
                     raise
                 forget(connection)
                 log.info("batch refused by the database, looking for the rows stream=%s", self.stream)
-                answers = self._transaction(connection, batches, quarantine, TableWork.load_carefully)
+                answers = self._load(connection, batches, quarantine, TableWork.load_carefully)
             reach("sink.committed")
             return answers
 
@@ -258,12 +262,27 @@ class SqlSink:
         with self._connected() as connection, connection.begin():
             return ledger.count(connection, self.stream)
 
+    def _load(
+        self,
+        connection: Connection,
+        batches: Sequence[Batch],
+        quarantine: Quarantine,
+        load: Callable[[TableWork, Group], None],
+    ) -> list[Receipt]:
+        try:
+            return self._transaction(connection, batches, quarantine, load, clears=self.replaces)
+        except NothingLoadable:
+            forget(connection)
+            return self._transaction(connection, batches, quarantine, load, clears=False)
+
     def _transaction(
         self,
         connection: Connection,
         batches: Sequence[Batch],
         quarantine: Quarantine,
         load: Callable[[TableWork, Group], None],
+        *,
+        clears: bool,
     ) -> list[Receipt]:
         work = TableWork(connection, self._dialect, self._goal)
         if self._dialect.ddl_commits:
@@ -279,11 +298,11 @@ class SqlSink:
             groups = group(list(once.values()))
             if groups:
                 work.prepare(groups)
-                if self.replaces:
+                if clears:
                     work.clear()
                 for one in groups:
                     load(work, one)
-                if self.replaces and all(one.is_refused for one in groups):
+                if clears and all(one.is_refused for one in groups):
                     work.keep_old()
                 for one in groups:
                     self._keep_refused(connection, one, quarantine)
@@ -355,7 +374,8 @@ class SqlSink:
     def _open_to_read(self) -> Connection | None:
         if not self._dialect.is_there(self._url):
             return None
-        engine = (self._shared_engines or self._own_engines).get(self._url, self._dialect)
+        url = self._dialect.reading(self._url)
+        engine = (self._shared_engines or self._own_engines).get(url, self._dialect)
         try:
             connection = engine.connect().execution_options(**{READS: True})
         except self._dialect.errors as error:

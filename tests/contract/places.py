@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import duckdb
 import psycopg
 import pyarrow as pa
 import pytest
@@ -47,6 +48,20 @@ class SQLitePlace:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            return connection.execute(sql).fetchall()
+
+
+@dataclass
+class DuckDBPlace:
+    path: Path
+    name: str = "duckdb"
+
+    @property
+    def url(self) -> URL:
+        return URL.create("duckdb", database=str(self.path))
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.path)) as connection:
             return connection.execute(sql).fetchall()
 
 
