@@ -19,7 +19,11 @@ from api2db.files import fsync_dir
 # How long another program's hold on the file is waited for; a URL may say otherwise: ?timeout=1
 BUSY_TIMEOUT_S = 10.0
 _BUSY_PAUSE_S = 0.02
-_BUSY = ("Could not set lock on file", "with a different configuration than existing connections")
+_BUSY = (
+    "Could not set lock on file",
+    "Unique file handle conflict",
+    "with a different configuration than existing connections",
+)
 # Nothing is loaded from the network, and no name in a statement is one of Python's variables.
 _SET_UP = (
     "SET autoinstall_known_extensions = false",
@@ -141,7 +145,7 @@ def open_file(path: Path, *, read_only: bool, timeout_s: float) -> Held:
                 _make(path)
             held = duckdb.connect(str(path), read_only=read_only)
             break
-        except (duckdb.IOException, duckdb.ConnectionException) as error:
+        except (duckdb.IOException, duckdb.ConnectionException, duckdb.ResourceInUseException) as error:
             if not is_busy(error) or time.monotonic() > until:
                 raise
             time.sleep(_BUSY_PAUSE_S)

@@ -25,6 +25,7 @@ _CAUSES: dict[str, tuple[type[SinkError], str]] = {
     "SerializationException": (FatalError, _AWAY),
     "IOException": (RetryableError, "look after the disk"),
     "ConnectionException": (RetryableError, ""),
+    "ResourceInUseException": (RetryableError, ""),
     "TransactionException": (RetryableError, ""),
     "OutOfMemoryException": (RetryableError, "give it more memory, or fewer rows at once: chunk_size"),
     "FatalException": (RetryableError, ""),
@@ -33,6 +34,7 @@ _CAUSES: dict[str, tuple[type[SinkError], str]] = {
 # What an IO error of these words means.
 _IO: tuple[tuple[str, type[SinkError], str], ...] = (
     ("Could not set lock", RetryableError, "another program has the file open: close it there, or open it read_only"),
+    ("handle conflict", RetryableError, "this program has the file open: close it there"),
     ("different configuration", RetryableError, "this program has the file open in another way: close it there"),
     ("No space left", RetryableError, "free some disk space"),
     ("Permission denied", FatalError, "make the file and its folder writable"),

@@ -74,7 +74,9 @@ class _Search:
             elif kind in ("UNIQUE", "PRIMARY KEY"):
                 self._unique(text, [quote(column) for column in columns])
         for (expressions,) in self._ask(_INDEXES, self._name):
-            self._unique(f"a unique index over {expressions}", [part.strip("'") for part in expressions[1:-1].split(", ")])
+            self._unique(
+                f"a unique index over {expressions}", [part.strip("'") for part in expressions[1:-1].split(", ")]
+            )
         return self._found
 
     def _ask(self, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
@@ -131,6 +133,7 @@ class _Search:
         keys = "".join(f", {part} AS _k{at}" for at, part in enumerate(key))
         fresh = f"SELECT {computed}{keys}, {ORDINAL} FROM ({self._whole()})"
         stored = f"SELECT {computed}{keys} FROM {self._table}"
+        text = f"duplicate: another row has these values already: {text}"
         known = " AND ".join(f"{name} IS NOT NULL" for name in names)
         same = " AND ".join(f"b.{name} = a.{name}" for name in names)
         # Of a merge the rows of one key are one row.

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
 from sqlalchemy.dialects import registry
 from sqlalchemy.exc import DBAPIError
 
 from api2db.errors import ConfigError, FatalError, RetryableError
 from api2db.files import make_dir
-from api2db.schema import Field, Kind
+from api2db.schema import Field
 from api2db.sinks import duck_errors, duck_refusals, duck_types
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import ORDINAL, Cause, Column, FindRefusals, MergeRule, cursor
@@ -74,7 +75,9 @@ class DuckDB:
     def engine(self, url: URL, pool_size: int) -> Engine:
         _driver()
         if url.database in (None, "", ":memory:"):
-            raise ConfigError("a database in memory forgets what it was given: name a file, duckdb:///folder/file.duckdb")
+            raise ConfigError(
+                "a database in memory forgets what it was given: name a file, duckdb:///folder/file.duckdb"
+            )
         from api2db.sinks.duck_connection import BUSY_TIMEOUT_S, file_of, open_file
 
         timeout_s = _timeout_s(url, BUSY_TIMEOUT_S)
@@ -167,8 +170,9 @@ class DuckDB:
         if any(set(names) == wanted for (names,) in _rows(connection, _CONSTRAINED, table)):
             return True
         # The catalog has an index's columns as text, quoted where need be.
-        texts = {f"[{', '.join(parts)}]" for parts in _written(key)}
-        return any(_sorted(text) in map(_sorted, texts) for (text,) in _rows(connection, _INDEXED, table))
+        spelled = [{name, quote(name), f"'{quote(name)}'"} for name in key]
+        parts = [text[1:-1].split(", ") for (text,) in _rows(connection, _INDEXED, table)]
+        return any(len(each) == len(key) and all(names & set(each) for names in spelled) for each in parts)
 
     def begin_careful(self, connection: Connection) -> None:
         """Nothing is deferred."""
@@ -230,14 +234,26 @@ def _run(connection: Connection, sql: str) -> None:
 @contextmanager
 def _source(connection: Connection, chunks: Iterable[pa.RecordBatch]) -> Iterator[str]:
     """A name under which a statement reads the chunks, once, as they come."""
-    chunks = iter(chunks)
+    chunks = map(_without_minus_zero, chunks)
     first = next(chunks)
     held: Any = connection.connection.driver_connection
     held.held.register(_SOURCE, pa.RecordBatchReader.from_batches(first.schema, _from(first, chunks)))
     try:
         yield quote(_SOURCE)
     finally:
-        held.held.unregister(_SOURCE)
+        with suppress(
+            _driver().TransactionException
+        ):  # after an error only ROLLBACK is heard; the next one replaces it
+            held.held.unregister(_SOURCE)
+
+
+def _without_minus_zero(chunk: pa.RecordBatch) -> pa.RecordBatch:
+    """DuckDB's compression keeps the sign of a zero or loses it, as its neighbours are: better always the same."""
+    columns = [
+        pc.add(column, pa.scalar(0, column.type)) if pa.types.is_floating(column.type) else column
+        for column in chunk.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=chunk.schema)
 
 
 def _from(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -262,7 +278,8 @@ def _merge(table: str, source: str, slots: Sequence[Slot], rule: MergeRule) -> s
     staged = any(slot.column == rule.version for slot in slots)
     newest = f"{quote(rule.version)} DESC NULLS LAST, " if staged and rule.version else ""
     sql = (
-        f"MERGE INTO {quote(table)} AS stored USING (SELECT {values} FROM {source} QUALIFY row_number() OVER "
+        f"MERGE INTO {quote(table)} AS stored USING (SELECT * FROM (SELECT {values}, {quote(ORDINAL)} "
+        f"FROM {source}) QUALIFY row_number() OVER "
         f"(PARTITION BY {', '.join(key)} ORDER BY {newest}{quote(ORDINAL)} DESC) = 1) AS fresh "
         f"ON {' AND '.join(f'stored.{name} = fresh.{name}' for name in key)}"
     )
@@ -279,11 +296,3 @@ def _if_newer(rule: MergeRule, staged: bool) -> str:
     version = quote(rule.version)
     newer = f" OR fresh.{version} >= stored.{version}" if staged else ""
     return f" WHEN MATCHED AND (stored.{version} IS NULL{newer})"
-
-
-def _written(key: Sequence[str]) -> list[list[str]]:
-    return [list(key), [quote(name) for name in key], [f"'{quote(name)}'" for name in key]]
-
-
-def _sorted(text: str) -> list[str]:
-    return sorted(text.strip("[]").split(", "))

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import duckdb
 import psycopg
 import pyarrow as pa
 import pytest
@@ -18,6 +17,7 @@ from sqlalchemy import URL, make_url
 
 from api2db.batch import Batch, new_batch_id
 from api2db.errors import FatalError
+from api2db.sinks.duck_connection import open_file
 from api2db.sinks.sql import SqlSink
 from tests.mariadb import MariaDB
 
@@ -61,8 +61,9 @@ class DuckDBPlace:
         return URL.create("duckdb", database=str(self.path))
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.path)) as connection:
-            return connection.execute(sql).fetchall()
+        with closing(open_file(self.path, read_only=False, timeout_s=60)) as connection:
+            connection.held.execute("SET TimeZone = 'UTC'")
+            return connection.held.execute(sql).fetchall()
 
 
 @dataclass
