@@ -28,6 +28,8 @@ DRIVERS = {
     "mysql": "mysql+pymysql",
     "mariadb": "mariadb+pymysql",
     "duckdb": "duckdb",
+    "amazon_aurora_mysql": "mysql+pymysql",
+    "amazon_aurora_postgresql": "postgresql+psycopg",
 }
 # Their databases are files, named against the project's folder.
 FILE_DIALECTS = ("sqlite", "duckdb")

@@ -1,4 +1,4 @@
-"""Memory to DuckDB by its own fastest way, ``INSERT INTO t SELECT * FROM arrow_table``: ``python -m bench.scan FILE ROWS``."""
+"""Memory to DuckDB by its fastest way, a scan of an Arrow table: ``python -m bench.scan FILE ROWS``."""
 
 from __future__ import annotations
 

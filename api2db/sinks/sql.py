@@ -72,7 +72,9 @@ def dialect_of(url: URL) -> Dialect:
         from api2db.sinks.duckdb import DuckDB
 
         return DuckDB()
-    raise ConfigError(f'no sink for dialect "{name}"; there are "mariadb", "mysql", "postgresql" and "sqlite"')
+    from api2db.sinks.generic import Generic
+
+    return Generic(url)
 
 
 class SqlSink:
@@ -86,6 +88,7 @@ class SqlSink:
     engines     the process's connections; a sink made without them has its own, and closes them
     chunk_size  rows sent to the database at once; 0 leaves it to the sink
     batch_column  a column that is added to each row, with the id of its batch; where rows are appended
+    dialect     another than the url's own, such as ``sinks.generic.Generic``
     store_id    of the STORE whose batches it loads
     horizon_ns  batches of that STORE created before it may be in although the ledger doesn't know; see ``connect``
 
@@ -107,6 +110,7 @@ class SqlSink:
         chunk_size: int = 0,
         store_id: str = "",
         batch_column: str | None = None,
+        dialect: Dialect | None = None,
     ) -> None:
         if isinstance(key, str):
             key = (key,)
@@ -118,7 +122,7 @@ class SqlSink:
         self.horizon_ns = 0
         self._store_id = store_id
         self._url = url
-        self._dialect = dialect_of(url)
+        self._dialect = dialect or dialect_of(url)
         name = self._dialect.names.legal(table)
         if name == ledger.NAME:
             raise ConfigError(f'table="{table}" is where the ledger is; choose another name')

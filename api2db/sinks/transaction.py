@@ -17,6 +17,8 @@ from api2db.sinks.fitting import Fitting, Goal, learned
 from api2db.sinks.group import Group
 from api2db.sinks.names import place
 
+_OLD, _HERE = "api2db_old", "api2db"
+
 
 class NothingLoadable(Exception):
     """Old rows were deleted for new ones of which not one can be loaded: the transaction is to be done without."""
@@ -55,7 +57,7 @@ class TableWork:
         if not self._creatable:
             return
         if self._dialect.refusals is None:
-            self._run("SAVEPOINT api2db_old")
+            self._savepoint(_OLD)
         with self._old_rows_go():
             self._run(f"DELETE FROM {self._dialect.quote(self._goal.table)}")
 
@@ -81,7 +83,17 @@ class TableWork:
         if self._creatable and self._dialect.refusals is not None:
             raise NothingLoadable
         if self._creatable:
-            self._run("ROLLBACK TO SAVEPOINT api2db_old")
+            self._roll_back_to(_OLD)
+
+    # In each database's own words.
+    def _savepoint(self, name: str) -> None:
+        self._connection.dialect.do_savepoint(self._connection, name)
+
+    def _roll_back_to(self, name: str) -> None:
+        self._connection.dialect.do_rollback_to_savepoint(self._connection, name)
+
+    def _release(self, name: str) -> None:
+        self._connection.dialect.do_release_savepoint(self._connection, name)
 
     def _run(self, sql: str) -> None:
         with cursor(self._connection) as run:
@@ -135,7 +147,7 @@ class TableWork:
         Steps halve at a refusal and double at a success: a few bad rows cost a few statements each, and a group of
         nothing but bad rows one for each.
         """
-        self._run("SAVEPOINT api2db")
+        self._savepoint(_HERE)
         at, step = 0, one.table.num_rows
         while at < one.table.num_rows:
             stop = min(at + step, one.table.num_rows)
@@ -147,7 +159,7 @@ class TableWork:
             else:
                 one.refused[at] = self._told(one, at, refusal)
                 at = stop
-        self._run("RELEASE SAVEPOINT api2db")
+        self._release(_HERE)
 
     def _told(self, one: Group, row: int, cause: Cause) -> str:
         """Why the database refuses this row: with type and value of the column it names; else in its own words."""
@@ -167,10 +179,10 @@ class TableWork:
             cause = self._dialect.cause(error)
             if cause.error is not BadDataError:
                 raise
-            self._run("ROLLBACK TO SAVEPOINT api2db")
+            self._roll_back_to(_HERE)
             return cause
-        self._run("RELEASE SAVEPOINT api2db")
-        self._run("SAVEPOINT api2db")
+        self._release(_HERE)
+        self._savepoint(_HERE)
         return None
 
     def _load(self, one: Group, start: int, stop: int) -> None:

@@ -24,7 +24,12 @@ log = logging.getLogger(__name__)
 
 # As many as SQLAlchemy's own engines keep.
 _ENGINE_CONNECTIONS = 5
-_UNSUPPORTED = ("amazon_aurora", "oracle", "microsoft_sql")
+# Documented as not supported by these names, and what to say in place of them.
+_UNSUPPORTED = {
+    "amazon_aurora": 'say which: dialect="amazon_aurora_mysql" or "amazon_aurora_postgresql"',
+    "oracle": 'give url="oracle+oracledb://…" in place of it',
+    "microsoft_sql": 'give url="mssql+pymssql://…" in place of it',
+}
 
 
 class Stream2Sql(Stream):
@@ -32,7 +37,8 @@ class Stream2Sql(Stream):
 
     name        the collector's name, and the table's
     db_name     the database; for dialect="sqlite" or "duckdb" a file, against the project's folder
-    dialect     "postgresql", "mariadb", "mysql", "sqlite" or "duckdb"
+    dialect     "postgresql", "mariadb", "mysql", "sqlite", "duckdb", "amazon_aurora_mysql" or
+                "amazon_aurora_postgresql"; others by their url
     username, password, host, port   of the server; not needed for sqlite and duckdb
     auth_path   a JSON file with username, password and host instead
     if_exists   "append" adds rows; "replace" puts what a poll brings in the place of all rows, in one transaction;
@@ -193,7 +199,9 @@ class Stream2Sql(Stream):
 
     def _url_of_parts(self) -> URL:
         if self.dialect in _UNSUPPORTED:
-            raise NotImplementedError(f"Stream2Sql {self.name}: dialect {self.dialect!r} isn't supported")
+            raise NotImplementedError(
+                f"Stream2Sql {self.name}: dialect {self.dialect!r} isn't supported; {_UNSUPPORTED[self.dialect]}"
+            )
         if self.dialect not in DRIVERS:
             raise ConfigError(
                 f"Stream2Sql {self.name}: dialect={self.dialect!r}; the dialects are {', '.join(DRIVERS)}"
