@@ -25,7 +25,7 @@ from api2db.batch import Batch
 from api2db.sinks.sql import SqlSink
 from bench.load import refuse
 
-ROWS = 20_000
+ROWS = 5_000
 
 
 def work(file: str, first: int, batches: int) -> None:
@@ -42,7 +42,7 @@ def work(file: str, first: int, batches: int) -> None:
 
 @click.command()
 @click.option("--kills", default=100, show_default=True)
-@click.option("--batches", default=60, show_default=True, help="Loaded in each round; a round is a new file.")
+@click.option("--batches", default=30, show_default=True, help="Loaded in each round; a round is a new file.")
 @click.option("--seed", default=1, show_default=True)
 def main(kills: int, batches: int, seed: int) -> None:
     """Kill, restart, count."""
@@ -51,8 +51,8 @@ def main(kills: int, batches: int, seed: int) -> None:
         with tempfile.TemporaryDirectory(prefix="api2db-duck-") as folder:
             file, reached = Path(folder, "x.duckdb"), 0
             while reached < batches:
-                # Some batches with a receipt are loaded again: their answers may have been lost.
-                command = [sys.executable, "-m", "bench.duck_kills", "work", str(file), str(max(0, reached - 2))]
+                # The last one with a receipt is loaded again: its answer may have been lost.
+                command = [sys.executable, "-m", "bench.duck_kills", "work", str(file), str(max(0, reached - 1))]
                 with subprocess.Popen([*command, str(batches)], stdout=subprocess.PIPE, text=True) as child:
                     assert child.stdout is not None
                     if done < kills and child.stdout.readline():

@@ -243,7 +243,7 @@ def _merge(
         elif rule.version is not None:
             one: sa.ColumnClause[Any] = sa.column(quoted_name(rule.version, True))
             same &= one.is_(None)  # rows without a version are as old as any
-        sets = {into.c[name]: sa.bindparam(f"_{name}") for name in others}
+        sets: dict[Any, Any] = {into.c[name]: sa.bindparam(f"_{name}") for name in others}
         connection.execute(sa.update(into).where(same).values(sets), old)
     if new:
         connection.execute(sa.insert(into), new)

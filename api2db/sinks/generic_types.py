@@ -15,32 +15,34 @@ from api2db.sinks.dialect import Column
 # Characters of a text in a key: every database has an index over so many.
 KEY_CHARS = 255
 _DIGITS = 38
-_TEXT = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+_TEXT = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb").with_variant(mssql.NVARCHAR(None), "mssql")
 _STAMP = (
     sa.DateTime()
     .with_variant(oracle.TIMESTAMP(), "oracle")
-    .with_variant(mssql.DATETIME2(6), "mssql")
+    .with_variant(mssql.DATETIME2(6), "mssql")  # type: ignore[no-untyped-call]
     .with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 )
 # SQLAlchemy's own for Oracle is DATE, which has neither zone nor fractions of a second.
 _INSTANT = (
     sa.DateTime(timezone=True)
     .with_variant(oracle.TIMESTAMP(timezone=True), "oracle")
-    .with_variant(mssql.DATETIMEOFFSET(6), "mssql")
+    .with_variant(mssql.DATETIMEOFFSET(6), "mssql")  # type: ignore[no-untyped-call]
     .with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 )
 _DECLARED: dict[Kind, sa.types.TypeEngine[Any]] = {
-    Kind.BOOL: sa.Boolean().with_variant(oracle.NUMBER(1), "oracle"),
+    Kind.BOOL: sa.Boolean().with_variant(oracle.NUMBER(1), "oracle"),  # type: ignore[no-untyped-call]
     Kind.INTEGER: sa.BigInteger(),
     Kind.FLOAT: sa.Double().with_variant(oracle.BINARY_DOUBLE(), "oracle"),
     Kind.TEXT: _TEXT,
     Kind.JSON: _TEXT,
-    Kind.BINARY: sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb"),
-    Kind.DATE: sa.Date(),
+    Kind.BINARY: sa.LargeBinary()
+    .with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+    .with_variant(mssql.VARBINARY("max"), "mssql"),
+    Kind.DATE: sa.Date().with_variant(sa.DATE(), "mssql"),
     # Oracle has no time of day: its text.
     Kind.TIME: sa.Time()
     .with_variant(oracle.VARCHAR2(15), "oracle")
-    .with_variant(mssql.TIME(6), "mssql")
+    .with_variant(mssql.TIME(6), "mssql")  # type: ignore[no-untyped-call]
     .with_variant(mysql.TIME(fsp=6), "mysql", "mariadb"),
     Kind.TIMESTAMP: _STAMP,
     Kind.INSTANT: _INSTANT,

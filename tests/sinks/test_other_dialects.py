@@ -17,7 +17,7 @@ FIELDS = {
     Kind.INTEGER: (pa.int64(), "NUMBER(19)", "BIGINT"),
     Kind.FLOAT: (pa.float64(), "BINARY_DOUBLE", "DOUBLE PRECISION"),
     Kind.DECIMAL: (pa.decimal128(20, 4), "NUMERIC(38, 4)", "NUMERIC(38, 4)"),
-    Kind.TEXT: (pa.string(), "CLOB", "VARCHAR(max)"),
+    Kind.TEXT: (pa.string(), "CLOB", "NVARCHAR(max)"),
     Kind.BINARY: (pa.binary(), "BLOB", "VARBINARY(max)"),
     Kind.DATE: (pa.date32(), "DATE", "DATE"),
     Kind.TIME: (pa.time64("us"), "VARCHAR2(15 CHAR)", "TIME(6)"),
