@@ -41,8 +41,8 @@ def work(file: str, first: int, batches: int) -> None:
 
 
 @click.command()
-@click.option("--kills", default=100, show_default=True)
-@click.option("--batches", default=30, show_default=True, help="Loaded in each round; a round is a new file.")
+@click.option("--kills", default=60, show_default=True)
+@click.option("--batches", default=20, show_default=True, help="Loaded in each round; a round is a new file.")
 @click.option("--seed", default=1, show_default=True)
 def main(kills: int, batches: int, seed: int) -> None:
     """Kill, restart, count."""

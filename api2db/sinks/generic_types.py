@@ -37,7 +37,7 @@ _DECLARED: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.JSON: _TEXT,
     Kind.BINARY: sa.LargeBinary()
     .with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
-    .with_variant(mssql.VARBINARY("max"), "mssql"),
+    .with_variant(mssql.VARBINARY("max"), "mssql"),  # type: ignore[no-untyped-call]
     Kind.DATE: sa.Date().with_variant(sa.DATE(), "mssql"),
     # Oracle has no time of day: its text.
     Kind.TIME: sa.Time()
