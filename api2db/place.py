@@ -27,7 +27,12 @@ DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "mysql": "mysql+pymysql",
     "mariadb": "mariadb+pymysql",
+    "duckdb": "duckdb",
+    "amazon_aurora_mysql": "mysql+pymysql",
+    "amazon_aurora_postgresql": "postgresql+psycopg",
 }
+# Their databases are files, named against the project's folder.
+FILE_DIALECTS = ("sqlite", "duckdb")
 TYPES = ("sql", "local")
 FORMATS = ("parquet", "json", "pickle", "csv")
 MODES = ("shard", "update", "replace")
@@ -126,9 +131,10 @@ def _database(name: str, auth: Auth, project: Path, where: str, table: str | Non
     check_complete(auth, where)
     url = _url_of_text(auth, where) if auth.url is not None else _url_of_fields(auth, where)
     dialect = url.get_backend_name()
-    if dialect == "sqlite":
+    if dialect in FILE_DIALECTS:
         if not url.database or url.database == ":memory:":
-            raise ConfigError(f"{where}: a SQLite database needs a file: what is in memory ends with the daemon")
+            kind = {"sqlite": "SQLite", "duckdb": "DuckDB"}[dialect]
+            raise ConfigError(f"{where}: a {kind} database needs a file: what is in memory ends with the daemon")
         if not url.database.startswith("file:"):
             url = url.set(database=str(_absolute(project, url.database)))
     return Place(name=name, kind="sql", url=url, table=table)
@@ -167,8 +173,8 @@ def _url_of_fields(auth: Auth, where: str) -> URL:
         raise ConfigError(f"{where}: dialect must be one of: {', '.join(DRIVERS)}; for others give a url")
     if not auth.db_name:
         raise ConfigError(f"{where}: db_name missing or empty")
-    if auth.dialect == "sqlite":
-        return URL.create("sqlite", database=auth.db_name)
+    if auth.dialect in FILE_DIALECTS:
+        return URL.create(auth.dialect, database=auth.db_name)
     return URL.create(
         DRIVERS[auth.dialect],
         username=auth.username,
