@@ -30,6 +30,8 @@ DRIVERS = {
     "duckdb": "duckdb",
     "amazon_aurora_mysql": "mysql+pymysql",
     "amazon_aurora_postgresql": "postgresql+psycopg",
+    "oracle": "oracle+oracledb",
+    "microsoft_sql": "mssql+pymssql",
 }
 # Their databases are files, named against the project's folder.
 FILE_DIALECTS = ("sqlite", "duckdb")
@@ -173,15 +175,25 @@ def _url_of_fields(auth: Auth, where: str) -> URL:
         raise ConfigError(f"{where}: dialect must be one of: {', '.join(DRIVERS)}; for others give a url")
     if not auth.db_name:
         raise ConfigError(f"{where}: db_name missing or empty")
-    if auth.dialect in FILE_DIALECTS:
-        return URL.create(auth.dialect, database=auth.db_name)
+    password = auth.password.reveal() if auth.password is not None else None
+    return url_of_parts(auth.dialect, auth.db_name, auth.username, password, auth.host, auth.port)
+
+
+def url_of_parts(
+    dialect: str, db_name: str, username: str | None, password: str | None, host: str | None, port: int | None
+) -> URL:
+    """The URL of a database of one of the ``DRIVERS``' dialects; of Oracle ``db_name`` is the service's name."""
+    if dialect in FILE_DIALECTS:
+        return URL.create(dialect, database=db_name)
+    service = dialect == "oracle"
     return URL.create(
-        DRIVERS[auth.dialect],
-        username=auth.username,
-        password=auth.password.reveal() if auth.password is not None else None,
-        host=auth.host,
-        port=auth.port,
-        database=auth.db_name,
+        DRIVERS[dialect],
+        username=username,
+        password=password,
+        host=host,
+        port=port,
+        database=None if service else db_name,
+        query={"service_name": db_name} if service else {},
     )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import URL
 
 from api2db.credentials import load_auth
 from api2db.errors import ConfigError, SinkError
-from api2db.place import DRIVERS, FILE_DIALECTS, parse_url
+from api2db.place import DRIVERS, FILE_DIALECTS, parse_url, url_of_parts
 from api2db.secret import redact_url
 from api2db.sinks.base import Placement
 from api2db.sinks.sql import IfExists, SqlSink, dialect_of
@@ -25,12 +25,8 @@ log = logging.getLogger(__name__)
 
 # As many as SQLAlchemy's own engines keep.
 _ENGINE_CONNECTIONS = 5
-# Documented as not supported by these names, and what to say in place of them.
-_UNSUPPORTED = {
-    "amazon_aurora": 'say which: dialect="amazon_aurora_mysql" or "amazon_aurora_postgresql"',
-    "oracle": 'give url="oracle+oracledb://…" in place of it',
-    "microsoft_sql": 'give url="mssql+pymssql://…" in place of it',
-}
+# A documented name for two databases.
+_AURORA = 'say which: dialect="amazon_aurora_mysql" or "amazon_aurora_postgresql"'
 
 
 class Stream2Sql(Stream):
@@ -38,8 +34,8 @@ class Stream2Sql(Stream):
 
     name        the collector's name, and the table's
     db_name     the database; for dialect="sqlite" or "duckdb" a file, against the project's folder
-    dialect     "postgresql", "mariadb", "mysql", "sqlite", "duckdb", "amazon_aurora_mysql" or
-                "amazon_aurora_postgresql"; others by their url
+    dialect     "postgresql", "mariadb", "mysql", "sqlite", "duckdb", "amazon_aurora_mysql",
+                "amazon_aurora_postgresql", "oracle" or "microsoft_sql"; others by their url
     username, password, host, port   of the server; not needed for sqlite and duckdb
     auth_path   a JSON file with username, password and host instead
     if_exists   "append" adds rows; "replace" puts what a poll brings in the place of all rows, in one transaction;
@@ -212,23 +208,13 @@ class Stream2Sql(Stream):
         return self._url.set(database=os.path.abspath(project / self._url.database))
 
     def _url_of_parts(self) -> URL:
-        if self.dialect in _UNSUPPORTED:
-            raise NotImplementedError(
-                f"Stream2Sql {self.name}: dialect {self.dialect!r} isn't supported; {_UNSUPPORTED[self.dialect]}"
-            )
+        if self.dialect == "amazon_aurora":
+            raise NotImplementedError(f"Stream2Sql {self.name}: dialect {self.dialect!r} is two databases; {_AURORA}")
         if self.dialect not in DRIVERS:
             raise ConfigError(
                 f"Stream2Sql {self.name}: dialect={self.dialect!r}; the dialects are {', '.join(DRIVERS)}"
             )
         if not self.db_name:
             raise ConfigError(f"Stream2Sql {self.name}: db_name is missing")
-        if self.dialect in FILE_DIALECTS:
-            return URL.create(self.dialect, database=self.db_name)
-        return URL.create(
-            DRIVERS[self.dialect],
-            username=self.username,
-            password=self.password,
-            host=self.host,
-            port=int(self.port) if self.port else None,
-            database=self.db_name,
-        )
+        port = int(self.port) if self.port else None
+        return url_of_parts(self.dialect, self.db_name, self.username, self.password, self.host, port)
