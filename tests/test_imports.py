@@ -24,7 +24,7 @@ LAYERS = (
     ("stream", "store"),
     ("web", "tell"),
     ("app",),
-    ("demo", "chaos", "cli"),
+    ("demo", "chaos", "cli", "legacy"),
 )
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 
