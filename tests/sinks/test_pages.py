@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from api2db.sinks import duck_errors, my_errors, pg_errors, sqlite
-from api2db.stream import Stream2Local, Stream2Sql
+from api2db.stream import Stream2Local, Stream2Omnisci, Stream2Sql
 
 PAGES = Path(__file__).parents[2] / "docs" / "sinks"
 SQL = ("sqlite", "duckdb", "postgresql", "mariadb")
@@ -20,7 +20,7 @@ def text(page: str) -> str:
     return (PAGES / f"{page}.md").read_text()
 
 
-@pytest.mark.parametrize("page", [*SQL, "local"])
+@pytest.mark.parametrize("page", [*SQL, "local", "omnisci"])
 def test_a_page_has_options_types_guarantees_and_errors(page: str) -> None:
     headings = " ".join(re.findall(r"^## (.*)", text(page), re.M)).lower()
     assert "| option | meaning |" in text(page)
@@ -30,7 +30,9 @@ def test_a_page_has_options_types_guarantees_and_errors(page: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "stream"), [*((page, Stream2Sql) for page in SQL), ("local", Stream2Local)], ids=[*SQL, "local"]
+    ("page", "stream"),
+    [*((page, Stream2Sql) for page in SQL), ("local", Stream2Local), ("omnisci", Stream2Omnisci)],
+    ids=[*SQL, "local", "omnisci"],
 )
 def test_every_parameter_of_a_stream_is_on_its_page(page: str, stream: type) -> None:
     table = text(page).partition("| option | meaning |")[2].partition("\n\n")[0]
