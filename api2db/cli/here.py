@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ import click
 from api2db import settings as settings_file
 from api2db.collector import Collector
 from api2db.discovery import Broken, find_collectors
-from api2db.errors import Api2dbError
+from api2db.errors import Api2dbError, ConfigError
 from api2db.layout import Layout
 from api2db.settings import Settings
 
@@ -78,8 +79,10 @@ def here(command: Callable[Concatenate[Here, P], int | None]) -> Callable[P, Non
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         context = click.get_current_context()
-        try:
+        # Settings that can't be read are said by the command, in its own way.
+        with contextlib.suppress(ConfigError):
             context.obj.enter()
+        try:
             status = command(context.obj, *args, **kwargs)
         except Api2dbError as error:
             raise click.ClickException(str(error)) from error

@@ -16,7 +16,7 @@ from api2db.batch import Batch, new_batch_id
 from api2db.errors import FatalError, RetryableError
 from api2db.schema import JSON_METADATA
 from api2db.secret import Secret
-from api2db.sinks.base import Ledgered, Recountable, Renewable, Telling
+from api2db.sinks.base import Ledgered, Recountable, Renewable, Traceable
 from api2db.sinks.omnisci import wire as wire_module
 from api2db.sinks.omnisci.names import bare, columns_of, table_of
 from tests.omnisci.kit import READER, Peer
@@ -79,7 +79,7 @@ def test_a_batch_is_loaded_once_and_the_table_says_which_it_has(peer):
     assert [(r.rows, r.duplicate) for r in receipts] == [(2, True), (1, False), (1, True)]
     assert ids(peer) == [1, 2, 3]
     assert isinstance(sink, Ledgered)
-    assert isinstance(sink, Telling)
+    assert isinstance(sink, Traceable)
     assert isinstance(sink, Recountable)
     assert isinstance(sink, Renewable)
     assert sink.loaded([first.batch_id, "0" * 32]) == {first.batch_id: 2}
