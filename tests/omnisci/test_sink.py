@@ -85,6 +85,7 @@ def test_a_batch_is_loaded_once_and_the_table_says_which_it_has(peer):
     assert sink.loaded([first.batch_id, "0" * 32]) == {first.batch_id: 2}
     assert list(sink.receipts()) == sorted([(first.batch_id, 2), (second.batch_id, 1)])
     assert list(sink.recounted()) == list(sink.receipts())
+    assert sink.counted_since() == 0
     assert sink.lacks({1: first.batch_id, 2: "0" * 32}) == {2}
     assert sink.horizon() == 0
     sink.close()
