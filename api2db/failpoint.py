@@ -42,6 +42,8 @@ POINTS = (
     "spool.origin",  # a replayed file of quarantine is gone, its batch's name in accepted/ still there
     "replay.linked",  # a kept shard waits for its stream again, others not yet
     "quarantine.held",  # rows that aren't accepted are kept, their batch not accepted yet
+    "composing.frozen",  # a store knows which files it composes, nothing of them accepted yet
+    "composing.planned",  # their rows are accepted, the files are still there
 )
 
 _armed, _, _at = os.environ.get("API2DB_FAILPOINT", "").partition(":")

@@ -31,6 +31,8 @@ from api2db.runtime.pool import DeliveryPool
 from api2db.runtime.replacement import ReplacingDelivery
 from api2db.runtime.requests import Desk
 from api2db.runtime.retention import Retention
+from api2db.runtime.source import InProcess, Source
+from api2db.runtime.store_job import StoreCollector
 from api2db.runtime.verbs import perform
 from api2db.runtime.vitals import Vitals
 from api2db.runtime.works import Part, Works
@@ -249,8 +251,6 @@ class Daemon:
         children: Children,
     ) -> Running:
         settings = self._settings
-        if collector.stores():
-            log.warning("stores aren't run by this version, its streams are collector=%s", collector.name)
         check_keep(collector.keep_s, settings)
         targets = list(self._targets_of(collector))
         kept = Kept(settings, spool, journal, engines)
@@ -284,7 +284,7 @@ class Daemon:
             accepted=accepted,
             gave_up=gave_up,
             timeout_s=settings.poll_timeout_s,
-            source=Isolated(collector, children) if collector.isolate else None,
+            source=_source_of(collector, spool, settings, children),
         )
         return Running(collector, job, shards, tuple(deliveries))
 
@@ -359,6 +359,12 @@ class Daemon:
         if self._signals > 1:
             os._exit(128 + number)
         self._wake.put(None)
+
+
+def _source_of(collector: Collector, spool: Spool, settings: Settings, children: Children) -> Source:
+    if isinstance(collector, StoreCollector):
+        return collector.source(spool.layout, settings.project, spool.usage, durable=spool.durable)
+    return Isolated(collector, children) if collector.isolate else InProcess(collector)
 
 
 class _signals:

@@ -1,0 +1,347 @@
+"""Stores: a store is a collector whose source is a folder.
+
+It polls the folder at its period; what it finds is composed, accepted batch by batch, and delivered by an ordinary
+stream. Which files are composed is frozen in a manifest first; how far they are accepted is the store's cursor, which
+moves by the same rename as the rows. So a file's rows are accepted once, whatever is killed; and it is moved or deleted
+only after that.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from api2db.collector import Collector
+from api2db.composing.composed import write_composed
+from api2db.composing.folder import finish, is_same, locked, move, name_of, settle
+from api2db.composing.manifest import Manifest, Position
+from api2db.composing.rows import Composer
+from api2db.composing.seen import Seen
+from api2db.errors import ConfigError, SourceError, StoreError, StoreFullError
+from api2db.failpoint import reach
+from api2db.files import make_dir, write_atomic
+from api2db.formats import FORMATS, Dtypes, load_dtypes
+from api2db.layout import Layout
+from api2db.sinks.base import Target
+from api2db.sources.page import Page
+from api2db.usage import Usage
+
+log = logging.getLogger(__name__)
+
+FILES: Final = "files"
+"""In a store's quarantine: the directory of files that can't be read."""
+
+STUCK_AFTER_S: Final = 3600.0
+"""A file that isn't read or moved within this time hangs: its disk does."""
+
+_NAMED: Final = 3  # of the files that can't be read, so many are named in the cause
+
+
+class Composable(Protocol):
+    """What a collector's list of stores holds. Paths are against the project's folder; ``None``: there is none.
+
+    path                    the folder whose files are composed; STORE/<name>/<fmt> if None
+    drop_duplicate_exclude  columns in which duplicates may differ
+    """
+
+    name: str | None
+    seconds: float
+    path: str | None
+    fmt: str | None
+    drop_duplicate_exclude: Sequence[str] | None
+    move_shards_path: str | None
+    move_composed_path: str | None
+
+    @property
+    def replaces(self) -> bool:
+        """Whether what one run brings takes the place of all rows."""
+
+    def target(self) -> Target:
+        """The stream it loads through."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a store's files come from and go to, absolute."""
+
+    source: Path
+    shards_to: Path | None
+    composed_to: Path | None
+
+    @classmethod
+    def of(cls, store: Composable, layout: Layout, project: Path) -> Folders:
+        """Raises ConfigError where files would be composed again and again."""
+        assert store.name is not None
+        assert store.fmt is not None
+        source = layout.shards(store.name, store.fmt) if store.path is None else _under(project, store.path)
+        shards_to, composed_to = (
+            None if path is None else _under(project, path)
+            for path in (store.move_shards_path, store.move_composed_path)
+        )
+        for word, path in (("move_shards_path", shards_to), ("move_composed_path", composed_to)):
+            if path is not None and (path == source or is_same(path, source)):
+                raise ConfigError(f"store {store.name}: {word} is the folder that it composes, {source}: use another")
+        return cls(source, shards_to, composed_to)
+
+
+class StoreCollector(Collector):
+    """A store as the daemon runs it: a collector named after the one it belongs to, its type, and its place.
+
+    ``weather.store.sql.postgresql``; a ``-`` and a hash of the folder and the place behind it where another store of
+    the collector has that name.
+    """
+
+    def __init__(self, store: Composable, owner: Collector, name: str, folders: Folders, names: Names) -> None:
+        super().__init__(
+            name, store.seconds, _never, None, lambda: [store.target()], debug=owner.debug, timeout=STUCK_AFTER_S,
+            keep=owner.keep_s,
+        )  # fmt: skip
+        self.store = store
+        self.folders = folders
+        self.names = names
+
+    def source(self, layout: Layout, project: Path, usage: Usage, *, durable: bool) -> FolderSource:
+        return FolderSource(self, layout, project, usage, durable)
+
+
+def _never() -> None:
+    raise SourceError("a store's source is its folder")
+
+
+class FolderSource:
+    """The files of a folder as the items of a poll: a ``Source``."""
+
+    def __init__(self, of: StoreCollector, layout: Layout, project: Path, usage: Usage, durable: bool) -> None:
+        assert of.store.fmt is not None
+        self._name = of.name
+        self._store = of.store
+        self._folders = of.folders
+        self._names = of.names
+        self._layout = layout
+        self._usage = usage
+        self._durable = durable
+        self._format = FORMATS[of.store.fmt]
+        self._dtypes_path = project / "CACHE" / f"{of.store.name}_dtypes.json"
+        self._begun: Callable[[], None] = lambda: None
+        self._accepted: tuple[Manifest, Position] | None = None  # all of a manifest, by the poll under way
+        self._trouble: list[str] = []
+
+    def limit_s(self, timeout_s: float) -> float:
+        return timeout_s
+
+    def kill(self, cause: str) -> bool:
+        return False
+
+    def poll(self, since: object, begun: Callable[[], None]) -> object:
+        """Pages of what the folder holds. Raises StoreError, StoreFullError, SourceError."""
+        begun()
+        self._begun = begun
+        self._accepted = None
+        self._trouble = []
+        return self._pages(since)
+
+    def ended(self) -> None:
+        """All pages are accepted: the files go. Raises SourceError if there were some that can't be read."""
+        if self._accepted is not None:
+            manifest, at = self._accepted
+            with _disk_errors(self._name), locked(self._folders.source):
+                finish(self._folders.source)
+                self._settle(list(manifest.shards(without=at.left)))
+                self._manifest_path.unlink(missing_ok=True)
+        if self._trouble:
+            more = len(self._trouble) - _NAMED
+            told = "; ".join(self._trouble[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+            raise SourceError(f"store {self._name}: the other files are loaded, but: {told}")
+
+    def _pages(self, since: object) -> Iterator[Page]:
+        with _disk_errors(self._name):
+            folder = self._folders.source
+            make_dir(folder)
+            with locked(folder):
+                finish(folder)
+                manifest = self._manifest()
+                if manifest is None:
+                    return
+                # What replaces does so whole: what an earlier, unfinished run accepted of it is superseded.
+                at = Position() if self._store.replaces else Position.of(since, manifest.id)
+                seen = Seen(self._manifest_path.parent, self._store.drop_duplicate_exclude or ())
+                try:
+                    composer = Composer(
+                        folder, manifest, self._format, self._dtypes(), seen, self._set_aside, self._left, self._begun
+                    )
+                    for composed in composer.batches(at):
+                        at = composed.position
+                        yield Page(composed.shaped, at.cursor(manifest.id))
+                finally:
+                    seen.close()
+                self._accepted = manifest, at
+
+    def _manifest(self) -> Manifest | None:
+        """The one an earlier run didn't finish, or a new one of what is there now."""
+        found = Manifest.read(self._manifest_path)
+        if found is not None:
+            if found.folder != os.fspath(self._folders.source) or found.fmt != self._format.name:
+                raise StoreError(
+                    f"{self._manifest_path} is about {found.fmt} files of {found.folder}, which were being loaded: have"
+                    " the store compose those once more, or remove it once you know which of them are in"
+                )
+            return found
+        fresh = Manifest.freeze(self._folders.source, self._format.name)
+        if fresh is not None:
+            self._names.remember()
+            fresh.write(self._manifest_path, flush=self._durable)
+            reach("composing.frozen")
+        return fresh
+
+    def _settle(self, shards: Sequence[Any]) -> None:
+        there = [shard for shard in shards if shard.is_at(self._folders.source / shard.name)]
+        if not there:
+            return
+        for folder in (self._folders.shards_to, self._folders.composed_to):
+            if folder is not None:
+                make_dir(folder)
+        source = self._folders.source
+        settle(
+            source,
+            there,
+            self._folders.shards_to,
+            self._folders.composed_to,
+            name=name_of(there, self._format.suffix),
+            write=lambda path: write_composed(path, source, there, self._format, self._dtypes(), self._begun),
+        )
+
+    def _set_aside(self, path: Path, reason: str) -> bool:
+        """Move a file that can't be read away from the others, the reason beside it."""
+        folder = self._layout.quarantine(self._name, FILES)
+        try:
+            make_dir(folder, flush=self._durable)
+            size = path.stat().st_size
+            told = json.dumps({"file": os.fspath(path), "reason": reason}).encode() + b"\n"
+            write_atomic(folder / f"{path.name}.reason", told, flush=self._durable)
+            move(path, folder)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._trouble.append(f"{path.name} can't be read, nor moved to {folder} ({error.strerror}): {reason}")
+            return False
+        self._usage.add(self._name, size + len(told))
+        self._trouble.append(f"{path.name} can't be read, it is in {folder} now: {reason}")
+        log.error("file not loaded store=%s file=%s cause=%s; kept in %s", self._name, path, reason, folder)
+        return True
+
+    def _left(self, path: Path, error: OSError) -> bool:
+        self._trouble.append(f"{path.name} can't be read now ({error.strerror}): it stays, and is tried next time")
+        return True
+
+    def _dtypes(self) -> Dtypes | None:
+        if self._format.says_dtypes:
+            return None
+        try:
+            return load_dtypes(self._dtypes_path)
+        except FileNotFoundError:
+            return None
+
+    @property
+    def _manifest_path(self) -> Path:
+        return manifest_path(self._layout, self._name)
+
+
+class Names:
+    """Which name is which store's, kept in STORE/state/stores/<collector>.json once one of them has begun."""
+
+    def __init__(self, layout: Layout, collector: str) -> None:
+        self._layout = layout
+        self._collector = collector
+        self._path = layout.states / "stores" / f"{collector}.json"
+        self._given: dict[str, str] = {}
+
+    def give(self, stores: Sequence[tuple[str, str]]) -> list[str]:
+        """The name of each of (stream type, identity), in order: the one it had, whatever the order is now.
+
+        Raises ConfigError for two of one identity, StoreError if the memory can't be read.
+        """
+        known = self._known()
+        wanted = {identity for _, identity in stores}
+        if len(wanted) < len(stores):
+            raise ConfigError(f"collector {self._collector}: two stores compose the same folder into the same place")
+        taken = {name: identity for name, identity in known.items() if identity in wanted or self._in_use(name)}
+        names = []
+        for stream_type, identity in stores:
+            name = next((name for name, whose in taken.items() if whose == identity), None)
+            if name is None:
+                name = f"{self._collector}.store.{stream_type}"
+                if name in taken:
+                    name = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+                taken[name] = identity
+            names.append(name)
+        self._given = {**known, **taken}
+        return names
+
+    def remember(self) -> None:
+        """Raises OSError."""
+        if self._given != self._known():
+            make_dir(self._path.parent)
+            write_atomic(self._path, json.dumps(self._given, indent=1).encode())
+
+    def _known(self) -> Mapping[str, str]:
+        try:
+            return dict(json.loads(self._path.read_bytes()))
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{self._path} can't be read: {error}; remove it once no store is in the midst") from error
+
+    def _in_use(self, name: str) -> bool:
+        """Is there anything under way of whoever had this name?"""
+        if manifest_path(self._layout, name).exists():
+            return True
+        roots = (self._layout.queues, self._layout.root / "upload_failed")
+        return any(any((root / name).glob("*/*.parquet")) for root in roots)
+
+
+def manifest_path(layout: Layout, store: str) -> Path:
+    return layout.states / "stores" / f"{store}.manifest"
+
+
+def collectors_of(
+    stores: Sequence[Composable], owner: Collector, layout: Layout, project: Path
+) -> list[StoreCollector]:
+    """A collector's stores as the collectors that they are. Raises ConfigError, StoreError."""
+    names = Names(layout, owner.name)
+    folders = [Folders.of(store, layout, project) for store in stores]
+    identities = []
+    for store, where in zip(stores, folders, strict=True):
+        target = store.target()
+        identities.append((target.stream_type, f"{where.source} > {target.target(project, layout.root)}"))
+    given = names.give(identities)
+    return [
+        StoreCollector(store, owner, name, where, names)
+        for store, name, where in zip(stores, given, folders, strict=True)
+    ]
+
+
+class _disk_errors:
+    """What the disk says while a store is at work, as errors of ours."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreFullError(f"store {self._name}: no space left on the disk; its files stay") from error
+            raise StoreError(f"store {self._name}: {error.strerror} ({error.filename}); its files stay") from error
+
+
+def _under(project: Path, path: str) -> Path:
+    return Path(os.path.abspath(project / path))
