@@ -147,13 +147,13 @@ def _schema(read: _Read) -> pa.Schema:
             raise StoreError(f"not a readable parquet file: {path}: {error}") from error
         if found is None:
             found = schema
+            kinds.takes(schema.remove_metadata().empty_table())
         elif (
             not kinds.takes(schema.remove_metadata().empty_table())
             or _dtypes(schema) != _dtypes(found)
             or (_PANDAS in (found.metadata or {}) and not schema.equals(found))
         ):
             raise _OtherKind
-        kinds.takes(schema.remove_metadata().empty_table())
     if found is None or kinds.schema is None:
         raise _OtherKind
     return kinds.schema.with_metadata(found.metadata)

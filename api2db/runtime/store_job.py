@@ -28,15 +28,12 @@ from api2db.errors import ConfigError, SourceError, StoreError, StoreFullError
 from api2db.failpoint import reach
 from api2db.files import make_dir, write_atomic
 from api2db.formats import FORMATS, Dtypes, load_dtypes
-from api2db.layout import Layout
+from api2db.layout import FILES, Layout
 from api2db.sinks.base import Target
 from api2db.sources.page import Page
 from api2db.usage import Usage
 
 log = logging.getLogger(__name__)
-
-FILES: Final = "files"
-"""In a store's quarantine: the directory of files that can't be read."""
 
 STUCK_AFTER_S: Final = 3600.0
 """A file that isn't read or moved within this time hangs: its disk does."""
