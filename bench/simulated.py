@@ -13,6 +13,7 @@ from typing import Any
 from api2db.cli import main
 from api2db.runtime import cadence, daemon
 from api2db.runtime.poller import Poller
+from api2db.runtime.running import Running
 
 BACKLOG = 500
 PRUNE_S = 2.0
@@ -27,10 +28,10 @@ class Clock:
 
     def __init__(self) -> None:
         self.second = 0
-        self._running: Sequence[daemon.Running] = ()
+        self._running: Sequence[Running] = ()
         self._poller: Poller | None = None
 
-    def watch(self, running: Sequence[daemon.Running], poller: Poller) -> None:
+    def watch(self, running: Sequence[Running], poller: Poller) -> None:
         self._running, self._poller = running, poller
 
     def now(self) -> datetime.datetime:
@@ -62,9 +63,7 @@ class SimulatedCadence(cadence.Cadence):
         return LOOK_AGAIN_S
 
 
-def loop(
-    self: daemon.Daemon, running: list[daemon.Running], spool: Any, journal: Any, poller: Poller, *others: Any
-) -> None:
+def loop(self: daemon.Daemon, running: list[Running], spool: Any, journal: Any, poller: Poller, *others: Any) -> None:
     clock.watch(running, poller)
     _loop(self, running, spool, journal, poller, *others)
 

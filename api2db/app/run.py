@@ -14,8 +14,9 @@ from api2db.app.beside import attending
 from api2db.app.story import tell_end, tell_start
 from api2db.collector import Collector
 from api2db.discovery import Broken
-from api2db.runtime.daemon import Daemon, Running
+from api2db.runtime.daemon import Daemon
 from api2db.runtime.notify import ServiceManager
+from api2db.runtime.running import Running
 from api2db.settings import Settings
 from api2db.store.places import with_stores
 from api2db.stream.places import target_of, targets_of

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from api2db.runtime.daemon import Running
+from api2db.runtime.running import Running
 from api2db.settings import Settings
 from api2db.sinks.base import Sink
 

@@ -11,7 +11,7 @@ from api2db.audit.store import Lines, stream_folders
 from api2db.audit.stream import Asked, audit_stream
 from api2db.collector import Collector
 from api2db.discovery import Broken
-from api2db.errors import Api2dbError, ConfigError
+from api2db.errors import ConfigError, in_one_line
 from api2db.layout import Layout, lock_owner
 from api2db.nearest import nearest
 from api2db.settings import Settings
@@ -90,7 +90,7 @@ def _places(
         try:
             yield collector.name, _sinks(settings, layout, collector.name, targets_of(collector), engines)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything
-            cause = str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"
+            cause = in_one_line(error)
             yield collector.name, f"its streams can't be told: {cause}"
 
 

@@ -250,7 +250,7 @@ class _Pass:
             )
         if self._gone:
             self._note(f"{self._gone:,} files were taken away since they were published")
-        if self._answer.checked == "journal":
+        if not isinstance(self._asked.sink, (Ledgered, Filed)):
             self._note("the place keeps no record of batches: what is loaded is the journal's word")
 
     def _note(self, text: str) -> None:

@@ -36,7 +36,10 @@ class Here:
 
     @functools.cached_property
     def layout(self) -> Layout:
-        return Layout(self.settings.store)
+        """Raises StoreError if a newer version wrote STORE."""
+        layout = Layout(self.settings.store)
+        layout.check_format()
+        return layout
 
     @functools.cached_property
     def declared(self) -> tuple[list[Collector], list[Broken]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from api2db.errors import StoreError
-from api2db.journal import open_to_read
+from api2db.journal.file import open_to_read
 from api2db.layout import ACCEPTED, FILES, HELD, Layout, lock_owner
 
 # The daemon writes its heartbeat every ten seconds; without it what stands here is old.

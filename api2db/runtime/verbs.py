@@ -83,10 +83,10 @@ def _purge(works: Works, arguments: Mapping[str, Any]) -> Answer:
             continue
         for delivery in part.streams(arguments.get("stream")):
             if arguments.get("dry_run"):
-                shards = (part.shards.parked if parked else part.shards.waiting)(delivery.stream)
-                rows = rows_of(part, delivery.stream, shards, parked=parked)
+                shards = delivery.queue.parked() if parked else delivery.queue.waiting()
+                rows = rows_of(delivery.queue, shards, parked=parked)
             else:
-                count = partial(rows_of, part, delivery.stream, parked=parked)
+                count = partial(rows_of, delivery.queue, parked=parked)
                 shards, rows = delivery.purge(count, parked=parked)
             if shards:
                 given_up = "would be given up" if arguments.get("dry_run") else "are given up"

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from api2db.collector import Collector
-from api2db.errors import Api2dbError, ConfigError, TornShardError
+from api2db.errors import ConfigError, TornShardError
 from api2db.nearest import nearest
 from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of
 from api2db.runtime.delivery import Delivery, State
 from api2db.settings import check_keep
 from api2db.shard import peek
 from api2db.sinks.base import Target
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
+from api2db.spool.queue import StreamQueue
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,24 @@ class Answer:
         self.lines.append(line)
 
 
-def prepared(collector: Collector, targets: Sequence[Target], kept: Kept) -> Part:
-    """A collector's streams, ready to deliver. Raises ConfigError, StoreError."""
+def prepared(
+    collector: Collector,
+    targets: Sequence[Target],
+    kept: Kept,
+    targets_now: Callable[[], Sequence[Target]] | None = None,
+) -> Part:
+    """A collector's streams, ready to deliver; ``targets_now`` as in ``delivery_to``.
+
+    Raises ConfigError, StoreError.
+    """
     check_keep(collector.keep_s, kept.settings)
     shards = CollectorSpool(kept.spool, collector.name, keep_s=collector.keep_s)
     directories = directories_of(shards, [place_of(target, kept) for target in targets])
     for directory in directories:
         shards.add_stream(directory)
     deliveries = [
-        delivery_to(target, directory, shards, kept) for target, directory in zip(targets, directories, strict=True)
+        delivery_to(target, directory, shards, kept, targets_now)
+        for target, directory in zip(targets, directories, strict=True)
     ]
     return Part(collector, shards, tuple(deliveries))
 
@@ -115,17 +125,12 @@ def deliver_all(deliveries: Sequence[Delivery]) -> list[str]:
     return troubles
 
 
-def rows_of(part: Part, stream: str, shards: Sequence[int], *, parked: bool) -> int:
+def rows_of(queue: StreamQueue, shards: Sequence[int], *, parked: bool) -> int:
     """How many rows shards that wait hold, as far as they can be read."""
     rows = 0
     for created_ns in shards:
         try:
-            rows += peek(part.shards.path(stream, created_ns, parked=parked)).rows
+            rows += peek(queue.path(created_ns, parked=parked)).rows
         except (TornShardError, OSError):
             continue  # nobody can tell
     return rows
-
-
-def told(error: Exception) -> str:
-    """An error in one line."""
-    return str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"

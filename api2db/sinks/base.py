@@ -122,7 +122,7 @@ class Filed(Protocol):
 
 
 @runtime_checkable
-class Telling(Protocol):
+class Traceable(Protocol):
     """A sink that can tell which batches its place has."""
 
     def lacks(self, shards: Mapping[int, str]) -> set[int]:

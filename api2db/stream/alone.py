@@ -26,7 +26,7 @@ from api2db.runtime.delivery import Delivery, State
 from api2db.runtime.replacement import ReplacingDelivery
 from api2db.shard import Header
 from api2db.sinks.base import Target
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
 from api2db.upgrade import take_over
 
 log = logging.getLogger(__name__)

@@ -160,7 +160,7 @@ def test_a_damaged_shard_set_aside_is_in_quarantine(store):
 
 def test_rows_a_person_took_away_by_command_are_purged_not_missing(store):
     store.accept(1, 2)
-    store.kept.journal.outcome(NAME, SQL, store.shards.waiting(SQL)[0], "purged")
+    store.kept.journal.outcome(NAME, SQL, store.shards.queue(SQL).waiting()[0], "purged")
     stream = store.stream()
     assert (stream.purged, stream.holds) == (2, True)
 
@@ -187,6 +187,7 @@ def test_a_place_that_cannot_be_reached_is_said_and_the_rest_is_audited(tmp_path
     far, near = answer.streams
     assert (far.holds, far.waiting, near.holds, near.loaded) == (None, 2, True, 2)
     assert "127.0.0.1" in str(far.unreached)
+    assert not far.notes
     assert "secret" not in str(answer.as_dict())
     store.database("DELETE FROM _api2db_ledger")
     assert store.audit().holds is False

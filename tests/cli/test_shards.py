@@ -116,3 +116,11 @@ def test_what_is_given_up_is_said_before_and_counted_as_purged(bench):
     # Given up stays given up: a replay doesn't bring it back, unless the batch is named.
     (bench.folder / "warehouse").unlink()
     assert bench.command("replay", "numbers/local.parquet")["local.parquet"]["batches"] == 0
+
+
+def test_a_store_of_a_newer_version_is_left_alone_and_said_so(bench):
+    bench.collect("numbers", rows(1))
+    (bench.folder / "STORE" / "format").write_text("99\n")
+    told = CliRunner().invoke(main, ["-C", str(bench.folder), "shards", "ls"])
+    assert told.exit_code == 1
+    assert "was written by a newer api2db" in told.output

@@ -141,7 +141,7 @@ def attack(watched: Watched, kills: int, seed: str) -> tuple[int, Attack]:
     env = {**os.environ, **watched.env, "PYTHONPATH": str(REPOSITORY)}
     victim = Victim([sys.executable, "main.py"], project.folder, project.folder / "console.txt", env)
     attack = Attack(victim)
-    count = len(watched.api)
+    count = watched.api.count()
     try:
         for fault in schedule(seed, MIX):
             fresh = 5 + attack.kills % 30

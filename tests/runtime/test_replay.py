@@ -196,7 +196,11 @@ def test_what_waits_is_not_replayed_beside(make):
     assert bench.command("replay", "numbers")["sql.sqlite"]["batches"] == 0
     with bench.open("numbers") as (part, kept):
         assert part.deliveries[0].backlog == (1, 0)
-        accept(part, kept, part.shards.read("sql.sqlite", part.shards.waiting("sql.sqlite")[0], parked=False).table)
+        accept(
+            part,
+            kept,
+            part.shards.queue("sql.sqlite").read(part.shards.queue("sql.sqlite").waiting()[0], parked=False).table,
+        )
 
 
 @pytest.mark.parametrize("key", ["", ", key='id'"])
