@@ -109,7 +109,8 @@ class Shop:
         if deliver:
             deliver_all(self.parts[job.name].deliveries)
         query = "SELECT outcome, cause FROM runs ORDER BY rowid DESC LIMIT 1"
-        outcome, cause = self.kept.journal._connection.execute(query).fetchone()
+        with closing(sqlite3.connect(self.layout.journal)) as db:
+            outcome, cause = db.execute(query).fetchone()
         return outcome, cause
 
     def close(self) -> None:

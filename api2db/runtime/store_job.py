@@ -95,11 +95,17 @@ class StoreCollector(Collector):
     the collector has that name.
     """
 
-    def __init__(self, store: Composable, owner: Collector, name: str, folders: Folders, names: Names) -> None:
+    def __init__(self, owner: Collector, at: int, store: Composable, name: str, folders: Folders, names: Names) -> None:
         super().__init__(
-            name, store.seconds, _never, None, lambda: [store.target()], debug=owner.debug, timeout=STUCK_AFTER_S,
+            name,
+            store.seconds,
+            _never,
+            None,
+            lambda: [_now(owner, at, store).target()],
+            debug=owner.debug,
+            timeout=STUCK_AFTER_S,
             keep=owner.keep_s,
-        )  # fmt: skip
+        )
         self.store = store
         self.folders = folders
         self.names = names
@@ -110,6 +116,12 @@ class StoreCollector(Collector):
 
 def _never() -> None:
     raise SourceError("a store's source is its folder")
+
+
+def _now(owner: Collector, at: int, store: Composable) -> Composable:
+    """The store as its collector makes it now: with the credentials of now."""
+    stores = list(owner.stores() or ())
+    return stores[at] if at < len(stores) else store
 
 
 class FolderSource:
@@ -319,8 +331,8 @@ def collectors_of(
         identities.append((target.stream_type, f"{where.source} > {target.target(project, layout.root)}"))
     given = names.give(identities)
     return [
-        StoreCollector(store, owner, name, where, names)
-        for store, name, where in zip(stores, given, folders, strict=True)
+        StoreCollector(owner, at, store, name, where, names)
+        for at, (store, name, where) in enumerate(zip(stores, given, folders, strict=True))
     ]
 
 
