@@ -16,6 +16,8 @@ import pandas as pd
 import pyarrow as pa
 
 from api2db import settings as settings_file
+from api2db.audit.project import audit
+from api2db.audit.report import Audit
 from api2db.collector import Collector
 from api2db.failpoint import arm, arm_disk
 from api2db.formats import FORMATS
@@ -113,6 +115,9 @@ class Shop:
             outcome, cause = db.execute(query).fetchone()
         return outcome, cause
 
+    def audit(self) -> Audit:
+        return audit(self.settings, self.layout, (self.collectors, []), lambda one: targets_of(one, self.settings))
+
     def close(self) -> None:
         for part in self.parts.values():
             settle(part.shards)
@@ -146,7 +151,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def run_once(folder: Path, options: Mapping[str, Any], fault: str = "", disk: str = "") -> None:
-    """One run of a ``sql_store``, in this process."""
+    """One run of a ``sql_store``, in this process; where nothing fails the audit must hold then."""
     os.chdir(folder)
     if fault:
         arm(fault)
@@ -154,6 +159,7 @@ def run_once(folder: Path, options: Mapping[str, Any], fault: str = "", disk: st
         arm_disk(disk)
     shop = Shop(folder, sql_store(**options))
     shop.run()
+    assert fault or disk or shop.audit().holds is True
     shop.close()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from tests.store_kit import ids_in, names_in, rows_in, run_elsewhere, write_files
+from api2db.composing.rows import BATCH_ROWS
+from tests.store_kit import ids_in, names_in, rows_in, run_elsewhere, write_file, write_files
 
 COUNT = 12
 MOVED = {"move_shards_path": "done", "move_composed_path": "composed"}
@@ -52,6 +54,15 @@ def test_a_store_that_replaces_killed_at_any_point_leaves_the_whole_of_its_files
     assert run_elsewhere(folder, replace) == 0
     assert ids_in(folder) == list(range(5 * COUNT, 5 * (COUNT + 4)))
     assert names_in(folder / "in") == []
+
+
+@pytest.mark.parametrize("point", ["spool.renamed:1", "spool.renamed:2", "composing.planned:1"])
+def test_killed_amidst_a_large_file_the_next_run_goes_on_with_its_next_row(tmp_path, point):
+    write_file(tmp_path / "in" / "1.parquet", pd.DataFrame({"id": range(2 * BATCH_ROWS + 7)}))
+    assert run_elsewhere(tmp_path, MOVED, point) == -signal.SIGKILL
+    assert run_elsewhere(tmp_path, MOVED) == 0
+    assert rows_in(tmp_path, "SELECT count(*), count(DISTINCT id) FROM weather") == [(2 * BATCH_ROWS + 7,) * 2]
+    assert names_in(tmp_path / "done") == ["1.parquet"]
 
 
 @pytest.mark.parametrize("first", range(1, 40, 6))

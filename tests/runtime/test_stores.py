@@ -116,6 +116,17 @@ def test_rows_are_compared_with_those_before_also_where_a_run_goes_on_with_anoth
     assert names_in(project / "in") == ["0.parquet"], "one that came later has its turn later"
 
 
+def test_the_audit_accounts_for_every_row_of_a_store(shop, project):
+    write_files(project / "in", 4)
+    at_work = shop(sql_store())
+    at_work.run(deliver=False)
+    (waiting,) = at_work.audit().streams
+    assert (waiting.accepted, waiting.waiting, waiting.loaded, waiting.holds) == (40, 40, 0, True)
+    at_work.run()
+    (loaded,) = at_work.audit().streams
+    assert (loaded.accepted, loaded.waiting, loaded.loaded, loaded.checked) == (40, 0, 40, "ledger")
+
+
 def test_a_file_that_changes_after_its_first_rows_were_loaded_is_kept_for_a_person(shop, project):
     large = pd.DataFrame({"id": np.arange(BATCH_ROWS + 10)})
     write_file(project / "in" / "1.parquet", large)
