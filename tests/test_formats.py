@@ -98,9 +98,9 @@ def same(found, given, **options):
     assert_frame_equal(found, given, check_column_type=False, **options)
 
 
-@pytest.mark.parametrize("fmt", ["parquet", "pickle"])
+@pytest.mark.parametrize("fmt", ["parquet", "feather", "pickle"])
 @given(frame=frames(OURS | OTHERS))
-def test_parquet_and_pickle_keep_every_dtype_by_themselves(fmt, frame):
+def test_parquet_feather_and_pickle_keep_every_dtype_by_themselves(fmt, frame):
     same(FORMATS[fmt].decode(FORMATS[fmt].encode(frame)), frame)
 
 
@@ -138,7 +138,7 @@ NESTED = st.recursive(
 )
 
 
-@pytest.mark.parametrize("fmt", ["parquet", "json", "pickle"])
+@pytest.mark.parametrize("fmt", ["parquet", "feather", "json", "pickle"])
 @given(values=st.lists(NESTED, min_size=1, max_size=5))
 def test_nested_and_mixed_objects_come_back_as_they_were(fmt, values):
     frame = pd.DataFrame({"o": pd.Series(values, dtype=object)})
@@ -164,8 +164,8 @@ def through(fmt, frame, dtypes=None):
 
 
 def test_formats_go_by_name():
-    assert ALL == ("parquet", "json", "pickle", "csv")
-    assert [FORMATS[fmt].suffix for fmt in ALL] == [".parquet", ".json", ".pickle", ".csv"]
+    assert ALL == ("parquet", "json", "pickle", "csv", "feather")
+    assert [FORMATS[fmt].suffix for fmt in ALL] == [".parquet", ".json", ".pickle", ".csv", ".feather"]
     with pytest.raises(ConfigError, match=r"'xml': the formats are parquet, json, pickle, csv"):
         FORMATS["xml"]
     with pytest.raises(TypeError):

@@ -26,7 +26,7 @@ class FileConverter:
     """name    the collector's name
     dtypes  column -> pandas dtype of the data; None: those kept for the collector, if any are
     path    a file or a folder; which one, the subclass says
-    fmt     "parquet", "json", "pickle" or "csv"; None where no file is written
+    fmt     "parquet", "json", "pickle", "csv" or "feather"; None where no file is written
 
     Raises ConfigError (a ValueError) for another fmt. The static functions raise nothing that a file or a folder
     may be the cause of: they answer False or None, and log the reason as an error.

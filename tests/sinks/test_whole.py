@@ -126,7 +126,7 @@ def test_what_is_in_the_file_already_is_recognised_whatever_it_is(tmp_path, fmt,
     assert len(queue.read()) == len(before) + 1
 
 
-@pytest.mark.parametrize("fmt", ["parquet", "json", "pickle"])
+@pytest.mark.parametrize("fmt", ["parquet", "feather", "json", "pickle"])
 def test_nested_values_stay_what_they_are(tmp_path, fmt):
     queue = update(tmp_path, fmt=fmt)
     queue.deliver(NESTED)
@@ -217,7 +217,7 @@ def test_large_whole_numbers_stay_what_they_are_beside_fractions(tmp_path, fmt):
     assert [str(value) for value in found] == ["0.5", "9007199254740993"]
 
 
-@pytest.mark.parametrize("fmt", ["parquet", "pickle"])
+@pytest.mark.parametrize("fmt", ["parquet", "feather", "pickle"])
 def test_a_format_that_says_its_dtypes_needs_no_file_of_them(tmp_path, fmt):
     update(tmp_path, fmt=fmt).deliver(numbers(1))
     assert not (tmp_path / "CACHE").exists()
@@ -236,7 +236,7 @@ def test_values_frames_know_only_as_objects_are_recognised_too(tmp_path, fmt):
     queue = update(tmp_path, fmt=fmt)
     assert [receipt.rows for receipt in queue.deliver(table)] == [1]
     assert [receipt.rows for receipt in queue.deliver(table)] == [0]
-    if fmt in ("parquet", "pickle"):
+    if fmt in ("parquet", "feather", "pickle"):
         assert queue.read().iloc[0].tolist() == [dt.date(2026, 1, 31), dt.time(12, 30), b"\0x", Decimal("1.10")]
 
 
