@@ -29,7 +29,7 @@ DRIVERS = {
     "mariadb": "mariadb+pymysql",
 }
 TYPES = ("sql", "local")
-FORMATS = ("parquet", "json", "pickle", "csv", "feather")
+FORMATS = ("parquet", "json", "pickle", "csv", "feather", "orc")
 MODES = ("shard", "update", "replace")
 _LOCAL_KEYS = ("path", "fmt", "mode")
 

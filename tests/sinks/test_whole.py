@@ -183,7 +183,7 @@ def test_rows_and_dtypes_come_back_as_they_were(tmp_path_factory, mode, fmt, tab
         assert_frame_equal(queue.read(path), twice, check_column_type=False)
 
 
-@pytest.mark.parametrize("fmt", ["json", "csv"])
+@pytest.mark.parametrize("fmt", ["json", "csv", "orc"])
 def test_a_column_that_is_null_for_a_while_keeps_its_dtype(tmp_path, fmt):
     queue = Queue(tmp_path, mode="replace", fmt=fmt)
     queue.deliver(pa.table({"at": pa.array([dt.datetime(2026, 1, 1)], pa.timestamp("us"))}))
@@ -191,7 +191,7 @@ def test_a_column_that_is_null_for_a_while_keeps_its_dtype(tmp_path, fmt):
     assert str(queue.read()["at"].dtype) == "datetime64[us]"
 
 
-@pytest.mark.parametrize("fmt", ["json", "csv"])
+@pytest.mark.parametrize("fmt", ["json", "csv", "orc"])
 def test_dtypes_are_written_when_they_change_and_only_then(tmp_path, fmt):
     queue = update(tmp_path, fmt=fmt)
     kept = tmp_path / "CACHE" / "c_dtypes.json"
