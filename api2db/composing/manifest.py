@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from array import array
@@ -50,9 +49,8 @@ class Manifest:
     id  random: what is accepted of it names it
     """
 
-    def __init__(self, id: str, folder: str, fmt: str, shards: Sequence[Shard]) -> None:
+    def __init__(self, id: str, fmt: str, shards: Sequence[Shard]) -> None:
         self.id = id
-        self.folder = folder
         self.fmt = fmt
         self._names = [shard.name for shard in shards]
         self._sizes = array("q", (shard.size for shard in shards))
@@ -82,12 +80,12 @@ class Manifest:
             # One from the future has been written by another clock: how young it is can't be told.
             if not 0 <= now - about.st_mtime < YOUNG_S:
                 shards.append(Shard(path.name, about.st_size, about.st_mtime_ns))
-        return cls(secrets.token_hex(16), os.fspath(folder), fmt, shards) if shards else None
+        return cls(secrets.token_hex(16), fmt, shards) if shards else None
 
     def write(self, path: Path, *, flush: bool) -> None:
         """Whole, or not at all. Raises OSError."""
         make_dir(path.parent, flush=flush)
-        head = {"id": self.id, "folder": self.folder, "fmt": self.fmt, "files": len(self)}
+        head = {"id": self.id, "fmt": self.fmt, "files": len(self)}
         lines = [json.dumps(head), *(json.dumps([one.name, one.size, one.mtime_ns]) for one in self.shards())]
         write_atomic(path, ("\n".join(lines) + "\n").encode("ascii"), flush=flush)
 
@@ -97,7 +95,7 @@ class Manifest:
         try:
             with open(path, encoding="ascii") as lines:
                 head = json.loads(next(lines, ""))
-                manifest = cls(head["id"], head["folder"], head["fmt"], [Shard(*json.loads(line)) for line in lines])
+                manifest = cls(head["id"], head["fmt"], [Shard(*json.loads(line)) for line in lines])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:

@@ -75,14 +75,10 @@ class _Table:
 
     def __init__(self, folder: Path, slots: int) -> None:
         self.slots = slots
-        fd, name = tempfile.mkstemp(prefix=".seen-", dir=folder)
-        try:
-            os.unlink(name)
+        with tempfile.TemporaryFile(dir=folder) as file:
             # All of it, now: a hole that can't be filled later would be a SIGBUS.
-            os.posix_fallocate(fd, 0, slots * _SLOT_BYTES)
-            self._map = mmap.mmap(fd, slots * _SLOT_BYTES)
-        finally:
-            os.close(fd)
+            os.posix_fallocate(file.fileno(), 0, slots * _SLOT_BYTES)
+            self._map = mmap.mmap(file.fileno(), slots * _SLOT_BYTES)
         both = np.frombuffer(self._map, dtype=np.uint64)
         self._low, self._high = both[:slots], both[slots:]
 

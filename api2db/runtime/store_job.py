@@ -196,10 +196,10 @@ class FolderSource:
         """The one an earlier run didn't finish, or a new one of what is there now."""
         found = Manifest.read(self._manifest_path)
         if found is not None:
-            if found.folder != os.fspath(self._folders.source) or found.fmt != self._format.name:
+            if found.fmt != self._format.name:
                 raise StoreError(
-                    f"{self._manifest_path} is about {found.fmt} files of {found.folder}, which were being loaded: have"
-                    " the store compose those once more, or remove it once you know which of them are in"
+                    f"{self._manifest_path} is about {found.fmt} files, which were being loaded: have the store compose"
+                    " those once more, or remove it once you know which of them are in"
                 )
             return found
         fresh = Manifest.freeze(self._folders.source, self._format.name)
@@ -315,6 +315,11 @@ class Names:
         return any(any((root / name).glob("*/*.parquet")) for root in roots)
 
 
+def _identity(source: Path, target: Target, layout: Layout, project: Path) -> str:
+    """What a store is told by: its folder and its place. The same wherever the project's own folder is moved."""
+    return f"{source} > {target.target(project, layout.root)}".replace(os.path.join(project, ""), "")
+
+
 def manifest_path(layout: Layout, store: str) -> Path:
     return layout.states / "stores" / f"{store}.manifest"
 
@@ -328,7 +333,7 @@ def collectors_of(
     identities = []
     for store, where in zip(stores, folders, strict=True):
         target = store.target()
-        identities.append((target.stream_type, f"{where.source} > {target.target(project, layout.root)}"))
+        identities.append((target.stream_type, _identity(where.source, target, layout, project)))
     given = names.give(identities)
     return [
         StoreCollector(owner, at, store, name, where, names)

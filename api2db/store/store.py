@@ -22,7 +22,7 @@ class Store(FileConverter):
     seconds                 the period, a number or a duration ("1h"); 0: it isn't run by schedule
     path                    the folder that is composed; ``STORE/<name>/<fmt>/``, where ``Stream2Local`` puts its files,
                             if None
-    fmt                     "parquet", "json", "pickle", "csv", "feather" or "orc": the format of the files, and their suffix
+    fmt                     "parquet", "json", "pickle", "csv", "feather" or "orc": the format of the files, their suffix
     drop_duplicate_exclude  columns in which two rows may differ and are duplicates all the same; None: in none
     move_shards_path        where the files go once they are loaded; without it they are deleted
     move_composed_path      where a file of all their rows goes, named ``<first>_<last>.<fmt>``
@@ -57,6 +57,7 @@ class Store(FileConverter):
         self.move_shards_path = move_shards_path
         self.move_composed_path = move_composed_path
         self.chunk_size = chunk_size
+        self.if_exists = "append"
         self.is_store_instance = True
         self.stream: Stream | None = None
         self.store_str: str | None = None
@@ -71,7 +72,7 @@ class Store(FileConverter):
     @property
     def replaces(self) -> bool:
         """Whether what one run brings takes the place of all rows."""
-        return getattr(self.stream, "if_exists", "append") == "replace"
+        return self.if_exists == "replace"
 
     def target(self) -> Stream:
         """The stream it loads through. Raises ConfigError for a plain Store."""

@@ -34,4 +34,5 @@ class Store2Bigquery(Store):
         # Its client is heavy, and an extra: loaded when there is such a store.
         kind = import_module("api2db.stream.stream2bigquery").Stream2Bigquery
         self.stream = kind(name, auth_path, pid, did, tid, location, if_exists, chunk_size, store=True)
+        self.if_exists = if_exists
         self.store_str = f"bigquery {pid}.{did}.{tid}"

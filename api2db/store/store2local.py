@@ -39,8 +39,5 @@ class Store2Local(Store):
         stream = Stream2Local(name, to_path, mode, to_fmt or fmt, drop_duplicate_keys)
         stream.is_store_instance = True
         self.stream = stream
+        self.if_exists = "replace" if mode == "replace" else "append"
         self.store_str = f"{to_path} mode={mode}"
-
-    @property
-    def replaces(self) -> bool:
-        return isinstance(self.stream, Stream2Local) and self.stream.mode == "replace"

@@ -36,5 +36,6 @@ class Store2Sql(Store):
         stream = Stream2Sql(
             name, db_name, dialect, username, password, host, auth_path, port, if_exists, chunk_size, store=True
         )
+        self.if_exists = if_exists
         self.stream = stream
         self.store_str = stream.log_str

@@ -295,6 +295,23 @@ def test_stores_of_one_type_keep_their_names_whatever_their_order_is(shop, proje
     assert [each.name for each in swapped.collectors] == names[::-1]
 
 
+def test_a_project_that_is_moved_amidst_a_run_goes_on_with_it(tmp_path, monkeypatch):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    write_file(here / "in" / "1.parquet", pd.DataFrame({"id": np.arange(BATCH_ROWS + 10)}))
+    first = Shop(here, sql_store())
+    first.run(stop=True)
+    first.close()
+    here.rename(there)
+    monkeypatch.chdir(there)
+    second = Shop(there, sql_store())
+    assert [each.name for each in second.collectors] == [NAME]
+    second.run()
+    second.close()
+    assert rows_in(there, "SELECT count(*), count(DISTINCT id) FROM weather") == [(BATCH_ROWS + 10,) * 2]
+
+
 def test_the_steps_of_a_run_tell_how_many_duplicates_were_dropped(shop, project):
     write_files(project / "in", 1)
     write_files(project / "in", 1)
