@@ -7,6 +7,7 @@ loaded once whatever happens to the answer of a COMMIT.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    or_,
     select,
     update,
 )
@@ -41,6 +43,9 @@ _BATCH_ID = mysql.VARCHAR(64, charset="utf8mb4", collation="utf8mb4_bin")
 _MARK = "table"
 # In place of a batch, with a STORE's id: entries of its batches created before ``rows`` (nanoseconds) may be gone.
 _HORIZON = "horizon "
+# In place of a batch, with a digest of a column's name: from the batch created at ``rows`` (nanoseconds) on, each row
+# of the stream holds its batch's id in that column.
+_COLUMN = "column "
 
 _TABLE = Table(
     NAME,
@@ -142,7 +147,9 @@ def release(connection: Connection, stream: str, batch_ids: Iterable[str]) -> No
 
 def count(connection: Connection, stream: str) -> int:
     """How many batches of the stream the database has."""
-    of_batches = (_TABLE.c.batch_id != _MARK) & ~_TABLE.c.batch_id.startswith(_HORIZON)
+    of_batches = (_TABLE.c.batch_id != _MARK) & ~or_(
+        *(_TABLE.c.batch_id.startswith(word) for word in (_HORIZON, _COLUMN))
+    )
     query = select(func.count()).select_from(_TABLE).where(_TABLE.c.stream == stream, of_batches)
     return connection.execute(query).scalar_one()
 
@@ -162,7 +169,23 @@ def receipts(connection: Connection, stream: str) -> Iterator[tuple[str, int]]:
 
 
 def _is_batch(name: str) -> bool:
-    return name != _MARK and not name.startswith(_HORIZON)
+    return name != _MARK and not name.startswith((_HORIZON, _COLUMN))
+
+
+def label(connection: Connection, stream: str, column: str, created_ns: int) -> None:
+    """Remember that rows of batches created at ``created_ns`` and later hold their batch's id in ``column``."""
+    if labelled_since(connection, stream, column) is None:
+        connection.execute(insert(_TABLE).values(stream=stream, batch_id=_label(column), rows=created_ns))
+
+
+def labelled_since(connection: Connection, stream: str, column: str) -> int | None:
+    """``created_ns`` of the first batch whose rows hold its id in ``column``; None where that isn't known."""
+    mine = (_TABLE.c.stream == stream) & (_TABLE.c.batch_id == _label(column))
+    return connection.execute(select(_TABLE.c.rows).where(mine)).scalar()
+
+
+def _label(column: str) -> str:
+    return _COLUMN + hashlib.sha256(column.encode()).hexdigest()[:32]
 
 
 def horizon(connection: Connection, stream: str, store_id: str) -> int:

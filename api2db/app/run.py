@@ -76,7 +76,7 @@ class Run:
             settings,
             collectors,
             lambda collector: targets_of(collector, settings),
-            target_of=lambda collector, name: target_of(collector, name, settings),
+            target_of=lambda collector, name: target_of(collector, name, settings_file.with_places_of_now(settings)),
             targets_now=lambda collector: targets_of(collector, settings_file.with_places_of_now(settings)),
             broken=self._broken,
             started=started,

@@ -140,7 +140,14 @@ class Daemon:
         try:
             assembly = Assembly(kept, pool.wake, children, self._targets_of, self._targets_now)
             running = assembly.running(self._collectors, self._broken)
-            works = Works(kept, {each.collector.name: each for each in running}, pool.wake, self._target_of)
+            works = Works(
+                kept,
+                {each.collector.name: each for each in running},
+                pool.wake,
+                self._target_of,
+                aside=assembly.aside,
+                broken=[f"{each.path}: {each.cause}" for each in self._broken],
+            )
             desk = Desk(layout, lambda verb, arguments: perform(works, verb, arguments))
             desk.open()
             # A page of records is a hundred thousand objects without a cycle among them: by default the collector

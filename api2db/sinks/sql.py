@@ -200,6 +200,14 @@ class SqlSink:
         """(batch id, rows) in the table, by the column that holds the id; None without one. Makes nothing."""
         return None if self._batch_column is None else self._recounted(self._batch_column)
 
+    def counted_since(self) -> int | None:
+        """``created_ns`` of the first batch whose rows hold its id; None where that isn't known. Makes nothing."""
+        with self._connections.to_read() as connection:
+            if connection is None or self._batch_column is None:
+                return None
+            with connection.begin():
+                return ledger.labelled_since(connection, self.stream, self._batch_column)
+
     def _recounted(self, batch_column: str) -> Generator[tuple[str, int], None, None]:
         with self._connections.to_read() as connection:
             if connection is None:
@@ -267,6 +275,9 @@ class SqlSink:
             new = ledger.claim(connection, self.stream, batches)
             reach("sink.ledger")
             once = {batch.batch_id: batch for batch in batches if batch.batch_id in new}
+            if self._batch_column is not None and once:
+                first_ns = min(batch.created_ns for batch in once.values())
+                ledger.label(connection, self.stream, self._batch_column, first_ns)
             groups = group(list(once.values()))
             if groups:
                 work.prepare(groups)

@@ -22,7 +22,7 @@ class Store(FileConverter):
     seconds                 the period, a number or a duration ("1h"); 0: it isn't run by schedule
     path                    the folder that is composed; ``STORE/<name>/<fmt>/``, where ``Stream2Local`` puts its files,
                             if None
-    fmt                     "parquet", "json", "pickle", "csv", "feather" or "orc": the format of the files, their suffix
+    fmt                     "parquet", "json", "pickle", "csv", "feather" or "orc": the format of the files
     drop_duplicate_exclude  columns in which two rows may differ and are duplicates all the same; None: in none
     move_shards_path        where the files go once they are loaded; without it they are deleted
     move_composed_path      where a file of all their rows goes, named ``<first>_<last>.<fmt>``

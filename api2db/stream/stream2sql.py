@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Iterable
@@ -100,17 +101,30 @@ class Stream2Sql(Stream):
         self.connected = False
         if url is None:
             if auth_path is not None:
-                auth = load_auth(auth_path)
-                self.username, self.host = auth.username, auth.host
-                self.password = None if auth.password is None else auth.password.reveal()
-                self.port = self.port or str(auth.port or "")
-                if auth.url is not None:
-                    self._url = parse_url(auth.url.reveal(), f"Stream2Sql {name}: {auth_path}")
+                self._read_auth(auth_path)
             elif dialect != "sqlite":
                 missing = [word for word in ("username", "password", "host") if getattr(self, word) is None]
                 if missing:
                     raise ConfigError(f"Stream2Sql {name}: {', '.join(missing)} missing; or give auth_path or url")
         self.load()
+
+    def _read_auth(self, auth_path: str) -> None:
+        auth = load_auth(auth_path)
+        self.username, self.host = auth.username, auth.host
+        self.password = None if auth.password is None else auth.password.reveal()
+        self.port = self.port or str(auth.port or "")
+        if auth.url is not None:
+            self._url = parse_url(auth.url.reveal(), f"Stream2Sql {self.name}: {auth_path}")
+
+    def renewed(self) -> Stream2Sql:
+        """The same stream with the file of its ``auth_path`` read anew. Raises ConfigError."""
+        if self.auth_path is None:
+            return self
+        again = copy.copy(self)
+        del again._url
+        again._read_auth(self.auth_path)
+        again.load()
+        return again
 
     def load(self) -> None:
         """Find the driver and make ``engine_str`` and ``log_str``.

@@ -248,6 +248,29 @@ def test_deep_rows_that_somebody_changed_in_table_or_file_are_named(tmp_path):
     store.close()
 
 
+@pytest.mark.parametrize(
+    "done", ["DELETE FROM numbers WHERE _of IN (:first, :second)", "DELETE FROM numbers", "DROP TABLE numbers"]
+)
+def test_deep_a_table_that_lost_its_oldest_batches_or_all_of_them_breaks_it(tmp_path, done):
+    old, new = Stream2Sql(NAME, "numbers.db", "sqlite"), Stream2Sql(NAME, "numbers.db", "sqlite", batch_column="_of")
+    store = Store(tmp_path, [old])
+    store.accept(0)
+    store.deliver()
+    store.close()
+    store.targets[0] = new
+    store.open()
+    batches = [store.accept(1, 2), store.accept(3, 4), store.accept(5)]
+    store.deliver()
+    assert store.audit(deep=True).holds
+    store.database(done.replace(":first", f"'{batches[0]}'").replace(":second", f"'{batches[1]}'"))
+    answer = store.audit(deep=True)
+    assert answer.holds is False
+    found = [(f.kind, f.batch_id, f.found) for stream in answer.streams for f in stream.findings]
+    assert found == [("table_differs", batch, 0) for batch in (batches[:2] if ":first" in done else batches)]
+    assert store.audit().holds
+    store.close()
+
+
 def test_a_refused_row_is_kept_without_the_batch_column(tmp_path):
     store = Store(tmp_path, [Stream2Sql(NAME, "numbers.db", "sqlite", batch_column="_of")])
     store.database(f"CREATE TABLE {NAME} (n INTEGER CHECK (n < 10))")

@@ -19,7 +19,7 @@ from api2db.sinks.sql import SqlSink
 from tests.contract.conftest import MakeSink, new_place
 from tests.contract.places import MariaDBPlace, Place, PostgresPlace, Quarantine, SQLitePlace, batch, load
 from tests.project_kit import eventually
-from tests.servers import account
+from tests.server_process import account
 
 TIMEOUTS = {
     "postgresql": {"options": "-clock_timeout=50"},
@@ -144,7 +144,7 @@ def test_a_database_without_space_is_tried_again_and_gets_each_row_once_when_the
     columns = "(id bigint, x longtext)" if dialect == "mariadb" else "(id bigint, x text)"
     if dialect == "postgresql":
         space = f"small_{os.getpid()}"
-        owner = account()
+        owner = account("postgres")
         data = small_disk / "data"
         data.mkdir()
         if owner is not None:

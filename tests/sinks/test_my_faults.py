@@ -33,7 +33,7 @@ from api2db.sinks.transaction import TableWork
 from api2db.stream import Stream2Sql
 from tests.contract.places import MariaDBPlace, Quarantine, batch, load
 from tests.mariadb import MariaDB, OwnMariaDB
-from tests.servers import shared_folder
+from tests.server_process import shared_folder
 
 TIMEOUT_S = 60.0
 
