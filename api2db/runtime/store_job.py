@@ -9,27 +9,26 @@ only after that.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from api2db.collector import Collector
 from api2db.composing.composed import write_composed
-from api2db.composing.folder import finish, is_same, locked, move, name_of, settle
+from api2db.composing.folder import finish, locked, move, name_of, settle
 from api2db.composing.manifest import Manifest, Position
 from api2db.composing.rows import Composer
 from api2db.composing.seen import Seen
-from api2db.errors import ConfigError, SourceError, StoreError, StoreFullError
+from api2db.errors import SourceError, StoreError, StoreFullError
 from api2db.failpoint import reach
 from api2db.files import make_dir, write_atomic
 from api2db.formats import FORMATS, Dtypes, load_dtypes
 from api2db.layout import FILES, Layout
-from api2db.sinks.base import Target
+from api2db.runtime.composable import Composable, Folders
+from api2db.runtime.store_names import Names, identity, manifest_path
 from api2db.sources.page import Page
 from api2db.usage import Usage
 
@@ -39,53 +38,6 @@ STUCK_AFTER_S: Final = 3600.0
 """A file that isn't read or moved within this time hangs: its disk does."""
 
 _NAMED: Final = 3  # of the files that can't be read, so many are named in the cause
-
-
-class Composable(Protocol):
-    """What a collector's list of stores holds. Paths are against the project's folder; ``None``: there is none.
-
-    path                    the folder whose files are composed; STORE/<name>/<fmt> if None
-    drop_duplicate_exclude  columns in which duplicates may differ
-    """
-
-    name: str | None
-    seconds: float
-    path: str | None
-    fmt: str | None
-    drop_duplicate_exclude: Sequence[str] | None
-    move_shards_path: str | None
-    move_composed_path: str | None
-
-    @property
-    def replaces(self) -> bool:
-        """Whether what one run brings takes the place of all rows."""
-
-    def target(self) -> Target:
-        """The stream it loads through."""
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where a store's files come from and go to, absolute."""
-
-    source: Path
-    shards_to: Path | None
-    composed_to: Path | None
-
-    @classmethod
-    def of(cls, store: Composable, layout: Layout, project: Path) -> Folders:
-        """Raises ConfigError where files would be composed again and again."""
-        assert store.name is not None
-        assert store.fmt is not None
-        source = layout.shards(store.name, store.fmt) if store.path is None else _under(project, store.path)
-        shards_to, composed_to = (
-            None if path is None else _under(project, path)
-            for path in (store.move_shards_path, store.move_composed_path)
-        )
-        for word, path in (("move_shards_path", shards_to), ("move_composed_path", composed_to)):
-            if path is not None and (path == source or is_same(path, source)):
-                raise ConfigError(f"store {store.name}: {word} is the folder that it composes, {source}: use another")
-        return cls(source, shards_to, composed_to)
 
 
 class StoreCollector(Collector):
@@ -262,68 +214,6 @@ class FolderSource:
         return manifest_path(self._layout, self._name)
 
 
-class Names:
-    """Which name is which store's, kept in STORE/state/stores/<collector>.json once one of them has begun."""
-
-    def __init__(self, layout: Layout, collector: str) -> None:
-        self._layout = layout
-        self._collector = collector
-        self._path = layout.states / "stores" / f"{collector}.json"
-        self._given: dict[str, str] = {}
-
-    def give(self, stores: Sequence[tuple[str, str]]) -> list[str]:
-        """The name of each of (stream type, identity), in order: the one it had, whatever the order is now.
-
-        Raises ConfigError for two of one identity, StoreError if the memory can't be read.
-        """
-        known = self._known()
-        wanted = {identity for _, identity in stores}
-        if len(wanted) < len(stores):
-            raise ConfigError(f"collector {self._collector}: two stores compose the same folder into the same place")
-        taken = {name: identity for name, identity in known.items() if identity in wanted or self._in_use(name)}
-        names = []
-        for stream_type, identity in stores:
-            name = next((name for name, whose in taken.items() if whose == identity), None)
-            if name is None:
-                name = f"{self._collector}.store.{stream_type}"
-                if name in taken:
-                    name = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-                taken[name] = identity
-            names.append(name)
-        self._given = {**known, **taken}
-        return names
-
-    def remember(self) -> None:
-        """Raises OSError."""
-        if self._given != self._known():
-            make_dir(self._path.parent)
-            write_atomic(self._path, json.dumps(self._given, indent=1).encode())
-
-    def _known(self) -> Mapping[str, str]:
-        try:
-            return dict(json.loads(self._path.read_bytes()))
-        except FileNotFoundError:
-            return {}
-        except (ValueError, TypeError) as error:
-            raise StoreError(f"{self._path} can't be read: {error}; remove it once no store is in the midst") from error
-
-    def _in_use(self, name: str) -> bool:
-        """Is there anything under way of whoever had this name?"""
-        if manifest_path(self._layout, name).exists():
-            return True
-        roots = (self._layout.queues, self._layout.root / "upload_failed")
-        return any(any((root / name).glob("*/*.parquet")) for root in roots)
-
-
-def _identity(source: Path, target: Target, layout: Layout, project: Path) -> str:
-    """What a store is told by: its folder and its place. The same wherever the project's own folder is moved."""
-    return f"{source} > {target.target(project, layout.root)}".replace(os.path.join(project, ""), "")
-
-
-def manifest_path(layout: Layout, store: str) -> Path:
-    return layout.states / "stores" / f"{store}.manifest"
-
-
 def collectors_of(
     stores: Sequence[Composable], owner: Collector, layout: Layout, project: Path
 ) -> list[StoreCollector]:
@@ -333,7 +223,7 @@ def collectors_of(
     identities = []
     for store, where in zip(stores, folders, strict=True):
         target = store.target()
-        identities.append((target.stream_type, _identity(where.source, target, layout, project)))
+        identities.append((target.stream_type, identity(where.source, target, layout, project)))
     given = names.give(identities)
     return [
         StoreCollector(owner, at, store, name, where, names)
@@ -355,7 +245,3 @@ class _disk_errors:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StoreFullError(f"store {self._name}: no space left on the disk; its files stay") from error
             raise StoreError(f"store {self._name}: {error.strerror} ({error.filename}); its files stay") from error
-
-
-def _under(project: Path, path: str) -> Path:
-    return Path(os.path.abspath(project / path))
