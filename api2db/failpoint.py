@@ -43,6 +43,7 @@ POINTS = (
     "replay.linked",  # a kept shard waits for its stream again, others not yet
     "quarantine.held",  # rows that aren't accepted are kept, their batch not accepted yet
     "composing.frozen",  # a store knows which files it composes, nothing of them accepted yet
+    "composing.removed",  # their rows are accepted, one of the files is gone
     "composing.planned",  # their rows are accepted, the files are still there
 )
 

@@ -21,7 +21,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -123,6 +123,18 @@ def settle(
         (done or finish)(folder)
     except OSError as error:
         log.error("compose not finished folder=%s cause=%s; the next compose goes on with it", folder, error)
+
+
+def remove(folder: Path, shards: Iterable[Shard]) -> None:
+    """Delete the files that are still what they were, one by one: for who knows, killed amidst it, that all may go.
+
+    Raises OSError.
+    """
+    for shard in shards:
+        if _still(folder, shard):
+            (folder / shard.name).unlink()
+            reach("composing.removed")
+    fsync_dir(folder)
 
 
 def name_of(shards: Sequence[Shard], suffix: str) -> str:

@@ -28,6 +28,8 @@ READ_WHOLE: Final = 4 * 2**20
 """A parquet file up to this size is read at once; of a larger one so many rows at a time."""
 
 _PANDAS: Final = b"pandas"
+_SMALL: Final = 1000
+"""A table of fewer rows is small."""
 _CHANGED: Final = "it was written to after its first {} rows were loaded"
 
 
@@ -57,6 +59,7 @@ class Pending:
     rows: int = 0
     size: int = 0
     schema: pa.Schema | None = None
+    _each: int = 0
 
     def takes(self, table: pa.Table) -> bool:
         """Whether its columns and those before can be one table's, no value changed. Remembers them if so."""
@@ -79,7 +82,10 @@ class Pending:
     def add(self, table: pa.Table) -> None:
         self.tables.append(table)
         self.rows += table.num_rows
-        self.size += table.nbytes
+        # To count the bytes of a small table takes as long as to read a tenth of it: every 16th of them tells.
+        if table.num_rows >= _SMALL or len(self.tables) % 16 == 1:
+            self._each = table.nbytes
+        self.size += self._each
 
     @property
     def full(self) -> bool:

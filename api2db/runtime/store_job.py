@@ -12,13 +12,13 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from api2db.collector import Collector
 from api2db.composing.composed import write_composed
-from api2db.composing.folder import finish, locked, move, name_of, settle
+from api2db.composing.folder import Shard, finish, locked, move, name_of, remove, settle
 from api2db.composing.manifest import Manifest, Position
 from api2db.composing.rows import Composer
 from api2db.composing.seen import Seen
@@ -114,7 +114,7 @@ class FolderSource:
             manifest, at = self._accepted
             with _disk_errors(self._name), locked(self._folders.source):
                 finish(self._folders.source)
-                self._settle(list(manifest.shards(without=at.left)))
+                self._settle(manifest.shards(without=at.left))
                 self._manifest_path.unlink(missing_ok=True)
         if self._trouble:
             more = len(self._trouble) - _NAMED
@@ -161,14 +161,18 @@ class FolderSource:
             reach("composing.frozen")
         return fresh
 
-    def _settle(self, shards: Sequence[Any]) -> None:
-        there = [shard for shard in shards if shard.is_at(self._folders.source / shard.name)]
+    def _settle(self, shards: Iterable[Shard]) -> None:
+        source = self._folders.source
+        if not self._store.replaces and self._folders.shards_to is None and self._folders.composed_to is None:
+            # The cursor says that all are accepted: killed amidst it, the next run removes the others.
+            remove(source, shards)
+            return
+        there = [shard for shard in shards if shard.is_at(source / shard.name)]
         if not there:
             return
         for folder in (self._folders.shards_to, self._folders.composed_to):
             if folder is not None:
                 make_dir(folder)
-        source = self._folders.source
         settle(
             source,
             there,

@@ -56,6 +56,14 @@ def test_a_store_that_replaces_killed_at_any_point_leaves_the_whole_of_its_files
     assert names_in(folder / "in") == []
 
 
+def test_killed_while_it_deletes_its_files_the_next_run_deletes_the_others(folder):
+    assert run_elsewhere(folder, {}, "composing.removed:3") == -signal.SIGKILL
+    assert len(names_in(folder / "in")) == COUNT - 3
+    assert run_elsewhere(folder, {}) == 0
+    assert ids_in(folder) == list(range(5 * COUNT))
+    assert names_in(folder / "in") == []
+
+
 @pytest.mark.parametrize("point", ["spool.renamed:1", "spool.renamed:2", "composing.planned:1"])
 def test_killed_amidst_a_large_file_the_next_run_goes_on_with_its_next_row(tmp_path, point):
     write_file(tmp_path / "in" / "1.parquet", pd.DataFrame({"id": range(2 * BATCH_ROWS + 7)}))
