@@ -17,9 +17,20 @@ from bench.peers.install import peer_python, versions
 from bench.table import Line, render
 
 WORKLOADS = (
-    "postgres", "mariadb", "sqlite", "replace", "local", "compose", "stores", "pipeline", "accept", "latency", "idle",
-)  # fmt: skip
-_OURS = ("pyarrow", "msgspec", "psycopg", "pymysql", "sqlalchemy", "pandas")
+    "postgres",
+    "mariadb",
+    "sqlite",
+    "duckdb",
+    "replace",
+    "local",
+    "compose",
+    "stores",
+    "pipeline",
+    "accept",
+    "latency",
+    "idle",
+)
+_OURS = ("pyarrow", "msgspec", "psycopg", "pymysql", "duckdb", "sqlalchemy", "pandas")
 
 
 @click.command()
