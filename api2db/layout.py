@@ -17,6 +17,7 @@ from api2db.files import make_dir, write_atomic
 FORMAT = 2  # this layout's version, kept in STORE/format
 ACCEPTED = "accepted"  # the directory in which a shard's first name is its acceptance
 HELD = "held"  # in quarantine: the directory of rows with a value that can't be of its column's type
+FILES = "files"  # in quarantine: the directory of files that a store can't read
 RESERVED = frozenset(
     {"queue", "upload_failed", "quarantine", "log", "requests", "state", "format", "notify", "database", "api2db"}
     | {"journal.sqlite", "database.sqlite", "demo.jsonl"}

@@ -36,7 +36,7 @@ DRIVERS = {
 # Their databases are files, named against the project's folder.
 FILE_DIALECTS = ("sqlite", "duckdb")
 TYPES = ("sql", "local")
-FORMATS = ("parquet", "json", "pickle", "csv")
+FORMATS = ("parquet", "json", "pickle", "csv", "feather", "orc")
 MODES = ("shard", "update", "replace")
 _LOCAL_KEYS = ("path", "fmt", "mode")
 

@@ -24,6 +24,7 @@ WORKLOADS = (
     "replace",
     "local",
     "compose",
+    "stores",
     "pipeline",
     "accept",
     "latency",

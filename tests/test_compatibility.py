@@ -122,13 +122,6 @@ def test_a_name_that_is_not_here_yet_is_not_here(row):
         look(*row.name[:2])
 
 
-def test_a_store_that_is_asked_for_says_what_there_is_instead():
-    with pytest.raises(ImportError, match=r"Store2Sql isn't in this version.*static_compose_df_from_dir"):
-        exec("from api2db.store import Store2Sql", {})
-    with pytest.raises(ImportError, match="nothing_of_the_kind"):
-        exec("from api2db.store import nothing_of_the_kind", {})
-
-
 def test_every_command_of_the_page_is_installed():
     scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
     commands = [re.match(r"`(\w+)", row.documented) for row in ROWS if row.heading == "Commands"]

@@ -18,7 +18,7 @@ LAYERS = (
     ("credentials", "place", "telling", "settings", "shard", "layout", "state", "schema"),
     ("usage", "recent", "shardlog"),
     ("spool", "journal", "quarantine", "ledger", "upgrade"),
-    ("form", "sources", "formats", "sinks", "collector"),
+    ("form", "sources", "formats", "sinks", "collector", "composing"),
     ("discovery", "ingest"),
     ("runtime", "audit"),
     ("stream", "store"),

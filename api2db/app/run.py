@@ -18,6 +18,7 @@ from api2db.runtime.daemon import Daemon
 from api2db.runtime.notify import ServiceManager
 from api2db.runtime.running import Running
 from api2db.settings import Settings
+from api2db.store.places import with_stores
 from api2db.stream.places import target_of, targets_of
 
 # Set while somebody only wants to know what a program declares: see ``declared_by``.
@@ -62,7 +63,8 @@ class Run:
         if _asked.get():
             raise Declared(self.collectors)
         settings = self._settings or settings_file.load(_project())
-        log.configure(settings.logs, self.collectors, console=settings.console)
+        collectors = with_stores(self.collectors, settings)
+        log.configure(settings.logs, collectors, console=settings.console)
         running: list[Running] = []
 
         def started(all_running: Sequence[Running]) -> None:
@@ -72,7 +74,7 @@ class Run:
 
         daemon = Daemon(
             settings,
-            self.collectors,
+            collectors,
             lambda collector: targets_of(collector, settings),
             target_of=lambda collector, name: target_of(collector, name, settings_file.with_places_of_now(settings)),
             targets_now=lambda collector: targets_of(collector, settings_file.with_places_of_now(settings)),

@@ -63,14 +63,20 @@ class Here:
         """
         program = self.folder / PROGRAM
         if not self.is_program:
-            return find_collectors(self.settings.collectors)
+            found, broken = find_collectors(self.settings.collectors)
+            return self._with_stores(found), broken
         from api2db.app.run import declared_by
 
         try:
-            return declared_by(program), []
+            return self._with_stores(declared_by(program)), []
         except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything
             cause = f"{type(error).__name__}: {error}"
             return [], [Broken(program, cause, cause)]
+
+    def _with_stores(self, collectors: list[Collector]) -> list[Collector]:
+        from api2db.store.places import with_stores
+
+        return with_stores(collectors, self.settings)
 
 
 def here(command: Callable[Concatenate[Here, P], int | None]) -> Callable[P, None]:

@@ -186,6 +186,7 @@ class Job:
                 item = next(iterator)
             except StopIteration:
                 self._end(run)
+                self._source.ended()
                 return "ok"
             self._take(run, form, item)
             del item  # not held while the next one is fetched: a page of dicts is many times its bytes

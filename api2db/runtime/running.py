@@ -15,6 +15,8 @@ from api2db.runtime.delivery import Delivery
 from api2db.runtime.isolated.children import Children, Isolated
 from api2db.runtime.job import Job
 from api2db.runtime.replacement import ReplacingDelivery
+from api2db.runtime.source import InProcess, Source
+from api2db.runtime.store_job import StoreCollector
 from api2db.runtime.works import Part, prepared
 from api2db.sinks.base import Target
 
@@ -84,8 +86,6 @@ class Assembly:
         return running
 
     def _running(self, collector: Collector) -> Running:
-        if collector.stores():
-            log.warning("stores aren't run by this version, its streams are collector=%s", collector.name)
         part = prepared(collector, self.targets_of(collector), self.kept, lambda: self.targets_now(collector))
 
         def accepted(batch: Batch) -> None:
@@ -109,6 +109,12 @@ class Assembly:
             accepted=accepted,
             gave_up=gave_up,
             timeout_s=self.kept.settings.poll_timeout_s,
-            source=Isolated(collector, self.children) if collector.isolate else None,
+            source=self._source(collector),
         )
         return Running(collector, part.shards, part.deliveries, job)
+
+    def _source(self, collector: Collector) -> Source:
+        if isinstance(collector, StoreCollector):
+            spool = self.kept.spool
+            return collector.source(spool.layout, self.kept.settings.project, spool.usage, durable=spool.durable)
+        return Isolated(collector, self.children) if collector.isolate else InProcess(collector)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 
 from api2db.sinks.sql import SqlSink
@@ -166,6 +167,11 @@ def _read_parquet(path: Path) -> Held:
     return Held({field.name: str(field.type) for field in table.schema}, table.to_pydict())
 
 
+def _read_feather(path: Path) -> Held:
+    table = pyarrow.feather.read_table(path)
+    return Held({field.name: str(field.type) for field in table.schema}, table.to_pydict())
+
+
 def _read_pickle(path: Path) -> Held:
     frame = pd.read_pickle(path)
     columns = {name: [_python(value) for value in frame[name].tolist()] for name in frame.columns}
@@ -226,6 +232,7 @@ def csv_value(cell: str, given: Any) -> Any:
 
 _READERS: dict[str, Callable[[Path], Held]] = {
     "parquet": _read_parquet,
+    "feather": _read_feather,
     "json": _read_json,
     "pickle": _read_pickle,
     "csv": _read_csv,

@@ -34,7 +34,8 @@ COLLECTOR = """
         yield response.json()
 """
 ELSEWHERE = ("spool.parked", "local.copied", "local.moved", "quarantine.held")
-ELSEWHERE += ("spool.origin", "replay.linked", "retention.forgot")
+ELSEWHERE += ("spool.origin", "replay.linked", "retention.forgot", "composing.frozen", "composing.planned")
+ELSEWHERE += ("composing.removed",)
 # While it runs, at named points, in recovery, while it stops.
 MIX = {KILL: 6, KILL_AT: 4, KILL_STARTING: 2, KILL_STOPPING: 2}
 STREAMS = {

@@ -103,6 +103,9 @@ class Isolated:
     def limit_s(self, timeout_s: float) -> float:
         return max(timeout_s, START_S) if self._starting else timeout_s
 
+    def ended(self) -> None:
+        """A function isn't told."""
+
     def kill(self, cause: str) -> bool:
         child = self._child
         if child is None or not child.asking:
