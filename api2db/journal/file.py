@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS deliveries (  -- outcome: waiting, parked, loaded, qu
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS replays (  -- rows that left a batch's quarantine, to be delivered as another; '': given up
     collector TEXT NOT NULL, stream TEXT NOT NULL, origin_batch TEXT NOT NULL, batch_id TEXT NOT NULL,
-    rows INTEGER NOT NULL, at_ns INTEGER NOT NULL, PRIMARY KEY (collector, stream, origin_batch)
+    rows INTEGER NOT NULL, at_ns INTEGER NOT NULL, PRIMARY KEY (collector, stream, origin_batch, batch_id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS runs (
     collector TEXT NOT NULL, started_ns INTEGER NOT NULL, duration_s REAL, outcome TEXT NOT NULL,
@@ -56,6 +56,17 @@ CREATE TABLE IF NOT EXISTS steps (  -- of each collector's form, summed over all
     PRIMARY KEY (collector, step)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS daemon (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+"""
+
+# Where a batch's rows could only leave quarantine together: a line for each batch that has some of them, from now on.
+_OLD_REPLAYS = "SELECT 1 FROM pragma_table_info('replays') WHERE name = 'batch_id' AND pk = 0"
+_NEW_REPLAYS = f"""
+BEGIN IMMEDIATE;
+ALTER TABLE replays RENAME TO replays_before;
+{_SCHEMA}
+INSERT INTO replays SELECT * FROM replays_before;
+DROP TABLE replays_before;
+COMMIT;
 """
 
 # While the journal can't be written. What is dropped beyond that is found again from shards and ledgers.
@@ -186,6 +197,8 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.executescript(_SCHEMA)
+        if db.execute(_OLD_REPLAYS).fetchone():
+            db.executescript(_NEW_REPLAYS)
     except sqlite3.DatabaseError:
         db.close()
         raise

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from api2db.errors import ConfigError, TornShardError
 from api2db.runtime.delivery import Delivery
+from api2db.runtime.whereabouts import Whereabouts
 from api2db.runtime.works import Answer, Part, Works
 from api2db.shard import Header, peek
 from api2db.sinks.base import Forgetful, NewestWins, Traceable
@@ -42,6 +43,7 @@ def replay_log(works: Works, part: Part, delivery: Delivery, which: Which, answe
         delivery.sink.connect()
         waits = _unless_waiting(works, part, delivery, headers, which)
         missing = _missing(delivery, waits, which)
+        whereabouts = Whereabouts(works, part.collector.name, delivery, headers)
         horizon_ns = delivery.sink.horizon_ns if isinstance(delivery.sink, Forgetful) else 0
         forgotten = {created_ns for created_ns in missing if created_ns < horizon_ns}
         if forgotten:
@@ -50,12 +52,28 @@ def replay_log(works: Works, part: Part, delivery: Delivery, which: Which, answe
                 " tell whether they are in, so they are left out"
             )
             missing -= forgotten
-        oldest = min(missing, default=0)
+        apart = {created_ns: whereabouts.of(waits[created_ns]) for created_ns in missing}
+        given_up = {batch_id for each in apart.values() for batch_id in each.superseded if not each.doubt}
+        missing -= {created_ns for created_ns in missing if waits[created_ns].batch_id in given_up}
         again: list[Header] = []
         sink = delivery.sink
         if missing and isinstance(sink, NewestWins) and sink.newest_wins:
-            again = [one for one in waits.values() if one.created_ns > oldest and one.created_ns not in missing]
-        rows = sum(waits[created_ns].rows for created_ns in missing)
+            again = [one for one in waits.values() if one.created_ns > min(missing) and one.created_ns not in missing]
+            again = [one for one in again if one.batch_id not in given_up]
+            apart |= {one.created_ns: whereabouts.of(one) for one in again}
+        doubtful = {created_ns for created_ns in apart if apart[created_ns].doubt}
+        for created_ns in sorted(doubtful):
+            answer.say(f"{delivery.name}: batch {waits[created_ns].batch_id} is left out: {apart[created_ns].doubt}")
+        stays = max((one.created_ns for one in again if one.created_ns in doubtful), default=0)
+        doubtful |= {created_ns for created_ns in missing if created_ns < stays}  # nothing older may come after it
+        # Of some each row is in a batch of its own, or in quarantine.
+        left_out = doubtful | {
+            created_ns for created_ns in apart if len(apart[created_ns]) == waits[created_ns].rows > 0
+        }
+        missing -= left_out
+        again = [one for one in again if missing and one.created_ns > min(missing) and one.created_ns not in left_out]
+        oldest = min(missing, default=0)
+        rows = sum(waits[created_ns].rows - len(apart[created_ns]) for created_ns in missing)
         answer.facts[delivery.stream] = {"batches": len(missing), "rows": rows, "merged_again": len(again)}
         what = f"{len(missing)} batches, {rows:,} rows"
         since = f", accepted since {_time(oldest)}" if missing else ""
@@ -70,8 +88,10 @@ def replay_log(works: Works, part: Part, delivery: Delivery, which: Which, answe
             sink.release([one.batch_id for one in again])
         # The newest first: killed half-way, what waits is the end of the order, never an older one without the later.
         wanted = sorted({*missing, *(one.created_ns for one in again)}, reverse=True)
-        lent = delivery.queue.lend(wanted)
-        works.kept.journal.waits_again([waits[created_ns] for created_ns in sorted(lent)], delivery.stream)
+        lent = delivery.queue.lend(wanted, {created_ns: apart[created_ns].numbers for created_ns in wanted})
+        works.kept.journal.waits_again(
+            [apart[created_ns].again(waits[created_ns]) for created_ns in sorted(lent)], delivery.stream
+        )
         delivery.readmit(lent)
     works.wake(delivery)
 
@@ -96,6 +116,7 @@ def _unless_waiting(
     """The kept shards that are this stream's and don't wait for it anyway, by ``created_ns``."""
     waiting = {*delivery.queue.waiting(), *delivery.queue.parked()}
     given_up = works.kept.journal.with_outcome(part.collector.name, delivery.stream, "purged")
+    came_whole = works.kept.journal.with_outcome(part.collector.name, delivery.stream, "superseded")
     found = {}
     for one in headers:
         if one.created_ns in waiting or (one.ends and not delivery.sink.replaces):
@@ -103,7 +124,7 @@ def _unless_waiting(
         if one.created_ns in given_up and which.batch != one.batch_id:
             continue
         # Rows that another stream's place refused are in this one, or in the batch they came with.
-        if one.origin is not None and delivery.stream not in one.streams:
+        if one.origin is not None and (delivery.stream not in one.streams or one.created_ns in came_whole):
             continue
         found[one.created_ns] = one
     return found

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 class Quarantine(Protocol):
     """Keeps rows that can never load. Durable when it returns; calling it again for a batch replaces the file."""
 
-    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str]) -> None:
-        """Keep ``rows`` of ``batch``, one reason each."""
+    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str], at: Sequence[int] | None = None) -> None:
+        """Keep ``rows`` of ``batch``, one reason each.
+
+        at  where they are in its table; None where nobody can tell
+        """
 
 
 class Sink(Protocol):

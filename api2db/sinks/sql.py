@@ -298,7 +298,7 @@ class SqlSink:
         for batch, rows, reasons in one.refused_by_batch():
             # The batch's own rows, as they came: what is replayed later is what arrived.
             came = batch.table if self._batch_column is None else batch.table.drop_columns([self._batch_column])
-            quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons)
+            quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons, rows)
             ledger.set_rows(connection, self.stream, batch.batch_id, batch.table.num_rows - len(rows))
 
     def _check_owner(self, connection: Connection) -> None:

@@ -253,6 +253,6 @@ def test_a_refused_row_is_kept_without_the_batch_column(tmp_path):
     batch = store.accept(1, 30)
     store.deliver()
     kept = pq.read_table(store.layout.quarantine(NAME, SQL) / f"{batch}.parquet")
-    assert kept.column_names == ["n", "_quarantine_reason"]
+    assert kept.column_names == ["n", "_quarantine_reason", "_quarantine_row"]
     assert store.audit(deep=True).holds
     store.close()
