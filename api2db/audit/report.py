@@ -27,6 +27,11 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "rows of it went to quarantine and the file isn't there",
         "put the file back from a backup, or give the rows up: api2db shards purge --in quarantine",
     ),
+    "quarantine_differs": (
+        "rows of it went to quarantine, and the file there holds more or fewer, or can't be read",
+        "put the file back from a backup, or try again what it holds: api2db replay --from quarantine; then give up"
+        " what it lacks: api2db shards purge --in quarantine",
+    ),
     "table_differs": (
         "the table has another number of its rows than were loaded",
         "see who changes the table; to load it again: api2db replay",

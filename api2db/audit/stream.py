@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from api2db.audit.compare import Entry, Found, Verdict, merged, verdict
 from api2db.audit.report import OUTCOMES, Finding, StreamAudit
-from api2db.audit.store import Lines, Shards, is_kept
+from api2db.audit.store import Lines, Shards, in_quarantine
 from api2db.errors import SinkError, StoreError, TornShardError
 from api2db.layout import Layout
 from api2db.shard import decode_header
@@ -111,12 +111,14 @@ class _Pass:
         if self._filed is not None and not shard and entry.outcome in ("waiting", "parked", "loaded"):
             published = self._filed.published(entry.created_ns)
             self._gone += published is False and entry.outcome == "loaded"
+        kept, refused = in_quarantine(*where, entry) if needs_file else (False, None)
         return Found(
             ledger=ledger,
             asked=self._ledger is not None,
             forgotten=entry.created_ns < self._horizon_ns,
             shard=shard,
-            kept=needs_file and is_kept(*where, entry),
+            kept=kept,
+            refused=refused,
             published=published,
         )
 
@@ -201,6 +203,8 @@ class _Pass:
             self._count(each)
             if each.wrong:
                 differs = found.ledger if each.wrong == "rows_differ" else None
+                if each.wrong == "quarantine_differs" and found.refused != -1:
+                    differs = found.refused
                 self._answer.findings.append(
                     Finding(each.wrong, entry.batch_id, entry.created_ns, entry.accepted or 0, differs)
                 )

@@ -76,6 +76,11 @@ def agreed(bench):
     return bench.command("audit")["holds"] is True
 
 
+def findings(bench):
+    ((one,),) = [collector["streams"] for collector in bench.command("audit", status=1)["collectors"]]
+    return one["findings"]
+
+
 @pytest.mark.parametrize("value", [None, 7])
 def test_rows_mended_and_replayed_come_back_to_a_restored_database_once_as_they_were_mended(bench, value):
     bench.collect("numbers", rows(2) + rows(3, value=500) + rows(4))
@@ -121,6 +126,19 @@ def test_rows_refused_after_others_of_their_batch_were_mended_are_one_more_batch
         assert agreed(bench)
         restore(bench)
         bench.command("replay")
+
+
+def test_rows_taken_out_of_the_file_before_it_is_replayed_are_missed_until_they_are_given_up(bench):
+    bench.collect("numbers", rows(2) + rows(3, 4, 5, value=500))
+    path = refused(bench)
+    pq.write_table(pq.read_table(path).slice(0, 1), path)
+    assert [one["kind"] for one in findings(bench)] == ["quarantine_differs"]
+    mend(bench, value=7)
+    assert [one["kind"] for one in findings(bench)] == ["quarantine_missing"]
+    assert bench.journal(OUTCOMES) == [("loaded", 1, 0), ("loaded", 1, 2), ("loaded", 1, 0)]
+    assert bench.command("shards", "purge", "numbers", "--in", "quarantine", "--yes")["rows"] == 2
+    assert bench.journal("SELECT batch_id = '', rows FROM replays ORDER BY 1") == [(0, 1), (1, 2)]
+    assert agreed(bench)
 
 
 def test_killed_while_they_are_lent_every_row_is_in_once(bench):
