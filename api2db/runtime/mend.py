@@ -71,7 +71,7 @@ class Mending:
             created_ns = int(about.get(b"api2db.created_ns", 0))
             if not self.which.has(created_ns, batch_id):
                 continue
-            if delivery.holds(created_ns):
+            if _comes_yet(delivery, created_ns, batch_id):
                 # Written by a load that hasn't committed yet: the rows are in its shard, too.
                 self._fail(f"{delivery.name}: the batch of {path.name} isn't delivered yet: run the command again then")
                 continue
@@ -210,6 +210,17 @@ class Mending:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.works.kept.spool.layout.root).as_posix()
+
+
+def _comes_yet(delivery: Delivery, created_ns: int, batch_id: str) -> bool:
+    """Whether a batch waits that isn't in the place. Raises SinkError."""
+    if not delivery.holds(created_ns):
+        return False
+    sink = delivery.sink
+    if not (sink.remembers and isinstance(sink, Traceable)):
+        return True
+    with delivery.turn:
+        return delivery.holds(created_ns) and bool(sink.lacks({created_ns: batch_id}))
 
 
 def _derived(batch_id: str, rows: pa.Table, numbers: tuple[int, ...] | None) -> str:
