@@ -235,7 +235,8 @@ class _Pass:
                 self._differs("table_differs", entry, rows)
 
     def _differs(self, kind: str, entry: Entry, rows: int) -> None:
-        self._answer.findings.append(Finding(kind, entry.batch_id, entry.created_ns, entry.accepted or 0, rows))
+        found = None if rows < 0 else rows  # a file that can't be read
+        self._answer.findings.append(Finding(kind, entry.batch_id, entry.created_ns, entry.accepted or 0, found))
 
     @property
     def _name(self) -> tuple[str, str]:

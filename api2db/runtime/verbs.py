@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,9 +25,10 @@ def perform(works: Works, verb: str, arguments: Mapping[str, Any]) -> Answer:
 
 
 def _replay(works: Works, arguments: Mapping[str, Any]) -> Answer:
-    """collector, stream, since_ns, until_ns, batch, source ("log", "failed", "quarantine"), to, dry_run."""
+    """collector, stream, since_ns, until_ns, batch, again, source ("log", "failed", "quarantine"), to, dry_run."""
     answer = Answer()
     which = Which(arguments.get("since_ns"), arguments.get("until_ns"), arguments.get("batch"))
+    again = bool(arguments.get("again"))
     dry_run = bool(arguments.get("dry_run"))
     stream, to = arguments.get("stream"), arguments.get("to")
     parts = _parts(works, arguments)
@@ -39,6 +41,12 @@ def _replay(works: Works, arguments: Mapping[str, Any]) -> Answer:
         raise ConfigError(
             "what failed to upload is tried again as a whole, in order: without --since, --until, --batch"
         )
+    if again and (which == Which() or stream is None or source != "log" or to is not None):
+        raise ConfigError(
+            "--again takes batches out of a place that has them: say COLLECTOR/STREAM, and which of them by --batch,"
+            " --since or --until"
+        )
+    which = replace(which, again=again)
     for part in parts:
         if source == "quarantine":
             replay_quarantine(works, part, stream, which, answer, dry_run=dry_run)

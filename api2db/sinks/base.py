@@ -143,6 +143,17 @@ class NewestWins(Protocol):
 
 
 @runtime_checkable
+class Removable(Protocol):
+    """A sink that can take batches out that are there, so that they are loaded again when they come again."""
+
+    def may_take_out(self, batch_ids: Sequence[str]) -> None:
+        """Changes nothing. Raises ConfigError where nobody can tell which rows are theirs, SinkError."""
+
+    def take_out(self, batch_ids: Sequence[str]) -> None:
+        """Remove them, in one transaction; where that is better, their rows are replaced once they come."""
+
+
+@runtime_checkable
 class Renewable(Protocol):
     """A sink whose way in may change while it runs: another user, another password."""
 

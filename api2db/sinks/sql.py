@@ -12,7 +12,7 @@ from dataclasses import replace
 from enum import Enum
 
 import pyarrow as pa
-from sqlalchemy import URL, ColumnClause, Connection, column, func, select, table
+from sqlalchemy import URL, ColumnClause, Connection, TableClause, column, delete, func, select, table
 from sqlalchemy.sql import quoted_name
 
 from api2db import ledger
@@ -188,6 +188,56 @@ class SqlSink:
         with self._connections.to_load() as connection, connection.begin():
             ledger.release(connection, self.stream, batch_ids)
 
+    def may_take_out(self, batch_ids: Sequence[str]) -> None:
+        """Raises ConfigError where the rows don't say which batch they came with, or may have come before they did."""
+        if self._goal.key:
+            return  # merged again, they find their rows
+        if self._batch_column is None or self.replaces:
+            raise ConfigError(
+                f"stream {self.stream}: its rows don't say which batch they came with (batch_column), so they can't be"
+                f" taken out to be loaded again: poll again where each poll replaces the table; else delete them"
+                f" yourself, and the batch's line in {ledger.NAME}, in one transaction, then: api2db replay"
+            )
+        with self._connections.to_load() as connection, connection.begin():
+            if self._dialect.columns(connection, self._goal.table) is None:
+                return  # the table is gone
+            rows = self._rows_of_batches(connection)
+            for batch_id in batch_ids:
+                if rows is not None:
+                    one, there = rows
+                    some = select(one).select_from(there).limit(1)
+                    if connection.execute(some.where(one == batch_id)).first() is not None:
+                        continue
+                    if connection.execute(some.where(one.is_(None))).first() is None:
+                        continue  # all of its rows are gone
+                raise ConfigError(
+                    f"stream {self.stream}: no row says that it is of batch {batch_id}, and there are rows that say"
+                    f" nothing: nobody can tell whether its rows are among those, of before {self._batch_column}"
+                )
+
+    def take_out(self, batch_ids: Sequence[str]) -> None:
+        """Remove the batches' rows and their entries in the ledger; of a merge the entries alone."""
+        with self._connections.to_load() as connection, connection.begin():
+            rows = None if self._goal.key else self._rows_of_batches(connection)
+            if rows is not None:
+                one, there = rows
+                for batch_id in batch_ids:
+                    connection.execute(delete(there).where(one == batch_id))
+            ledger.release(connection, self.stream, batch_ids)
+
+    def _rows_of_batches(self, connection: Connection) -> tuple[ColumnClause[str], TableClause] | None:
+        """The column that holds the batches' ids, and its table; None where there is none."""
+        if self._batch_column is None:
+            return None
+        columns = self._dialect.columns(connection, self._goal.table) or ()
+        name = place([self._batch_column], {each.name: each for each in columns}, self._dialect.names)[
+            self._batch_column
+        ]
+        if name not in {each.name for each in columns}:
+            return None
+        one: ColumnClause[str] = column(quoted_name(name, True))
+        return one, table(quoted_name(self._goal.table, True), one)
+
     def loaded(self, batch_ids: Sequence[str]) -> dict[str, int]:
         """Which of the batches the ledger has, with the rows that were loaded of each. Makes nothing."""
         with self._connections.to_read() as connection:
@@ -198,20 +248,18 @@ class SqlSink:
 
     def recounted(self) -> Generator[tuple[str, int], None, None] | None:
         """(batch id, rows) in the table, by the column that holds the id; None without one. Makes nothing."""
-        return None if self._batch_column is None else self._recounted(self._batch_column)
+        return None if self._batch_column is None else self._recounted()
 
-    def _recounted(self, batch_column: str) -> Generator[tuple[str, int], None, None]:
+    def _recounted(self) -> Generator[tuple[str, int], None, None]:
         with self._connections.to_read() as connection:
             if connection is None:
                 return
             with connection.begin():
-                columns = self._dialect.columns(connection, self._goal.table) or ()
-                placed = place([batch_column], {each.name: each for each in columns}, self._dialect.names)
-                name = placed[batch_column]
-                if name not in {each.name for each in columns}:
+                found = self._rows_of_batches(connection)
+                if found is None:
                     return
-                one: ColumnClause[str] = column(quoted_name(name, True))
-                rows = select(one, func.count()).select_from(table(quoted_name(self._goal.table, True)))
+                one, there = found
+                rows = select(one, func.count()).select_from(there)
                 streamed = connection.execution_options(stream_results=True, yield_per=_GROUPS_AT_ONCE)
                 for batch_id, count in streamed.execute(rows.where(one.is_not(None)).group_by(one)):
                     yield str(batch_id), count

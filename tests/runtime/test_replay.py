@@ -9,9 +9,10 @@ import subprocess
 import sys
 from contextlib import closing
 
+import pyarrow.parquet as pq
 import pytest
 
-from tests.log_kit import Bench, accept, rows
+from tests.log_kit import Bench, accept, rows, shards_in
 from tests.project_kit import REPOSITORY, eventually
 
 PLAIN = """
@@ -217,3 +218,85 @@ def test_what_a_server_lost_comes_back_to_it(make, request, key):
     assert said == {"batches": 1, "rows": 2, "merged_again": int(bool(key))}
     with place.connect(name) as db:
         assert db.execute("SELECT id, value FROM numbers ORDER BY id, value").fetchall() == before
+
+
+CHANGED = """
+    from api2db import collector
+    from api2db.stream import Stream2Local, Stream2Sql
+
+    @collector(every=3600, to=[
+        Stream2Sql("numbers", db_name="STORE/database.sqlite", dialect="sqlite"{more}),
+        Stream2Local("numbers"),
+    ])
+    def numbers():
+        return []
+"""
+LABELLED = ", batch_column='_batch_id'"
+
+
+def sqlite(bench, *statements):
+    with closing(sqlite3.connect(bench.store / "database.sqlite", timeout=30)) as db, db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def advised(bench):
+    """The batches that the deep audit names, each loaded anew as it says."""
+    audit = bench.command("audit", "--deep", status=1)
+    found = [(one["kind"], one["found"], stream["stream"], one["batch_id"], one["advice"])
+             for each in audit["collectors"] for stream in each["streams"] for one in stream["findings"]]  # fmt: skip
+    for kind, _, stream, batch_id, advice in found:
+        assert "api2db replay COLLECTOR/STREAM --batch ID --again" in advice, kind
+        bench.command("replay", f"numbers/{stream}", "--batch", batch_id, "--again")
+    assert bench.command("audit", "--deep")["holds"] is True
+    return sorted((kind, rows or 0) for kind, rows, *_ in found)
+
+
+def test_what_somebody_changed_in_a_table_or_a_file_is_loaded_anew_as_the_audit_says(tmp_path):
+    bench = Bench(tmp_path, numbers=CHANGED.format(more=LABELLED))
+    bench.collect("numbers", rows(1, 2, 3), rows(4, 5), rows(6))
+    whole = [(number,) for number in range(1, 7)]
+    sqlite(bench, "DELETE FROM numbers WHERE id IN (2, 3)", "INSERT INTO numbers SELECT * FROM numbers WHERE id = 4")
+    first, second, _ = shards_in(bench.store / "numbers" / "parquet")
+    pq.write_table(pq.read_table(first).slice(0, 1), first)
+    second.write_bytes(b"")
+    assert advised(bench) == [("file_differs", 0), ("file_differs", 1), ("table_differs", 1), ("table_differs", 3)]
+    assert (bench.sqlite(IDS), sorted(bench.files("numbers", "id"))) == (whole, [*range(1, 7)])
+    sqlite(bench, "UPDATE _api2db_ledger SET rows = 7 WHERE rows = 3")
+    assert advised(bench) == [("rows_differ", 7)]
+    sqlite(bench, "DELETE FROM numbers")
+    bench.command("replay", "numbers/sql.sqlite", "--since", "1h", "--again")
+    assert bench.sqlite(IDS) == whole
+    assert bench.command("audit", "--deep")["holds"] is True
+
+
+def test_a_batch_is_not_loaded_anew_where_nobody_can_tell_its_rows_from_others(tmp_path):
+    bench = Bench(tmp_path, numbers=CHANGED.format(more=""))
+    bench.collect("numbers", rows(1, 2))
+    ((batch_id,),) = bench.journal("SELECT batch_id FROM batches")
+    words = ("replay", "numbers/sql.sqlite", "--batch", batch_id, "--again")
+    assert "don't say which batch" in bench.command(*words, status=1)["text"]
+    bench.write("numbers", CHANGED.format(more=LABELLED))
+    assert "no row says that it is of batch" in bench.command(*words, status=1)["text"]
+    bench.collect("numbers", rows(3))
+    assert "no row says that it is of batch" in bench.command(*words, status=1)["text"]
+    assert "say COLLECTOR/STREAM" in bench.command("replay", "numbers", "--again", status=1)["text"]
+    assert bench.sqlite(IDS) == [(1,), (2,), (3,)]
+    assert bench.waiting() == []
+
+
+def test_killed_while_a_batch_is_taken_out_it_is_in_once(tmp_path):
+    bench = Bench(tmp_path, numbers=CHANGED.format(more=LABELLED))
+    bench.collect("numbers", rows(1, 2))
+    sqlite(bench, "DELETE FROM numbers WHERE id = 2")
+    words = ["replay", "numbers/sql.sqlite", "--since", "1h", "--again"]
+    done = subprocess.run(
+        [sys.executable, "-c", "from api2db.cli.main import main; main()", "-C", str(bench.folder), *words],
+        env={"PYTHONPATH": str(REPOSITORY), "API2DB_FAILPOINT": "replay.linked", "PATH": "/usr/bin"},
+    )
+    assert done.returncode == -signal.SIGKILL
+    bench.collect("numbers")
+    assert bench.sqlite(IDS) == [(1,)]  # as it was
+    bench.command(*words)
+    assert bench.sqlite(IDS) == [(1,), (2,)]
+    assert bench.command("audit", "--deep")["holds"] is True
