@@ -71,7 +71,7 @@ def replay_log(works: Works, part: Part, delivery: Delivery, which: Which, answe
         plan = _plan(delivery, waits, missing, Whereabouts(works, part.collector.name, delivery, headers), answer)
         apart, missing, again = plan.apart, plan.missing, plan.again
         rows = sum(waits[created_ns].rows - len(apart[created_ns]) for created_ns in missing)
-        answer.facts[delivery.stream] = {"batches": len(missing), "rows": rows, "merged_again": len(again)}
+        answer.facts[delivery.name] = {"batches": len(missing), "rows": rows, "merged_again": len(again)}
         what = f"{len(missing)} batches, {rows:,} rows"
         since = f", accepted since {_time(min(missing))}" if missing else ""
         answer.say(f"{delivery.name}: {'would deliver' if dry_run else 'delivers'} {what}{since}")

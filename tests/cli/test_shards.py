@@ -134,4 +134,4 @@ def test_what_is_given_up_is_said_before_and_counted_as_purged(bench):
     assert bench.journal(purged) == [("local.parquet", 2)]
     # Given up stays given up: a replay doesn't bring it back, unless the batch is named.
     (bench.folder / "warehouse").unlink()
-    assert bench.command("replay", "numbers/local.parquet")["local.parquet"]["batches"] == 0
+    assert bench.command("replay", "numbers/local.parquet")["numbers/local.parquet"]["batches"] == 0

@@ -57,11 +57,11 @@ def test_a_database_restored_from_a_backup_is_whole_after_one_command(make):
     backup_and_restore(bench, rows(4), rows(5, 6))
     assert bench.sqlite(IDS) == [(1,), (2,), (3,)]
     would = bench.command("replay", "numbers", "--dry-run")
-    assert would["sql.sqlite"] == {"batches": 2, "rows": 3, "merged_again": 0}
+    assert would["numbers/sql.sqlite"] == {"batches": 2, "rows": 3, "merged_again": 0}
     assert bench.sqlite(IDS) == [(1,), (2,), (3,)]
     bench.command("replay", "numbers")
     assert bench.sqlite(IDS) == [(n,) for n in range(1, 7)]
-    assert bench.command("replay", "numbers")["sql.sqlite"]["batches"] == 0
+    assert bench.command("replay", "numbers")["numbers/sql.sqlite"]["batches"] == 0
     assert bench.journal(SUMS) == [(6, 0)]
     assert bench.journal("SELECT batches, rows FROM streams") == [(4, 6)]
     assert bench.waiting() == []
@@ -87,7 +87,7 @@ def test_a_merge_in_which_the_later_batch_wins_still_does_after_a_replay(make):
     backup_and_restore(bench, rows(1, value=2), rows(2, value=2))
     bench.collect("numbers", rows(1, value=3))  # after the backup was restored, before the replay
     said = bench.command("replay", "numbers")
-    assert said["sql.sqlite"] == {"batches": 2, "rows": 2, "merged_again": 1}
+    assert said["numbers/sql.sqlite"] == {"batches": 2, "rows": 2, "merged_again": 1}
     assert bench.sqlite("SELECT id, value FROM numbers ORDER BY id") == [(1, 3), (2, 2)]
 
 
@@ -96,7 +96,7 @@ def test_a_merge_by_version_needs_no_batch_twice(make):
     bench.collect("numbers", rows(1, 2, value=1))
     backup_and_restore(bench, rows(1, value=2), rows(2, value=2))
     bench.collect("numbers", rows(1, value=3))
-    assert bench.command("replay", "numbers")["sql.sqlite"] == {"batches": 2, "rows": 2, "merged_again": 0}
+    assert bench.command("replay", "numbers")["numbers/sql.sqlite"] == {"batches": 2, "rows": 2, "merged_again": 0}
     assert bench.sqlite("SELECT id, value FROM numbers ORDER BY id") == [(1, 3), (2, 2)]
 
 
@@ -116,7 +116,7 @@ def test_of_replacements_only_the_newest_comes_back(tmp_path):
     bench.collect("numbers", rows(1))
     bench.collect("numbers", rows(2), rows(3))  # the first of them is superseded
     assert bench.sqlite(IDS) == [(3,)]
-    assert bench.command("replay", "numbers")["sql.sqlite"]["batches"] == 0
+    assert bench.command("replay", "numbers")["numbers/sql.sqlite"]["batches"] == 0
     backup_and_restore(bench, rows(4), rows(5, 6))
     assert bench.sqlite(IDS) == [(3,)]
     bench.command("replay", "numbers")
@@ -129,7 +129,7 @@ def test_of_files_only_those_that_are_gone_are_published_again(make):
     first, second, third = sorted((bench.store / "numbers" / "parquet").iterdir())
     before = first.stat().st_mtime_ns
     second.unlink()
-    assert bench.command("replay", "numbers")["local.parquet"]["batches"] == 1
+    assert bench.command("replay", "numbers")["numbers/local.parquet"]["batches"] == 1
     assert sorted(bench.files("numbers", "id")) == [1, 2, 3]
     assert first.stat().st_mtime_ns == before
     assert second.exists()
@@ -180,9 +180,19 @@ def test_killed_in_the_midst_of_a_replay_the_next_one_completes_it_in_order(make
         bench.collect("numbers")  # a start delivers what waits
         assert bench.sqlite("SELECT id, value FROM numbers ORDER BY id") == [(1, 4), (2, 4)]
     bench.command("replay", "numbers")
-    assert bench.command("replay", "numbers")["sql.sqlite"]["batches"] == 0
+    assert bench.command("replay", "numbers")["numbers/sql.sqlite"]["batches"] == 0
     assert bench.sqlite("SELECT id, value FROM numbers ORDER BY id") == [(1, 4), (2, 4)]
     assert bench.journal(OPEN) == [(0,)]
+
+
+def test_each_collectors_counts_are_told_of_two_with_streams_of_one_name(make):
+    bench = make()
+    bench.write("others", PLAIN.format(to="'database'", more="").replace("numbers", "others"))
+    bench.collect("numbers", rows(1))
+    bench.collect("others", rows(1, 2))
+    (bench.store / "database.sqlite").unlink()
+    said = bench.command("replay")
+    assert [said[f"{name}/sql.sqlite"]["rows"] for name in ("numbers", "others")] == [1, 2]
 
 
 def test_a_collector_that_does_not_run_is_named(make):
@@ -194,7 +204,7 @@ def test_a_collector_that_does_not_run_is_named(make):
 def test_what_waits_is_not_replayed_beside(make):
     bench = make()
     bench.collect("numbers", rows(1), deliver=False)
-    assert bench.command("replay", "numbers")["sql.sqlite"]["batches"] == 0
+    assert bench.command("replay", "numbers")["numbers/sql.sqlite"]["batches"] == 0
     with bench.open("numbers") as (part, kept):
         assert part.deliveries[0].backlog == (1, 0)
         accept(
@@ -214,7 +224,7 @@ def test_what_a_server_lost_comes_back_to_it(make, request, key):
         before = db.execute("SELECT id, value FROM numbers ORDER BY id, value").fetchall()
         db.execute("DELETE FROM numbers WHERE value = 2")
         db.execute("DELETE FROM _api2db_ledger WHERE batch_id = %s", [ids[1]])
-    said = bench.command("replay", "numbers")["sql.postgresql"]
+    said = bench.command("replay", "numbers")["numbers/sql.postgresql"]
     assert said == {"batches": 1, "rows": 2, "merged_again": int(bool(key))}
     with place.connect(name) as db:
         assert db.execute("SELECT id, value FROM numbers ORDER BY id, value").fetchall() == before

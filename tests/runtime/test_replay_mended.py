@@ -196,7 +196,7 @@ def test_a_merge_in_which_the_later_batch_wins_keeps_what_was_mended(tmp_path):
     ((oldest,),) = bench.journal("SELECT batch_id FROM deliveries ORDER BY created_ns LIMIT 1 OFFSET 1")
     with closing(sqlite3.connect(bench.store / "database.sqlite")) as db, db:
         db.execute("DELETE FROM _api2db_ledger WHERE batch_id = ?", (oldest,))
-    assert bench.command("replay")["sql.sqlite"] == {"batches": 1, "rows": 1, "merged_again": 2}
+    assert bench.command("replay")["numbers/sql.sqlite"] == {"batches": 1, "rows": 1, "merged_again": 2}
     assert bench.sqlite(ALL) == [(1, 7), (2, 0)]
     assert agreed(bench)
     bench.close()
