@@ -200,3 +200,22 @@ def test_a_merge_in_which_the_later_batch_wins_keeps_what_was_mended(tmp_path):
     assert bench.sqlite(ALL) == [(1, 7), (2, 0)]
     assert agreed(bench)
     bench.close()
+
+
+def test_where_nobody_can_tell_which_rows_were_refused_none_is_loaded_twice(bench):
+    bench.collect("numbers", rows(2) + rows(3, value=500) + rows(4))
+    path = refused(bench)
+    pq.write_table(pq.read_table(path).drop_columns(["_quarantine_row"]), path)  # as of a stream(data) of one's own
+    restore(bench)
+    said = bench.command("replay")["lines"]
+    assert f"batch {path.stem} is left out" in said[0]
+    assert "delivers 0 batches" in said[1]
+    bench.command("replay", "--from", "quarantine")
+    assert bench.sqlite(ALL) == [(1, 0), (3, 500)]
+    said = bench.command("replay")["lines"]
+    assert f"batch {path.stem} is left out: refused rows of it were replayed as batch" in said[0]
+    restore(bench)
+    assert "delivers 1 batches, 3 rows" in bench.command("replay")["lines"][0]
+    assert bench.sqlite(ALL) == [(1, 0), (2, 0), (3, 500), (4, 0)]
+    assert "delivers 0 batches" in bench.command("replay")["lines"][0]
+    assert agreed(bench)
