@@ -17,7 +17,7 @@ from api2db.batch import Batch
 from api2db.errors import StoreError, StoreFullError, in_one_line
 from api2db.failpoint import reach
 from api2db.files import make_dir, write_atomic
-from api2db.layout import HELD, Layout
+from api2db.layout import ACCEPTED, HELD, Layout
 from api2db.secret import redact
 from api2db.usage import Usage
 
@@ -78,6 +78,22 @@ def _with_those_left_out(path: Path, refused: pa.Table, left_out: Sequence[int])
             f"{path} holds rows that were edited, beside which no others can be kept: {in_one_line(error)};"
             " give its columns the types they had, or give the rows up: api2db shards purge --in quarantine"
         ) from error
+
+
+def rows_kept(layout: Layout, collector: str, stream: str, batch_id: str, created_ns: int) -> int | None:
+    """How many rows of a batch its file of refused rows holds; -1 where it can't be read.
+
+    None where there is none, or the batch's whole shard is there.
+    """
+    mine, name = layout.quarantine(collector, stream), f"{created_ns}.parquet"
+    if (mine / name).exists() or (layout.quarantine(collector, ACCEPTED) / name).exists():
+        return None
+    try:
+        return int(pq.read_metadata(mine / f"{batch_id}.parquet").num_rows)
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowInvalid):
+        return -1
 
 
 def rows_of_batch(refused: pa.Table) -> tuple[int, ...] | None:

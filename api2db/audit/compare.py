@@ -45,8 +45,8 @@ class Found:
     forgotten  it is older than what that ledger keeps
     shard      where its shard is: "waiting", "parked" or ""
     kept       a file of it is in quarantine
-    refused    the rows in its file of refused rows; -1 where that can't be read, None where its whole shard is there
     published  its file is at its place or on the way there; None where that can't be told
+    refused    the rows in its file of refused rows; -1 where that can't be read, None where its whole shard is there
     """
 
     ledger: int | None = None
@@ -54,8 +54,8 @@ class Found:
     forgotten: bool = False
     shard: str = ""
     kept: bool = False
-    refused: int | None = None
     published: bool | None = None
+    refused: int | None = None
 
 
 @dataclass(frozen=True)

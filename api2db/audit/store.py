@@ -10,9 +10,6 @@ from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from api2db.audit.compare import Entry
 from api2db.errors import StoreError
 from api2db.journal.file import open_to_read
@@ -164,17 +161,14 @@ def numbered(folder: Path) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit() and len(stem) <= 19)
 
 
-def in_quarantine(layout: Layout, collector: str, stream: str, entry: Entry) -> tuple[bool, int | None]:
-    """Whether a file there holds rows of the batch, or its whole shard; and the rows, as in ``Found.refused``."""
-    mine, name = layout.quarantine(collector, stream), f"{entry.created_ns}.parquet"
-    if (mine / name).exists() or (layout.quarantine(collector, ACCEPTED) / name).exists():
-        return True, None
-    try:
-        return True, int(pq.read_metadata(mine / f"{entry.batch_id}.parquet").num_rows)
-    except FileNotFoundError:
-        return False, None
-    except (OSError, pa.ArrowInvalid):
-        return True, -1
+def is_kept(layout: Layout, collector: str, stream: str, entry: Entry) -> bool:
+    """Whether a file in quarantine holds rows of the batch, or its whole shard."""
+    mine = layout.quarantine(collector, stream)
+    return (
+        (mine / f"{entry.batch_id}.parquet").exists()
+        or (mine / f"{entry.created_ns}.parquet").exists()
+        or (layout.quarantine(collector, ACCEPTED) / f"{entry.created_ns}.parquet").exists()
+    )
 
 
 def stream_folders(layout: Layout) -> set[tuple[str, str]]:

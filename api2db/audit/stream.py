@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from api2db.audit.compare import Entry, Found, Verdict, merged, verdict
 from api2db.audit.report import OUTCOMES, Finding, StreamAudit
-from api2db.audit.store import Lines, Shards, in_quarantine
+from api2db.audit.store import Lines, Shards, is_kept
 from api2db.errors import SinkError, StoreError, TornShardError
 from api2db.layout import Layout
+from api2db.quarantine import rows_kept
 from api2db.shard import decode_header
 from api2db.sinks.base import Filed, Ledgered, Recountable, Sink
 
@@ -111,14 +112,13 @@ class _Pass:
         if self._filed is not None and not shard and entry.outcome in ("waiting", "parked", "loaded"):
             published = self._filed.published(entry.created_ns)
             self._gone += published is False and entry.outcome == "loaded"
-        kept, refused = in_quarantine(*where, entry) if needs_file else (False, None)
         return Found(
+            refused=rows_kept(*where, entry.batch_id, entry.created_ns) if needs_file else None,
             ledger=ledger,
             asked=self._ledger is not None,
             forgotten=entry.created_ns < self._horizon_ns,
             shard=shard,
-            kept=kept,
-            refused=refused,
+            kept=needs_file and is_kept(*where, entry),
             published=published,
         )
 

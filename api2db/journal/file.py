@@ -58,17 +58,6 @@ CREATE TABLE IF NOT EXISTS steps (  -- of each collector's form, summed over all
 CREATE TABLE IF NOT EXISTS daemon (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
-# Where a batch's rows could only leave quarantine together: a line for each batch that has some of them, from now on.
-_OLD_REPLAYS = "SELECT 1 FROM pragma_table_info('replays') WHERE name = 'batch_id' AND pk = 0"
-_NEW_REPLAYS = f"""
-BEGIN IMMEDIATE;
-ALTER TABLE replays RENAME TO replays_before;
-{_SCHEMA}
-INSERT INTO replays SELECT * FROM replays_before;
-DROP TABLE replays_before;
-COMMIT;
-"""
-
 # While the journal can't be written. What is dropped beyond that is found again from shards and ledgers.
 UNWRITTEN_KEPT = 10_000
 BUSY_S = 0.1
@@ -195,11 +184,19 @@ def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
     try:
         db.execute("PRAGMA journal_mode=WAL")
+        _split_replays(db)
         db.execute("PRAGMA synchronous=NORMAL")
         db.executescript(_SCHEMA)
-        if db.execute(_OLD_REPLAYS).fetchone():
-            db.executescript(_NEW_REPLAYS)
     except sqlite3.DatabaseError:
         db.close()
         raise
     return db
+
+
+def _split_replays(db: sqlite3.Connection) -> None:
+    """Where a batch's rows could only leave quarantine together: a line for each batch that has some of them now."""
+    if db.execute("SELECT 1 FROM pragma_table_info('replays') WHERE name = 'batch_id' AND pk = 0").fetchone():
+        db.executescript(
+            f"BEGIN IMMEDIATE; ALTER TABLE replays RENAME TO replays_before; {_SCHEMA}"
+            "INSERT INTO replays SELECT * FROM replays_before; DROP TABLE replays_before; COMMIT;"
+        )

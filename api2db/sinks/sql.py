@@ -201,7 +201,7 @@ class SqlSink:
         with self._connections.to_load() as connection, connection.begin():
             if self._dialect.columns(connection, self._goal.table) is None:
                 return  # the table is gone
-            rows = self._rows_of_batches(connection)
+            rows = self._labels(connection, self._batch_column)
             for batch_id in batch_ids:
                 if rows is not None:
                     one, there = rows
@@ -218,21 +218,18 @@ class SqlSink:
     def take_out(self, batch_ids: Sequence[str]) -> None:
         """Remove the batches' rows and their entries in the ledger; of a merge the entries alone."""
         with self._connections.to_load() as connection, connection.begin():
-            rows = None if self._goal.key else self._rows_of_batches(connection)
+            name = None if self._goal.key else self._batch_column
+            rows = None if name is None else self._labels(connection, name)
             if rows is not None:
                 one, there = rows
                 for batch_id in batch_ids:
                     connection.execute(delete(there).where(one == batch_id))
             ledger.release(connection, self.stream, batch_ids)
 
-    def _rows_of_batches(self, connection: Connection) -> tuple[ColumnClause[str], TableClause] | None:
+    def _labels(self, connection: Connection, batch_column: str) -> tuple[ColumnClause[str], TableClause] | None:
         """The column that holds the batches' ids, and its table; None where there is none."""
-        if self._batch_column is None:
-            return None
         columns = self._dialect.columns(connection, self._goal.table) or ()
-        name = place([self._batch_column], {each.name: each for each in columns}, self._dialect.names)[
-            self._batch_column
-        ]
+        name = place([batch_column], {each.name: each for each in columns}, self._dialect.names)[batch_column]
         if name not in {each.name for each in columns}:
             return None
         one: ColumnClause[str] = column(quoted_name(name, True))
@@ -248,14 +245,14 @@ class SqlSink:
 
     def recounted(self) -> Generator[tuple[str, int], None, None] | None:
         """(batch id, rows) in the table, by the column that holds the id; None without one. Makes nothing."""
-        return None if self._batch_column is None else self._recounted()
+        return None if self._batch_column is None else self._recounted(self._batch_column)
 
-    def _recounted(self) -> Generator[tuple[str, int], None, None]:
+    def _recounted(self, batch_column: str) -> Generator[tuple[str, int], None, None]:
         with self._connections.to_read() as connection:
             if connection is None:
                 return
             with connection.begin():
-                found = self._rows_of_batches(connection)
+                found = self._labels(connection, batch_column)
                 if found is None:
                     return
                 one, there = found
