@@ -45,6 +45,7 @@ class Found:
     forgotten  it is older than what that ledger keeps
     shard      where its shard is: "waiting", "parked" or ""
     kept       a file of it is in quarantine
+    aside      its whole shard is
     published  its file is at its place or on the way there; None where that can't be told
     """
 
@@ -53,6 +54,7 @@ class Found:
     forgotten: bool = False
     shard: str = ""
     kept: bool = False
+    aside: bool = False
     published: bool | None = None
 
 
@@ -104,7 +106,7 @@ def _open(accepted: int, found: Found) -> Verdict:
         return Verdict(parked=accepted)
     if found.shard:
         return Verdict(waiting=accepted)
-    if found.kept:  # it was found damaged: the whole shard was set aside
+    if found.aside:
         return Verdict(quarantined=accepted, late=True)
     if found.published:
         return Verdict(loaded=accepted, late=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -51,6 +52,7 @@ def audit(
         running = lock_owner(layout) is not None
         lines = Lines(layout)
         stack.callback(lines.close)
+        _tell_begun_anew(answer, lines.begun_anew_ns(), settings.history)
         places = dict(_places(settings, layout, declared[0], targets_of, engines))
         places |= {each.path.stem: f"{each.path} can't be used: {each.cause}" for each in declared[1]}
         known = {*lines.streams(), *stream_folders(layout)}
@@ -71,6 +73,18 @@ def audit(
             if one.streams or one.steps:
                 answer.collectors.append(one)
     return answer
+
+
+def _tell_begun_anew(answer: Audit, began_ns: int | None, history_s: float) -> None:
+    """What a journal never knew can't be told; until it would be summed up anyway, and compared with nothing."""
+    if began_ns is None or time.time_ns() - began_ns > history_s * 1e9:
+        return
+    began = dt.datetime.fromtimestamp(began_ns // 10**9, dt.UTC)
+    answer.notes.append(
+        f"the journal was begun anew at {began:%Y-%m-%d %H:%M:%S} UTC: of what was accepted before, only what waits"
+        " and what is in STORE/log was audited; what places lack of the rest can't be told"
+    )
+    answer.blind = True
 
 
 def _told(stream: StreamAudit, places: Mapping[str, Sink] | str) -> StreamAudit:

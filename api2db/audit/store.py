@@ -12,7 +12,7 @@ from typing import Any
 
 from api2db.audit.compare import Entry
 from api2db.errors import StoreError
-from api2db.journal.file import open_to_read
+from api2db.journal.file import BEGUN_ANEW, open_to_read
 from api2db.layout import ACCEPTED, Layout
 
 _ENTRY = (
@@ -60,6 +60,12 @@ class Lines:
     def streams(self) -> list[tuple[str, str]]:
         """(collector, stream) of all that the journal knows."""
         return [(collector, stream) for collector, stream in self._rows("SELECT collector, stream FROM streams")]
+
+    def begun_anew_ns(self) -> int | None:
+        """When the journal was begun in a STORE that had been used before; None if it knows all of it."""
+        for (began_ns,) in self._rows("SELECT value FROM daemon WHERE key = ?", (BEGUN_ANEW,)):
+            return int(began_ns)
+        return None
 
     def collectors(self) -> list[str]:
         return [str(name) for (name,) in self._rows("SELECT collector FROM collectors")]
@@ -158,16 +164,6 @@ def numbered(folder: Path) -> list[int]:
         return []
     stems = (name.removesuffix(".parquet") for name in names if name.endswith(".parquet"))
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit() and len(stem) <= 19)
-
-
-def is_kept(layout: Layout, collector: str, stream: str, entry: Entry) -> bool:
-    """Whether a file in quarantine holds rows of the batch, or its whole shard."""
-    mine = layout.quarantine(collector, stream)
-    return (
-        (mine / f"{entry.batch_id}.parquet").exists()
-        or (mine / f"{entry.created_ns}.parquet").exists()
-        or (layout.quarantine(collector, ACCEPTED) / f"{entry.created_ns}.parquet").exists()
-    )
 
 
 def stream_folders(layout: Layout) -> set[tuple[str, str]]:

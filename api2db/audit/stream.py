@@ -7,11 +7,12 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from api2db.audit.compare import Entry, Found, Verdict, merged, verdict
+from api2db.audit.compare import OPEN, Entry, Found, Verdict, merged, verdict
 from api2db.audit.report import OUTCOMES, Finding, StreamAudit
-from api2db.audit.store import Lines, Shards, is_kept
+from api2db.audit.store import Lines, Shards
 from api2db.errors import SinkError, StoreError, TornShardError
 from api2db.layout import Layout
+from api2db.quarantine import is_kept, is_set_aside
 from api2db.shard import decode_header
 from api2db.sinks.base import Filed, Ledgered, Recountable, Sink
 
@@ -107,7 +108,7 @@ class _Pass:
         where = (self._asked.layout, self._asked.collector, self._asked.stream)
         needs_file = entry.outcome == "quarantined" or bool(entry.quarantined)
         if entry.outcome in ("waiting", "parked", "purged"):
-            needs_file = not shard or (ledger is not None and ledger != entry.accepted)
+            needs_file = ledger is not None and ledger != entry.accepted
         published = None
         if self._filed is not None and not shard and entry.outcome in ("waiting", "parked", "loaded"):
             published = self._filed.published(entry.created_ns)
@@ -117,7 +118,8 @@ class _Pass:
             asked=self._ledger is not None,
             forgotten=entry.created_ns < self._horizon_ns,
             shard=shard,
-            kept=needs_file and is_kept(*where, entry),
+            kept=needs_file and is_kept(*where, entry.batch_id, entry.created_ns),
+            aside=entry.outcome in OPEN and not shard and is_set_aside(*where, entry.created_ns),
             published=published,
         )
 

@@ -313,7 +313,27 @@ class Journal:
             log.warning("journal can't be read, shards that wait are told to it again cause=%s", error)
             return set()
 
-    def _shards(self, query: str, of: tuple[str, ...]) -> set[int]:
+    def known(self, collector: str, stream: str, since_ns: int) -> set[int]:
+        """``created_ns`` of a stream's lines from there on. Raises StoreError while it can't be read."""
+        return self._shards(
+            "SELECT created_ns FROM deliveries WHERE collector = ? AND stream = ? AND created_ns >= ?",
+            (collector, stream, since_ns),
+        )
+
+    def summed_until(self, collector: str, stream: str) -> int:
+        """``created_ns`` of the newest line that was summed up; 0 if none was. Raises as ``known``."""
+        found = self._file.rows("SELECT until_ns FROM totals WHERE collector = ? AND stream = ?", (collector, stream))
+        return int(found[0][0]) if found else 0
+
+    def without_outcome(self, collector: str, stream: str) -> dict[int, str]:
+        """``created_ns`` and id of the batches whose outcome isn't known here. Raises as ``known``."""
+        query = (
+            "SELECT created_ns, batch_id FROM deliveries WHERE collector = ? AND stream = ?"
+            " AND outcome IN ('waiting', 'parked')"
+        )
+        return dict(self._file.rows(query, (collector, stream)))
+
+    def _shards(self, query: str, of: tuple[object, ...]) -> set[int]:
         return {created_ns for (created_ns,) in self._file.rows(query, of)}
 
     def fold(self, collector: str, stream: str, until_ns: int) -> bool:

@@ -1,0 +1,82 @@
+"""What the journal has missed of a stream: told to it once, when the place is reached, before anything is loaded.
+
+A journal that was deleted or damaged, a power cut, a disk that was full: the log and the place's ledger still know.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from api2db.errors import StoreError, TornShardError
+from api2db.shard import Header, peek
+from api2db.sinks.base import Ledgered
+
+if TYPE_CHECKING:
+    from api2db.runtime.delivery import Delivery
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 500
+
+
+def look_back(delivery: Delivery) -> bool:
+    """Give the journal its missing lines and outcomes, as far as log and ledger have them. With ``turn`` held.
+
+    False while the journal can't be read: nothing depends on it. Raises SinkError.
+    """
+    sink = delivery.sink
+    if not isinstance(sink, Ledgered):
+        return True  # files may have been taken away: nobody can tell what was delivered
+    try:
+        for kept in _in_parts(_unknown(delivery)):
+            headers = _headers(delivery, kept)
+            had = sink.loaded([header.batch_id for header in headers])
+            for header in headers:
+                if delivery.stream in header.streams or header.batch_id in had:
+                    delivery.journal.accepted(replace(header, streams=(delivery.stream,)))
+        missed = _without_shard(delivery)
+    except StoreError as error:
+        log.debug("journal can't be read, looking back at the next start stream=%s cause=%s", delivery.name, error)
+        return False
+    had = sink.loaded(list(missed.values()))
+    for created_ns, batch_id in missed.items():
+        if batch_id in had:
+            delivery.journal.found(delivery.collector, delivery.stream, created_ns, had[batch_id])
+    return True
+
+
+def _unknown(delivery: Delivery) -> list[int]:
+    """``created_ns`` of the kept batches of which the journal has no line, oldest first."""
+    kept, name = delivery.queue.spool.log.shards(delivery.collector), (delivery.collector, delivery.stream)
+    if not kept or delivery.sink.replaces:
+        return []  # of replacements nobody can tell which ones a younger one had superseded
+    known = delivery.journal.known(*name, kept[0])
+    # What is older is of an old copy of STORE: it is in the sums, or nobody can tell whether it was loaded.
+    since_ns = max(delivery.journal.summed_until(*name) + 1, delivery.horizon_ns)
+    return [created_ns for created_ns in kept if created_ns >= since_ns and created_ns not in known]
+
+
+def _headers(delivery: Delivery, kept: Sequence[int]) -> list[Header]:
+    found = []
+    for created_ns in kept:
+        try:
+            header = peek(delivery.queue.spool.log.path(delivery.collector, created_ns))
+        except (TornShardError, FileNotFoundError):
+            continue  # ``shards verify`` names it; or it was pruned just now
+        if not header.ends:
+            found.append(header)
+    return found
+
+
+def _without_shard(delivery: Delivery) -> dict[int, str]:
+    """Batches without an outcome, of which no shard waits: ``created_ns`` -> batch id."""
+    lines = delivery.journal.without_outcome(delivery.collector, delivery.stream)
+    waits = {*delivery.queue.waiting(), *delivery.queue.parked()}
+    return {created_ns: batch_id for created_ns, batch_id in lines.items() if created_ns not in waits}
+
+
+def _in_parts(items: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))
