@@ -96,7 +96,8 @@ class Journal:
                 "(SELECT b.rows FROM batches b WHERE b.batch_id = deliveries.batch_id), 0) - ?"
                 " - coalesce((SELECT r.rows FROM replays r WHERE r.collector = deliveries.collector"
                 " AND r.stream = deliveries.stream AND r.origin_batch = deliveries.batch_id), 0))"
-                " WHERE collector = ? AND stream = ? AND created_ns = ? AND outcome IN ('waiting', 'parked')",
+                " WHERE collector = ? AND stream = ? AND created_ns = ?"
+                " AND outcome IN ('waiting', 'parked', 'removed')",
                 place,
             )
         )
@@ -124,12 +125,12 @@ class Journal:
         return self._file.write_safely(lambda db: rows_left(db, place, GIVEN_UP, rows, "purged"))
 
     def shard_given_up(self, collector: str, stream: str, created_ns: int) -> bool:
-        """As ``given_up``, for a shard that was damaged before any stream had it."""
+        """As ``given_up``, for a whole shard: damaged before any stream had it, or removed before it was delivered."""
         place = (time.time_ns(), collector, stream, created_ns)
         return self._file.write_safely(
             lambda db: db.execute(
                 "UPDATE deliveries SET outcome = 'purged', at_ns = ? WHERE collector = ? AND stream = ?"
-                " AND created_ns = ? AND outcome IN ('waiting', 'parked')",
+                " AND created_ns = ? AND outcome IN ('waiting', 'parked', 'removed')",
                 place,
             )
         )
@@ -326,10 +327,10 @@ class Journal:
         return int(found[0][0]) if found else 0
 
     def without_outcome(self, collector: str, stream: str) -> dict[int, str]:
-        """``created_ns`` and id of the batches whose outcome isn't known here. Raises as ``known``."""
+        """``created_ns`` and id of the batches whose rows the journal can't place. Raises as ``known``."""
         query = (
             "SELECT created_ns, batch_id FROM deliveries WHERE collector = ? AND stream = ?"
-            " AND outcome IN ('waiting', 'parked')"
+            " AND outcome IN ('waiting', 'parked', 'removed')"
         )
         return dict(self._file.rows(query, (collector, stream)))
 

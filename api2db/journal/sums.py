@@ -25,7 +25,8 @@ def add_to_collector(db: sqlite3.Connection, name: str, **add: int) -> None:
 GIVEN_UP = ""
 
 _MINE = (
-    "collector = :collector AND stream = :stream AND created_ns <= :until_ns AND outcome NOT IN ('waiting', 'parked')"
+    "collector = :collector AND stream = :stream AND created_ns <= :until_ns"
+    " AND outcome NOT IN ('waiting', 'parked', 'removed')"
 )
 
 
@@ -50,8 +51,7 @@ def fold(db: sqlite3.Connection, collector: str, stream: str, until_ns: int) -> 
         elif outcome == "quarantined":
             sums["quarantined"] += accepted - left
         else:
-            # What someone removed was named for as long as the history is; from now on it counts as given up.
-            sums["purged" if outcome == "removed" else outcome] += accepted
+            sums[outcome] += accepted
     db.execute(
         "INSERT INTO totals VALUES (:collector, :stream, :batches, :accepted, :loaded, :quarantined, :replayed,"
         " :superseded, :purged, :until_ns) ON CONFLICT DO UPDATE SET "
