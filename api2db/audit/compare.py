@@ -19,6 +19,7 @@ class Entry(NamedTuple):
     quarantined  rows in quarantine; None as before
     replayed     rows that left quarantine, and are a batch of their own now
     purged       rows that left quarantine, given up by a person
+    elsewhere    the target it went to, if that isn't the stream's any more
     """
 
     batch_id: str
@@ -29,6 +30,7 @@ class Entry(NamedTuple):
     quarantined: int | None = None
     replayed: int = 0
     purged: int = 0
+    elsewhere: str | None = None
 
     @property
     def gone(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from api2db.audit.report import Audit, CollectorAudit, StreamAudit
-from api2db.audit.store import Lines, stream_folders
+from api2db.audit.store import Lines, holds_anything, stream_folders
 from api2db.audit.stream import Asked, audit_stream
 from api2db.collector import Collector
 from api2db.discovery import Broken
@@ -92,7 +92,7 @@ def _told(stream: StreamAudit, places: Mapping[str, Sink] | str) -> StreamAudit:
     if isinstance(places, str):
         stream.unreached = places
     elif stream.stream not in places:
-        stream.notes = [_REMOVED, *(note for note in stream.notes if "journal's word" not in note)]
+        stream.notes = [_REMOVED, *(note for note in stream.notes if "keeps no record" not in note)]
     return stream
 
 
@@ -112,8 +112,9 @@ def _sinks(
     settings: Settings, layout: Layout, collector: str, targets: Sequence[Target], engines: Engines
 ) -> Mapping[str, Sink]:
     places = [(target.stream_type, target.target(settings.project, layout.root)) for target in targets]
-    waiting = frozenset(stream for name, stream in stream_folders(layout) if name == collector)
-    directories, _ = assign_directories(read_state(layout.state(collector)).streams, places, waiting)
+    known = read_state(layout.state(collector)).streams
+    waiting = frozenset(stream for stream in known if holds_anything(layout, collector, stream))
+    directories, _ = assign_directories(known, places, waiting)  # as the daemon would
     return {
         directory: target.sink(
             Placement(

@@ -12,17 +12,17 @@ from typing import Any
 
 from api2db.audit.compare import Entry
 from api2db.errors import StoreError
-from api2db.journal.file import BEGUN_ANEW, open_to_read
+from api2db.journal.file import BEGUN_ANEW, columns, open_to_read
 from api2db.layout import ACCEPTED, Layout
 
 _ENTRY = (
-    "SELECT d.batch_id, d.created_ns, b.rows, d.outcome, d.rows, d.quarantined, {replayed}"
+    "SELECT d.batch_id, d.created_ns, b.rows, d.outcome, d.rows, d.quarantined, {replayed}, {target}"
     " FROM deliveries d LEFT JOIN batches b ON b.batch_id = d.batch_id {replays}"
     " WHERE d.collector = ? AND d.stream = ?"
 )
-_REPLAYED = _ENTRY.format(
-    replayed="CASE WHEN r.batch_id <> '' THEN r.rows ELSE 0 END, CASE r.batch_id WHEN '' THEN r.rows ELSE 0 END",
-    replays="LEFT JOIN replays r ON r.collector = d.collector AND r.stream = d.stream AND r.origin_batch = d.batch_id",
+_REPLAYED = (
+    "CASE WHEN r.batch_id <> '' THEN r.rows ELSE 0 END, CASE r.batch_id WHEN '' THEN r.rows ELSE 0 END",
+    "LEFT JOIN replays r ON r.collector = d.collector AND r.stream = d.stream AND r.origin_batch = d.batch_id",
 )
 _IDS_PER_QUERY = 500
 _SUMMED = ("batches", "accepted", "loaded", "quarantined", "replayed", "superseded", "purged")
@@ -36,14 +36,16 @@ class Lines:
         try:
             self._db = open_to_read(self._path)
             self._begin()
+            self._targets = "target" in columns(self._db, "deliveries")
             self._tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         except sqlite3.DatabaseError as error:
             raise self._unreadable(error) from error
 
     @property
     def _entry(self) -> str:
-        # An older version's journal has no replays.
-        return _REPLAYED if "replays" in self._tables else _ENTRY.format(replayed="0, 0", replays="")
+        # An older version's journal has no replays, and no targets.
+        replayed, replays = _REPLAYED if "replays" in self._tables else ("0, 0", "")
+        return _ENTRY.format(replayed=replayed, replays=replays, target="d.target" if self._targets else "NULL")
 
     def close(self) -> None:
         self._db.close()
@@ -74,6 +76,19 @@ class Lines:
         """Every batch of a stream, sorted by batch id. SQLite sorts them in a file where they are many."""
         for row in self._rows(f"{self._entry} ORDER BY d.batch_id", (collector, stream)):
             yield Entry(*row)
+
+    def place(self, collector: str, stream: str) -> str | None:
+        """The target that a stream's deliveries went to; None where the journal doesn't know."""
+        query = "SELECT place FROM streams WHERE collector = ? AND stream = ?"
+        return next((row[0] for row in self._rows(query, (collector, stream))), None) if self._targets else None
+
+    def elsewhere(self, collector: str, stream: str) -> list[tuple[str, int, int]]:
+        """(target, batches, rows) of what went to targets that the stream doesn't have any more."""
+        query = (
+            "SELECT target, count(*), coalesce(sum(rows), 0) FROM deliveries"
+            " WHERE collector = ? AND stream = ? AND target IS NOT NULL GROUP BY target ORDER BY min(created_ns)"
+        )
+        return [(str(t), n, rows) for t, n, rows in self._rows(query, (collector, stream))] if self._targets else []
 
     def totals(self, collector: str, stream: str) -> dict[str, int]:
         """What was summed up of a stream: batches, accepted, loaded, quarantined, replayed, superseded, purged."""
@@ -174,3 +189,9 @@ def stream_folders(layout: Layout) -> set[tuple[str, str]]:
         for path in root.glob("*/*")
         if path.is_dir() and path.name != ACCEPTED
     }
+
+
+def holds_anything(layout: Layout, collector: str, stream: str) -> bool:
+    """Does anything wait in a stream's folders: a shard, or a file prepared and not published?"""
+    folders = (layout.queue(collector, stream), layout.failed(collector, stream))
+    return any(any(folder.iterdir()) for folder in folders if folder.is_dir())

@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS batches (
 CREATE TABLE IF NOT EXISTS deliveries (  -- outcome: waiting, parked, loaded, quarantined, superseded, purged, removed
     collector TEXT NOT NULL, stream TEXT NOT NULL, created_ns INTEGER NOT NULL, batch_id TEXT NOT NULL,
     outcome TEXT NOT NULL, rows INTEGER, quarantined INTEGER, at_ns INTEGER,
+    target TEXT,  -- where it went, if not where the stream goes now
     PRIMARY KEY (collector, stream, created_ns)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS replays (  -- rows that left a batch's quarantine, to be delivered as another; '': given up
@@ -40,9 +41,10 @@ CREATE TABLE IF NOT EXISTS collectors (
     last_success_ns INTEGER, polls INTEGER DEFAULT 0, failures INTEGER DEFAULT 0, skips INTEGER DEFAULT 0,
     batches INTEGER DEFAULT 0, rows INTEGER DEFAULT 0, steps TEXT, fresh_within_s REAL, declared_ns INTEGER
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS streams (
+CREATE TABLE IF NOT EXISTS streams (  -- target: while a collector has it; place: where its deliveries went
     collector TEXT NOT NULL, stream TEXT NOT NULL, target TEXT, state TEXT, cause TEXT, retry_ns INTEGER,
     last_success_ns INTEGER, batches INTEGER DEFAULT 0, rows INTEGER DEFAULT 0, quarantined INTEGER DEFAULT 0,
+    place TEXT,
     PRIMARY KEY (collector, stream)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS totals (  -- of deliveries older than the history; until_ns: the newest of them
@@ -59,6 +61,8 @@ CREATE TABLE IF NOT EXISTS steps (  -- of each collector's form, summed over all
 CREATE TABLE IF NOT EXISTS daemon (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
+# Columns that journals of older versions don't have.
+_ADDED = (("deliveries", "target"), ("streams", "place"))
 # In the table ``daemon``: when a journal was begun in a STORE that had been used, so that it doesn't know all of it.
 BEGUN_ANEW = "begun_anew_ns"
 # While the journal can't be written. What is dropped beyond that is found again from shards and ledgers.
@@ -170,6 +174,11 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in damage
 
 
+def columns(db: sqlite3.Connection, table: str) -> set[str]:
+    """The names of a table's columns; none if there is no such table."""
+    return {str(name) for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+
+
 def open_to_read(path: Path) -> sqlite3.Connection:
     """A connection that changes nothing, safe beside a running daemon. Raises sqlite3.DatabaseError.
 
@@ -204,6 +213,9 @@ def _open(path: Path, *, late: bool) -> sqlite3.Connection:
             begun = f"INSERT INTO daemon VALUES ('{BEGUN_ANEW}', {time.time_ns()});"
             db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {begun} COMMIT;")
         db.executescript(_SCHEMA)
+        for table, column in _ADDED:
+            if column not in columns(db, table):
+                db.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
     except sqlite3.DatabaseError:
         db.close()
         raise

@@ -160,7 +160,7 @@ class Journal:
                 db.execute(
                     "INSERT INTO deliveries (collector, stream, created_ns, batch_id, outcome)"
                     " VALUES (?, ?, ?, ?, 'waiting') ON CONFLICT DO UPDATE"
-                    " SET outcome = 'waiting', rows = NULL, quarantined = NULL, at_ns = NULL",
+                    " SET outcome = 'waiting', rows = NULL, quarantined = NULL, at_ns = NULL, target = NULL",
                     (*place, header.batch_id),
                 )
 
@@ -320,6 +320,41 @@ class Journal:
             "SELECT created_ns FROM deliveries WHERE collector = ? AND stream = ? AND created_ns >= ?",
             (collector, stream, since_ns),
         )
+
+    def place(self, collector: str, stream: str) -> str | None:
+        """The target that a stream's deliveries went to; None before the first. Raises as ``known``."""
+        found = self._file.rows("SELECT place FROM streams WHERE collector = ? AND stream = ?", (collector, stream))
+        return found[0][0] if found else None
+
+    def loaded(self, collector: str, stream: str, after_ns: int, limit: int) -> list[tuple[int, str]]:
+        """(created_ns, batch id) of batches that are in ``place``, oldest first. Raises as ``known``."""
+        query = (
+            "SELECT created_ns, batch_id FROM deliveries WHERE collector = ? AND stream = ? AND created_ns > ?"
+            " AND outcome = 'loaded' AND target IS NULL ORDER BY created_ns LIMIT ?"
+        )
+        return self._file.rows(query, (collector, stream, after_ns, limit))
+
+    def goes_to(self, collector: str, stream: str, target: str, *, elsewhere: str | None) -> None:
+        """A stream's deliveries go to ``target`` from now on.
+
+        elsewhere  where they went, if that is another place: what went there stays there. None if its data has moved
+        """
+
+        def write(db: sqlite3.Connection) -> None:
+            name = (collector, stream)
+            add_to_stream(db, *name)
+            if elsewhere is not None:
+                db.execute(
+                    "UPDATE deliveries SET target = ? WHERE collector = ? AND stream = ? AND target IS NULL"
+                    " AND outcome NOT IN ('waiting', 'parked', 'removed')",
+                    (elsewhere, *name),
+                )
+            db.execute(
+                "UPDATE deliveries SET target = NULL WHERE collector = ? AND stream = ? AND target = ?", (*name, target)
+            )
+            db.execute("UPDATE streams SET place = ? WHERE collector = ? AND stream = ?", (target, *name))
+
+        self._file.write(write)
 
     def summed_until(self, collector: str, stream: str) -> int:
         """``created_ns`` of the newest line that was summed up; 0 if none was. Raises as ``known``."""

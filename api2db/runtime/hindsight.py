@@ -31,6 +31,7 @@ def look_back(delivery: Delivery) -> bool:
     if not isinstance(sink, Ledgered):
         return True  # files may have been taken away: nobody can tell what was delivered
     try:
+        _look_where(delivery, sink)
         for kept in _in_parts(_unknown(delivery)):
             headers = _headers(delivery, kept)
             had = sink.loaded([header.batch_id for header in headers])
@@ -46,6 +47,25 @@ def look_back(delivery: Delivery) -> bool:
         if batch_id in had:
             delivery.journal.found(delivery.collector, delivery.stream, created_ns, had[batch_id])
     return True
+
+
+def _look_where(delivery: Delivery, sink: Ledgered) -> None:
+    """Where the stream's target is another now: has its data moved, with its ledger, or is it another place?"""
+    journal, name, target = delivery.journal, (delivery.collector, delivery.stream), delivery.sink.target
+    before = journal.place(*name)
+    if before == target:
+        return
+    moved, newest_ns = before is None, 0
+    while not moved and (part := journal.loaded(*name, newest_ns, _AT_ONCE)):
+        moved = bool(sink.loaded([batch_id for _, batch_id in part]))
+        newest_ns = part[-1][0]
+    journal.goes_to(*name, target, elsewhere=None if moved else before)
+    if before is not None:
+        log.warning(
+            "stream goes to another place stream=%s from=%s to=%s: %s",
+            delivery.name, before, target,
+            "its ledger has batches of before" if moved else "it has no batch of before; to fill it: api2db replay",
+        )  # fmt: skip
 
 
 def _unknown(delivery: Delivery) -> list[int]:

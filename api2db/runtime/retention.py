@@ -43,6 +43,7 @@ class _Line:
     rows: int | None
     quarantined: int | None
     at_ns: int | None
+    target: str | None
 
     @property
     def in_quarantine(self) -> bool:
@@ -120,8 +121,9 @@ class Retention:
             return [
                 _Line(*row)
                 for row in db.execute(
-                    "SELECT created_ns, batch_id, outcome, rows, quarantined, at_ns FROM deliveries WHERE collector = ?"
-                    " AND stream = ? AND created_ns > ? AND created_ns < ? ORDER BY created_ns LIMIT ?",
+                    "SELECT created_ns, batch_id, outcome, rows, quarantined, at_ns, target FROM deliveries"
+                    " WHERE collector = ? AND stream = ? AND created_ns > ? AND created_ns < ?"
+                    " ORDER BY created_ns LIMIT ?",
                     (delivery.collector, delivery.stream, after_ns, until_ns, AT_ONCE),
                 )
             ]
@@ -152,7 +154,9 @@ class Retention:
                 return True
             if line.outcome != "loaded" or not isinstance(sink, Ledgered):
                 return False
-            return line.created_ns >= horizon_ns if line.batch_id not in had else had[line.batch_id] != line.rows
+            if line.batch_id not in had:
+                return line.created_ns >= horizon_ns and line.target is None
+            return had[line.batch_id] != line.rows
 
         agreed = _before(lines, contradicts)
         if len(agreed) < len(lines) and delivery.name not in self._told:

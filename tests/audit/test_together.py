@@ -208,6 +208,52 @@ def test_what_a_power_cut_took_from_the_journal_is_written_again_at_the_next_sta
     assert audited(bench) == sums(accepted=3, loaded=3)
 
 
+def points_at(bench, file):
+    toml = bench.folder / "api2db.toml"
+    toml.write_text(toml.read_text().replace("STORE/copy.sqlite", file).replace("STORE/other.sqlite", file))
+
+
+def test_a_place_that_is_pointed_at_another_database_leaves_what_went_to_the_old_one_there(make):
+    bench = make("'copy'")
+    bench.collect("numbers", rows(1, 2), rows(3))
+    points_at(bench, "STORE/other.sqlite")
+    (stream,) = json.loads(bench.command("audit", status=2)["text"])["collectors"][0]["streams"]
+    assert (stream["findings"], "copy.sqlite" in stream["unreached"]) == ([], True)
+
+    bench.collect("numbers", rows(4))
+    assert audited(bench) == sums(accepted=4, loaded=4)
+    (stream,) = bench.command("audit", "--deep")["collectors"][0]["streams"]
+    assert any("2 batches, 3 rows went to" in note and "copy.sqlite" in note for note in stream["notes"])
+    points_at(bench, "STORE/copy.sqlite")  # and back again
+    bench.collect("numbers", rows(5))
+    assert audited(bench) == sums(accepted=5, loaded=5)
+    bench.command("replay", "numbers")
+    assert bench.sqlite(IDS, "copy.sqlite") == [(1,), (2,), (3,), (4,), (5,)]
+    (stream,) = bench.command("audit")["collectors"][0]["streams"]
+    assert (stream["loaded"], stream["notes"]) == (5, [])
+
+    points_at(bench, "STORE/third.sqlite")
+    bench.collect("numbers", rows(6))
+    sum_up(bench)
+    assert audited(bench) == sums(accepted=6, loaded=6)
+    assert bench.journal("SELECT count(*) FROM deliveries") == [(0,)]
+
+
+def test_a_database_that_moved_with_its_ledger_is_compared_as_ever(make):
+    bench = make("'copy'")
+    bench.collect("numbers", rows(1, 2), rows(3))
+    shutil.copy(bench.store / "copy.sqlite", bench.store / "other.sqlite")
+    points_at(bench, "STORE/other.sqlite")
+    assert audited(bench) == sums(accepted=3, loaded=3)
+    bench.collect("numbers", rows(4))
+    assert audited(bench) == sums(accepted=4, loaded=4)
+    bench.command("replay", "numbers")
+    assert bench.sqlite(IDS, "other.sqlite") == [(1,), (2,), (3,), (4,)]
+    with closing(sqlite3.connect(bench.store / "other.sqlite")) as db, db:
+        db.execute("DELETE FROM _api2db_ledger WHERE rows = 2")
+    assert audited(bench, status=1)["findings"] == ["not_in_place"]
+
+
 def test_rows_given_up_in_quarantine_count_as_purged(make):
     bench = make()
     refuse(bench)
