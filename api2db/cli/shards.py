@@ -101,10 +101,11 @@ def retry(here: Here, which: str | None, as_json: bool) -> int:
 @click.option(
     "--in", "where", type=click.Choice(["queue", "failed", "quarantine"]), default="failed", show_default=True
 )
+@click.option("--lost", is_flag=True, help="Batches that are nowhere: somebody removed their shards.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON; with --yes.")
 @here
-def purge(here: Here, which: str, where: str, yes: bool, as_json: bool) -> int:
+def purge(here: Here, which: str, where: str, lost: bool, yes: bool, as_json: bool) -> int:
     """Give up shards that failed to upload, or that wait, or what is in quarantine: its rows never arrive there.
 
     The audit counts them as purged from then on; rows whose file in quarantine was taken away, too.
@@ -112,7 +113,7 @@ def purge(here: Here, which: str, where: str, yes: bool, as_json: bool) -> int:
     from api2db.cli.asking import ask, confirmed, show, split
 
     collector, stream = split(which)
-    arguments: dict[str, object] = {"collector": collector, "stream": stream, "place": where}
+    arguments: dict[str, object] = {"collector": collector, "stream": stream, "place": where, "lost": lost}
     if not yes:
         would = ask(here, "purge", {**arguments, "dry_run": True})
         if not would.lines:

@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS deliveries (  -- outcome: waiting, parked, loaded, qu
     target TEXT,  -- where it went, if not where the stream goes now
     PRIMARY KEY (collector, stream, created_ns)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS deliveries_removed ON deliveries (collector, stream) WHERE outcome = 'removed';
 CREATE TABLE IF NOT EXISTS replays (  -- rows that left a batch's quarantine, to be delivered as another; '': given up
     collector TEXT NOT NULL, stream TEXT NOT NULL, origin_batch TEXT NOT NULL, batch_id TEXT NOT NULL,
     rows INTEGER NOT NULL, at_ns INTEGER NOT NULL, PRIMARY KEY (collector, stream, origin_batch)

@@ -321,6 +321,16 @@ class Journal:
             (collector, stream, since_ns),
         )
 
+    def streams(self, collector: str) -> list[str]:
+        """The streams that a collector has, or had. Raises as ``known``."""
+        found = self._file.rows("SELECT stream FROM streams WHERE collector = ? ORDER BY stream", (collector,))
+        return [str(stream) for (stream,) in found]
+
+    def rows_of(self, batch_ids: Iterable[str]) -> int:
+        """How many rows these batches had, as far as they are known. Raises as ``known``."""
+        query = "SELECT coalesce(sum(rows), 0) FROM batches WHERE batch_id IN (SELECT value FROM json_each(?))"
+        return int(self._file.rows(query, (json.dumps(list(batch_ids)),))[0][0])
+
     def place(self, collector: str, stream: str) -> str | None:
         """The target that a stream's deliveries went to; None before the first. Raises as ``known``."""
         found = self._file.rows("SELECT place FROM streams WHERE collector = ? AND stream = ?", (collector, stream))

@@ -155,7 +155,7 @@ def _reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
                 continue  # torn: delivery sets it aside and says so
             # For this stream alone: to others it may have been delivered long ago, and to this one be replayed.
             journal.accepted(replace(header, streams=(stream,)))
-            # Killed while it was given up: it is there, so it isn't.
-            journal.outcome(shards.collector, stream, created_ns, "waiting", of=("purged",))
+            # Killed while it was given up, or put back: it is there.
+            journal.outcome(shards.collector, stream, created_ns, "waiting", of=("purged", "removed"))
             if parked:
                 journal.outcome(shards.collector, stream, created_ns, "parked")

@@ -11,8 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from api2db.errors import StoreError, TornShardError
+from api2db.journal.journal import Journal
+from api2db.quarantine import is_set_aside
 from api2db.shard import Header, peek
-from api2db.sinks.base import Ledgered
+from api2db.sinks.base import Filed, Ledgered, Sink
+from api2db.spool.queue import StreamQueue
 
 if TYPE_CHECKING:
     from api2db.runtime.delivery import Delivery
@@ -27,26 +30,62 @@ def look_back(delivery: Delivery) -> bool:
 
     False while the journal can't be read: nothing depends on it. Raises SinkError.
     """
-    sink = delivery.sink
-    if not isinstance(sink, Ledgered):
-        return True  # files may have been taken away: nobody can tell what was delivered
+    sink, journal, name = delivery.sink, delivery.journal, (delivery.collector, delivery.stream)
     try:
-        _look_where(delivery, sink)
-        for kept in _in_parts(_unknown(delivery)):
-            headers = _headers(delivery, kept)
-            had = sink.loaded([header.batch_id for header in headers])
-            for header in headers:
-                if delivery.stream in header.streams or header.batch_id in had:
-                    delivery.journal.accepted(replace(header, streams=(delivery.stream,)))
-        missed = _without_shard(delivery)
+        if isinstance(sink, Ledgered):  # of files nobody can tell: they may have been taken away
+            _look_where(delivery, sink)
+            _tell_kept(delivery, sink)
+        gone = lost(journal, delivery.queue, sink)
     except StoreError as error:
         log.debug("journal can't be read, looking back at the next start stream=%s cause=%s", delivery.name, error)
         return False
-    had = sink.loaded(list(missed.values()))
+    if not isinstance(sink, Ledgered):
+        gone = {
+            each: batch for each, batch in gone.items() if isinstance(sink, Filed) and sink.published(each) is False
+        }
+    for created_ns in gone:
+        journal.outcome(*name, created_ns, "removed")
+    if gone:
+        log.error(
+            "shards removed by someone, their rows not loaded stream=%s batches=%d oldest=%s; see: api2db audit %s",
+            delivery.name, len(gone), gone[min(gone)], delivery.collector,
+        )  # fmt: skip
+    return True
+
+
+def lost(journal: Journal, queue: StreamQueue, sink: Sink | None) -> dict[int, str]:
+    """Batches that were accepted for a stream and are nowhere: ``created_ns`` -> batch id.
+
+    The journal is told of those that the place has. ``sink`` is None where nobody can ask it. Raises SinkError,
+    StoreError.
+    """
+    layout, name = queue.spool.layout, (queue.collector, queue.stream)
+    lines = journal.without_outcome(*name)
+    waits = {*queue.waiting(), *queue.parked()}
+    missed = {
+        created_ns: batch_id
+        for created_ns, batch_id in lines.items()
+        if created_ns not in waits
+        and not (layout.accepted(queue.collector) / f"{created_ns}.parquet").exists()
+        and not is_set_aside(layout, *name, created_ns)
+    }
+    if isinstance(sink, Filed):
+        return {created_ns: batch_id for created_ns, batch_id in missed.items() if not sink.published(created_ns)}
+    had = sink.loaded(list(missed.values())) if isinstance(sink, Ledgered) else dict[str, int]()
     for created_ns, batch_id in missed.items():
         if batch_id in had:
-            delivery.journal.found(delivery.collector, delivery.stream, created_ns, had[batch_id])
-    return True
+            journal.found(*name, created_ns, had[batch_id])
+    return {created_ns: batch_id for created_ns, batch_id in missed.items() if batch_id not in had}
+
+
+def _tell_kept(delivery: Delivery, sink: Ledgered) -> None:
+    """Tell the journal of kept batches it has no line of."""
+    for kept in _in_parts(_unknown(delivery)):
+        headers = _headers(delivery, kept)
+        had = sink.loaded([header.batch_id for header in headers])
+        for header in headers:
+            if delivery.stream in header.streams or header.batch_id in had:
+                delivery.journal.accepted(replace(header, streams=(delivery.stream,)))
 
 
 def _look_where(delivery: Delivery, sink: Ledgered) -> None:
@@ -89,13 +128,6 @@ def _headers(delivery: Delivery, kept: Sequence[int]) -> list[Header]:
         if not header.ends:
             found.append(header)
     return found
-
-
-def _without_shard(delivery: Delivery) -> dict[int, str]:
-    """Batches without an outcome, of which no shard waits: ``created_ns`` -> batch id."""
-    lines = delivery.journal.without_outcome(delivery.collector, delivery.stream)
-    waits = {*delivery.queue.waiting(), *delivery.queue.parked()}
-    return {created_ns: batch_id for created_ns, batch_id in lines.items() if created_ns not in waits}
 
 
 def _in_parts(items: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from api2db.errors import ConfigError
 from api2db.runtime.delivery import Delivery, State
+from api2db.runtime.lost import purge_lost
 from api2db.runtime.mend import replay_quarantine
 from api2db.runtime.purge import purge_quarantine
 from api2db.runtime.replay import Which, replay_log
@@ -72,8 +73,12 @@ def _try_again(works: Works, delivery: Delivery, answer: Answer, *, dry_run: boo
 
 
 def _purge(works: Works, arguments: Mapping[str, Any]) -> Answer:
-    """collector, stream, place ("queue", "failed" or "quarantine"), dry_run."""
+    """collector, stream, place ("queue", "failed" or "quarantine"), lost, dry_run."""
     answer, place, total = Answer(), arguments.get("place", "failed"), 0
+    if arguments.get("lost"):
+        name, dry_run = arguments["collector"], bool(arguments.get("dry_run"))
+        answer.facts["rows"] = purge_lost(works, name, arguments.get("stream"), answer, dry_run=dry_run)
+        return answer
     parked = place == "failed"
     for part in _parts(works, arguments):
         if place == "quarantine":

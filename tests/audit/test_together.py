@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from api2db.errors import ConfigError
+from api2db.layout import Layout
 from api2db.runtime.retention import Retention
+from api2db.runtime.status import read_status
 from tests.log_kit import Bench, rows, shards_in
 from tests.project_kit import REPOSITORY
 
@@ -206,6 +208,58 @@ def test_what_a_power_cut_took_from_the_journal_is_written_again_at_the_next_sta
     assert audited(bench) == sums(accepted=1, loaded=1)
     bench.collect("numbers")
     assert audited(bench) == sums(accepted=3, loaded=3)
+
+
+def lose(bench):
+    """The shards that wait for the database go while nothing runs; the last of them, to be put back."""
+    for path in shards_in(bench.store / "queue/numbers/sql.sqlite"):
+        there = path, path.read_bytes()
+        path.unlink()
+        (bench.store / "queue/numbers/accepted" / path.name).unlink()  # as settled
+    return there
+
+
+@pytest.mark.parametrize("of", ["one that runs", "one that was taken out of its collector"])
+def test_a_batch_whose_shard_went_while_nothing_ran_is_told_and_can_be_given_up(make, caplog, of):
+    bench = make()
+    bench.collect("numbers", rows(1))
+    bench.collect("numbers", rows(2, 3), deliver=False)
+    lose(bench)
+    bench.collect("numbers", rows(4))
+    assert "shards removed by someone, their rows not loaded stream=numbers/sql.sqlite" in caplog.text
+    assert any("1 batches are lost" in line for line in read_status(Layout(bench.store)).troubles)
+    if of != "one that runs":
+        bench.write("numbers", PLAIN.format(to="'warehouse'"))
+    assert audited(bench, status=1)["findings"] == ["lost"]
+    words = ("shards", "purge", "numbers/sql.sqlite", "--lost")
+    assert (
+        "1 batches that are nowhere, 2 rows would be given up" in bench.command(*words, typed="n\n", status=1)["text"]
+    )
+    assert bench.command(*words, "--yes")["rows"] == 2
+    assert audited(bench) == sums(accepted=4, loaded=2, purged=2)
+    assert not any("lost" in line for line in read_status(Layout(bench.store)).troubles)
+    bench.write("numbers", PLAIN.format(to="'database'"))
+    sum_up(bench)
+    assert bench.journal("SELECT count(*) FROM deliveries WHERE stream = 'sql.sqlite'") == [(0,)]
+    assert audited(bench) == sums(accepted=4, loaded=2, purged=2)
+
+
+@pytest.mark.parametrize("how", ["put back", "replayed"])
+def test_a_batch_whose_shard_went_is_delivered_once_it_is_put_back_or_replayed(make, how):
+    bench = make()
+    bench.collect("numbers", rows(1, 2), deliver=False)
+    path, shard = lose(bench)
+    bench.collect("numbers")
+    assert audited(bench, status=1)["findings"] == ["lost"]
+    if how == "put back":
+        path.write_bytes(shard)
+        bench.collect("numbers")
+    else:
+        bench.command("replay", "numbers")
+    assert bench.sqlite(IDS) == [(1,), (2,)]
+    assert audited(bench) == sums(accepted=2, loaded=2)
+    assert bench.command("shards", "purge", "numbers", "--lost", "--yes")["rows"] == 0
+    assert "the journal knows no 'number'" in bench.command("shards", "purge", "number", "--lost", status=1)["text"]
 
 
 def points_at(bench, file):
