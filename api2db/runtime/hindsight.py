@@ -6,6 +6,7 @@ A journal that was deleted or damaged, a power cut, a disk that was full: the lo
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ def look_back(delivery: Delivery) -> bool:
             _look_where(delivery, sink)
             _tell_kept(delivery, sink)
         gone = lost(journal, delivery.queue, sink)
-    except StoreError as error:
+    except (StoreError, sqlite3.DatabaseError) as error:
         log.debug("journal can't be read, looking back at the next start stream=%s cause=%s", delivery.name, error)
         return False
     if not isinstance(sink, Ledgered):
@@ -71,7 +72,7 @@ def lost(journal: Journal, queue: StreamQueue, sink: Sink | None) -> dict[int, s
     }
     if isinstance(sink, Filed):
         return {created_ns: batch_id for created_ns, batch_id in missed.items() if not sink.published(created_ns)}
-    had = sink.loaded(list(missed.values())) if isinstance(sink, Ledgered) else dict[str, int]()
+    had = sink.loaded(list(missed.values())) if missed and isinstance(sink, Ledgered) else dict[str, int]()
     for created_ns, batch_id in missed.items():
         if batch_id in had:
             journal.found(*name, created_ns, had[batch_id])
