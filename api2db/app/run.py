@@ -74,7 +74,7 @@ class Run:
             settings,
             self.collectors,
             lambda collector: targets_of(collector, settings),
-            target_of=lambda collector, name: target_of(collector, name, settings),
+            target_of=lambda collector, name: target_of(collector, name, settings_file.with_places_of_now(settings)),
             targets_now=lambda collector: targets_of(collector, settings_file.with_places_of_now(settings)),
             broken=self._broken,
             started=started,
@@ -90,8 +90,12 @@ class Run:
 def declared_by(program: Path) -> list[Collector]:
     """The collectors a program hands to ``Run``; it is executed up to that point, and no further.
 
-    Empty for one that ends without. Raises what the program raises.
+    It finds the modules beside it, as when it is run: from then on this process does, too. Empty for one that ends
+    without. Raises what the program raises.
     """
+    folder = str(program.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     token = _asked.set(True)
     try:
         runpy.run_path(str(program), run_name="__main__")

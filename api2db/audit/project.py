@@ -54,14 +54,18 @@ def audit(
         stack.callback(lines.close)
         _tell_begun_anew(answer, lines.begun_anew_ns(), settings.history)
         places = dict(_places(settings, layout, declared[0], targets_of, engines))
-        places |= {each.path.stem: f"{each.path} can't be used: {each.cause}" for each in declared[1]}
+        broken = {each.path: f"{each.path} can't be used: {each.cause}" for each in declared[1]}
+        # A program declares all collectors there are; a module one of them.
+        programs = [cause for path, cause in broken.items() if path.parent == settings.project]
+        unknown: Mapping[str, Sink] | str = programs[0] if programs else {}
+        places |= {path.stem: cause for path, cause in broken.items() if path.parent != settings.project}
         known = {*lines.streams(), *stream_folders(layout)}
         names = {*lines.collectors(), *places, *(collector for collector, _ in known)}
         for name in only:
             if name not in names:
                 raise ConfigError(f"there is no collector {name!r}{nearest(name, names)}")
         for name in sorted(only or names):
-            mine = places.get(name, {})
+            mine = places.get(name, unknown)
             sinks: Mapping[str, Sink] = {} if isinstance(mine, str) else mine
             streams = {stream for collector, stream in known if collector == name} | set(sinks)
             one = CollectorAudit(name, lines.steps(name))

@@ -117,7 +117,7 @@ def delivery_to(
     )
     sink = target.sink(placement)
     quarantine = RowQuarantine(layout, collector, directory, usage=kept.spool.usage, durable=kept.spool.durable)
-    _reconcile(kept.journal, shards, directory)
+    reconcile(kept.journal, shards, directory)
     if sink.replaces:
         queue = shards.queue(directory)
         for created_ns in queue.parked():  # of when the stream didn't replace yet
@@ -140,7 +140,7 @@ def _renew(sink: Renewable, here: tuple[str, str], targets: Sequence[Target], pl
     raise ConfigError(f"no stream into {here[1]} is declared any more: start the daemon again")
 
 
-def _reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
+def reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
     """Tell the journal of shards it doesn't know: it may have been deleted, or a power cut took its last lines."""
     known = journal.waiting(shards.collector, stream)
     queue = shards.queue(stream)

@@ -21,6 +21,7 @@ from api2db.runtime.assembly import Kept, settle, spool_of
 from api2db.runtime.cadence import Cadence
 from api2db.runtime.isolated.children import Children
 from api2db.runtime.job import Job
+from api2db.runtime.memory import give_back, share_arenas
 from api2db.runtime.notify import ServiceManager
 from api2db.runtime.poller import Poller
 from api2db.runtime.pool import DeliveryPool
@@ -107,6 +108,7 @@ class Daemon:
         Returns the exit status: 0, or 1 when too many sources hang and a supervisor should restart the daemon.
         Raises ConfigError, StoreError or StoreLockedError if it can't start.
         """
+        share_arenas()
         layout = Layout(self._settings.store)
         layout.prepare()
         lock = StoreLock(layout)
@@ -140,7 +142,14 @@ class Daemon:
         try:
             assembly = Assembly(kept, pool.wake, children, self._targets_of, self._targets_now)
             running = assembly.running(self._collectors, self._broken)
-            works = Works(kept, {each.collector.name: each for each in running}, pool.wake, self._target_of)
+            works = Works(
+                kept,
+                {each.collector.name: each for each in running},
+                pool.wake,
+                self._target_of,
+                aside=assembly.aside,
+                broken=[f"{each.path}: {each.cause}" for each in self._broken],
+            )
             desk = Desk(layout, lambda verb, arguments: perform(works, verb, arguments))
             desk.open()
             # A page of records is a hundred thousand objects without a cycle among them: by default the collector
@@ -220,6 +229,7 @@ class Daemon:
                     heartbeat_ns=time.time_ns(), heartbeat_steady_ns=time.monotonic_ns(), stuck_polls=poller.stuck
                 )
                 self._manager.status(_summary(running, poller.stuck))
+                give_back()
             if now >= next_prune:
                 next_prune = now + PRUNE_S
                 retention.begin([delivery for each in running for delivery in each.deliveries])

@@ -155,7 +155,7 @@ class Delivery:
         if not shards and not (self._unconnected and lane.due <= self.clock()):
             return  # woken before its time
         if self._doubted:
-            self._renewed()
+            self.renewed()
         try:
             taken = self._take(lane, shards)
             if self._unconnected or self.state is not State.OK:
@@ -311,7 +311,7 @@ class Delivery:
             self._parked.failures, self._parked.due = self._waiting.failures, self._waiting.due
         self.journal.outcome(self.collector, self.stream, created_ns, "parked")
 
-    def _renewed(self) -> bool:
+    def renewed(self) -> bool:
         """Read the credentials anew; whether they are others. Where they can't be read the old ones stay."""
         if self.renew is None:
             return False
@@ -326,7 +326,7 @@ class Delivery:
         return others
 
     def _stop(self, error: FatalError) -> None:
-        if not self._doubted and self._renewed():
+        if not self._doubted and self.renewed():
             # Mended already, while connections of before still did: the next step tries.
             with self._lock:
                 self.state, self._doubted, self._unconnected = State.RETRYING, True, True

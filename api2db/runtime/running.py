@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from api2db.batch import Batch
 from api2db.collector import Collector
@@ -38,6 +38,7 @@ class Assembly:
     children     the processes of isolated collectors
     targets_of   the streams of a collector; may raise ConfigError, which stops that collector alone
     targets_now  as ``targets_of``, with the credentials as they are now; any thread
+    aside        collectors that are declared and don't run, and why: known once ``running`` has returned
     """
 
     kept: Kept
@@ -45,6 +46,7 @@ class Assembly:
     children: Children
     targets_of: TargetsOf
     targets_now: TargetsOf
+    aside: dict[str, str] = field(default_factory=dict)
 
     def running(self, collectors: Iterable[Collector], broken: Iterable[Broken]) -> list[Running]:
         """Those that can run. The others are in the journal and in the log, with the reason."""
@@ -74,6 +76,7 @@ class Assembly:
             [(c.name, c.seconds, c.fresh_within_s) for c in (each.collector for each in running)],
             [(d.collector, d.stream, d.sink.target) for each in running for d in each.deliveries],
         )
+        self.aside.update({**dict.fromkeys(disabled, "its seconds are 0"), **unusable})
         for name in disabled:
             self.kept.journal.collector_state(name, "disabled", None)
         for name, cause in unusable.items():

@@ -216,7 +216,10 @@ def _heartbeat_age_s(facts: Mapping[str, Any]) -> float | None:
     return None if beat_ns is None else (time.time_ns() - int(beat_ns)) / 1e9
 
 
-_REMOVED = "no running collector has this stream, but shards wait for it: they are delivered once one has it again"
+_REMOVED = (
+    "no running collector has this stream, but shards wait for it: they are delivered once one has it again,"
+    " or given up by api2db shards purge --removed"
+)
 
 
 # Other states say more than that no poll has succeeded: failed, paused and abandoned have a cause.

@@ -11,6 +11,7 @@ from api2db.runtime.delivery import Delivery, State
 from api2db.runtime.lost import purge_lost
 from api2db.runtime.mend import replay_quarantine
 from api2db.runtime.purge import purge_quarantine
+from api2db.runtime.removed import purge_removed
 from api2db.runtime.replay import Which, replay_log
 from api2db.runtime.works import Answer, Part, Works, one_more, rows_of
 
@@ -48,8 +49,23 @@ def _replay(works: Works, arguments: Mapping[str, Any]) -> Answer:
             if source == "failed":
                 _try_again(works, delivery, answer, dry_run=dry_run)
                 continue
+            waiting = sum(delivery.backlog)
             replay_log(works, part, delivery, which, answer, dry_run=dry_run)
+            if to is not None and not dry_run:
+                _go_on(works, delivery, waiting, answer)
     return answer
+
+
+def _go_on(works: Works, delivery: Delivery, waiting: int, answer: Answer) -> None:
+    """Deliver what an earlier command that was cut short left waiting, too: no daemon does it by itself."""
+    if waiting:
+        answer.say(f"{delivery.name}: {waiting} shards waited since an earlier time, and are delivered now")
+        delivery.begin_again(delivery.retry)
+        works.wake(delivery)
+    if waiting or answer.facts.get(delivery.stream, {"batches": 0})["batches"]:  # type: ignore[index]
+        answer.say(
+            f"{delivery.name}: if this is cut short, run the same command again: it completes it, each batch once"
+        )
 
 
 def _retry(works: Works, arguments: Mapping[str, Any]) -> Answer:
@@ -73,13 +89,24 @@ def _try_again(works: Works, delivery: Delivery, answer: Answer, *, dry_run: boo
 
 
 def _purge(works: Works, arguments: Mapping[str, Any]) -> Answer:
-    """collector, stream, place ("queue", "failed" or "quarantine"), lost, dry_run."""
-    answer, place, total = Answer(), arguments.get("place", "failed"), 0
+    """collector, stream, place ("queue", "failed" or "quarantine"), removed, lost, dry_run."""
+    answer, place, total = Answer(), arguments.get("place"), 0
     if arguments.get("lost"):
+        if place is not None or arguments.get("removed"):
+            raise ConfigError("--lost gives up what is nowhere: it can't go with --in or --removed")
         name, dry_run = arguments["collector"], bool(arguments.get("dry_run"))
         answer.facts["rows"] = purge_lost(works, name, arguments.get("stream"), answer, dry_run=dry_run)
         return answer
-    parked = place == "failed"
+    if arguments.get("removed"):
+        if place == "quarantine":
+            raise ConfigError("--removed gives up what waits: it can't go with --in quarantine")
+        lanes = {None: (False, True), "queue": (False,), "failed": (True,)}[place]
+        collector, stream = arguments["collector"], arguments.get("stream")
+        answer.facts["rows"] = purge_removed(
+            works, collector, stream, answer, parked=lanes, dry_run=bool(arguments.get("dry_run"))
+        )
+        return answer
+    parked = place in (None, "failed")
     for part in _parts(works, arguments):
         if place == "quarantine":
             total += purge_quarantine(

@@ -30,7 +30,10 @@ class Part:
         found = [each for each in self.deliveries if stream in (None, each.stream)]
         if not found:
             there = ", ".join(each.stream for each in self.deliveries) or "none"
-            raise ConfigError(f"collector {self.collector.name} has no stream {stream!r}; its streams: {there}")
+            raise ConfigError(
+                f"collector {self.collector.name} has no stream {stream!r}; its streams: {there}; what waits for"
+                " one that was taken away is given up by: api2db shards purge --removed"
+            )
         return found
 
 
@@ -39,8 +42,10 @@ class Works:
     """STORE, open, and what delivers from it.
 
     wake       have a delivery look at what waits
-    target_of  the stream of one more place for a collector; raises ConfigError
+    target_of  the stream of one more place for a collector, with the credentials as they are now; raises ConfigError
     filled     deliveries to such places, by name: a directory has one at a time
+    aside      collectors that are declared and don't run, and why
+    broken     modules that can't be used, and why: what they declare nobody knows
     """
 
     kept: Kept
@@ -48,6 +53,8 @@ class Works:
     wake: Callable[[Delivery], None]
     target_of: Callable[[Collector, str], Target]
     filled: dict[str, Delivery] = field(default_factory=dict)
+    aside: Mapping[str, str] = field(default_factory=dict)
+    broken: Sequence[str] = ()
 
     def part(self, collector: str) -> Part:
         if collector not in self.parts:
@@ -104,8 +111,14 @@ def one_more(part: Part, name: str, works: Works) -> Delivery:
         directory = directories_of(part.shards, [*mine, wanted])[-1]
     own = next((each for each in part.deliveries if each.stream == directory), None)
     key = f"{part.collector.name}/{directory}"
-    if own is None and key not in works.filled:
-        works.filled[key] = delivery_to(target, directory, part.shards, works.kept)
+    if key in works.filled:
+        with works.filled[key].turn:
+            works.filled[key].renewed()  # it may have been asked for because a password was mended
+    elif own is None:
+        part.shards.queue(directory).make()  # files are written there before they are published
+        works.filled[key] = delivery_to(
+            target, directory, part.shards, works.kept, lambda: [works.target_of(part.collector, name)]
+        )
     return own or works.filled[key]
 
 

@@ -143,6 +143,14 @@ class NewestWins(Protocol):
 
 
 @runtime_checkable
+class Renewing(Protocol):
+    """A target whose way in is in a file, which may have been mended since it was read."""
+
+    def renewed(self) -> Target:
+        """The same target, with the file read anew. Raises ConfigError."""
+
+
+@runtime_checkable
 class Renewable(Protocol):
     """A sink whose way in may change while it runs: another user, another password."""
 

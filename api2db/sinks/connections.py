@@ -86,7 +86,7 @@ class Connections:
     def _open_to_read(self) -> Connection | None:
         if not self._dialect.is_there(self.url):
             return None
-        engine = self._engines.get(self.url, self._dialect)
+        engine = self._engines.get(self._dialect.reading(self.url), self._dialect)
         try:
             return engine.connect().execution_options(**{READS: True})
         except self._dialect.errors as error:

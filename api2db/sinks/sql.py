@@ -26,7 +26,7 @@ from api2db.sinks.engines import Engines
 from api2db.sinks.fitting import Goal, forget
 from api2db.sinks.group import Group, group
 from api2db.sinks.names import place
-from api2db.sinks.transaction import TableWork, receipts
+from api2db.sinks.transaction import NothingLoadable, TableWork, receipts
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,13 @@ def dialect_of(url: URL) -> Dialect:
         from api2db.sinks.mysql import MySQL
 
         return MySQL()
-    raise ConfigError(f'no sink for dialect "{name}"; there are "mariadb", "mysql", "postgresql" and "sqlite"')
+    if name == "duckdb":
+        from api2db.sinks.duckdb import DuckDB
+
+        return DuckDB()
+    from api2db.sinks.generic import Generic
+
+    return Generic(url)
 
 
 class SqlSink:
@@ -80,6 +86,7 @@ class SqlSink:
     engines     the process's connections; a sink made without them has its own, and closes them
     chunk_size  rows sent to the database at once; 0 leaves it to the sink
     batch_column  a column that is added to each row, with the id of its batch; where rows are appended
+    dialect     another than the url's own, such as ``sinks.generic.Generic``
     store_id    of the STORE whose batches it loads
     horizon_ns  batches of that STORE created before it may be in although the ledger doesn't know; see ``connect``
 
@@ -101,6 +108,7 @@ class SqlSink:
         chunk_size: int = 0,
         store_id: str = "",
         batch_column: str | None = None,
+        dialect: Dialect | None = None,
     ) -> None:
         if isinstance(key, str):
             key = (key,)
@@ -111,7 +119,7 @@ class SqlSink:
         self.stream = stream
         self.horizon_ns = 0
         self._store_id = store_id
-        self._dialect = dialect_of(url)
+        self._dialect = dialect or dialect_of(url)
         name = self._dialect.names.legal(table)
         if name == ledger.NAME:
             raise ConfigError(f'table="{table}" is where the ledger is; choose another name')
@@ -153,14 +161,14 @@ class SqlSink:
         batches = [self._labelled(batch) for batch in batches]
         with self._connections.to_load() as connection:
             try:
-                answers = self._transaction(connection, batches, quarantine, TableWork.load)
+                answers = self._load(connection, batches, quarantine, TableWork.load)
             except self._dialect.errors as error:
                 cause = self._dialect.cause(error)
                 if cause.error is not BadDataError:
                     raise
                 forget(connection)
                 log.info("batch refused by the database, looking for the rows stream=%s", self.stream)
-                answers = self._transaction(connection, batches, quarantine, TableWork.load_carefully)
+                answers = self._load(connection, batches, quarantine, TableWork.load_carefully)
             reach("sink.committed")
             return answers
 
@@ -257,12 +265,27 @@ class SqlSink:
         with self._connections.to_load() as connection, connection.begin():
             return ledger.count(connection, self.stream)
 
+    def _load(
+        self,
+        connection: Connection,
+        batches: Sequence[Batch],
+        quarantine: Quarantine,
+        load: Callable[[TableWork, Group], None],
+    ) -> list[Receipt]:
+        try:
+            return self._transaction(connection, batches, quarantine, load, clears=self.replaces)
+        except NothingLoadable:
+            forget(connection)
+            return self._transaction(connection, batches, quarantine, load, clears=False)
+
     def _transaction(
         self,
         connection: Connection,
         batches: Sequence[Batch],
         quarantine: Quarantine,
         load: Callable[[TableWork, Group], None],
+        *,
+        clears: bool,
     ) -> list[Receipt]:
         work = TableWork(connection, self._dialect, self._goal)
         if self._dialect.ddl_commits:
@@ -281,11 +304,11 @@ class SqlSink:
             groups = group(list(once.values()))
             if groups:
                 work.prepare(groups)
-                if self.replaces:
+                if clears:
                     work.clear()
                 for one in groups:
                     load(work, one)
-                if self.replaces and all(one.is_refused for one in groups):
+                if clears and all(one.is_refused for one in groups):
                     work.keep_old()
                 for one in groups:
                     self._keep_refused(connection, one, quarantine)

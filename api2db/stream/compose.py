@@ -6,7 +6,7 @@ of the folder finishes what is left to do.
 
 moving      ``.compose.json``, the plan, appears in the folder by a rename: which files it is about, where they go, and
             where the composed file is, already on disk under a temporary name. Then that gets its name, the files go
-            their way, and the plan is removed.
+            their way, and the plan is removed. Before, while that file is written, the plan says only where.
 deleting    the files are moved to ``.composing/`` in the folder, from where they come back if that isn't finished; then
             it is renamed to ``.composed/``, and removed.
 """
@@ -22,7 +22,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -99,8 +99,15 @@ class Composition:
             # A name of its own: another machine may compose a folder of the same path into the same place.
             ready = composed_to / f".compose-{secrets.token_hex(8)}.ready"
             data = self.format.encode(self.frame)
-            write_durable(ready, data)
-            fsync_dir(composed_to)
+            try:
+                # First of all where it will be: killed from here on, the next compose removes it.
+                write_atomic(self.folder / PLAN, json.dumps({"writing": os.path.abspath(ready)}).encode())
+                write_durable(ready, data)
+                fsync_dir(composed_to)
+            except OSError:
+                with suppress(OSError):
+                    finish(self.folder)
+                raise
             plan["size"] = len(data)
             plan["ready"] = os.path.abspath(ready)
             plan["composed"] = os.path.abspath(_free(composed_to / self.name))
@@ -138,6 +145,10 @@ def finish(folder: Path) -> None:
     try:
         plan = json.loads((folder / PLAN).read_bytes())
     except FileNotFoundError:
+        return
+    if "writing" in plan:  # nothing was decided yet
+        Path(plan["writing"]).unlink(missing_ok=True)
+        (folder / PLAN).unlink()
         return
     if plan["ready"] is not None:
         ready, composed = Path(plan["ready"]), Path(plan["composed"])

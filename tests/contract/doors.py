@@ -15,7 +15,7 @@ from tests.contract.places import Place, Quarantine, batch
 from tests.sinks.local_kit import Queue
 
 MODES = ("shard", "update", "replace")
-DOORS = ("sqlite", "postgresql", "mariadb", *MODES)
+DOORS = ("sqlite", "duckdb", "postgresql", "mariadb", *MODES)
 
 
 class Door(Protocol):

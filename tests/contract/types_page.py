@@ -24,7 +24,7 @@ from tests.contract.places import Place, Quarantine, batch, load, table_name
 from tests.sinks.local_kit import Queue
 
 PAGE = Path(__file__).parents[2] / "docs" / "types.md"
-PLACES = ("sqlite", "postgresql", "mariadb", "parquet", "json", "pickle", "csv")
+PLACES = ("sqlite", "duckdb", "postgresql", "mariadb", "parquet", "json", "pickle", "csv")
 REFUSED = "quarantine"
 
 
@@ -134,6 +134,7 @@ def held_by_database(place: Place, table: str) -> Held:
 
 _CATALOG = {
     "sqlite": "SELECT name, type FROM pragma_table_info('{table}')",
+    "duckdb": "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = '{table}'",
     "postgresql": "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
     "WHERE attrelid = '{table}'::regclass AND attnum > 0",
     "mariadb": "SELECT COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from itertools import pairwise
 
 import pytest
@@ -19,6 +20,7 @@ from api2db.runtime.lanes import Waiting
 from api2db.runtime.pool import DeliveryPool
 from api2db.spool.collector import CollectorSpool
 from api2db.spool.queue import StreamQueue
+from tests.project_kit import eventually
 from tests.sink_kit import MemorySink
 from tests.spool_kit import make_spool, rows
 
@@ -347,6 +349,34 @@ def test_a_pool_delivers_many_streams_with_few_threads_and_never_one_stream_twic
     for delivery in deliveries:
         assert delivery.sink.numbers == list(range(10))
     assert threading.active_count() < 20
+
+
+def test_places_that_hang_do_not_hold_up_a_retry_into_another(make):
+    go_on, hang, loaded = threading.Event(), threading.Semaphore(0), threading.Event()
+
+    class Hanging(MemorySink):
+        def load(self, batches, quarantine):
+            hang.release()
+            go_on.wait(30)
+            return super().load(batches, quarantine)
+
+    failing, first, second = make(), make(Hanging()), make(Hanging())
+    failing.sink.failures.append(DOWN)
+    failing.delivery.retry = RetryPolicy(base_s=4.0)  # by this rng half a second: both others hang by then
+    failing.sink.publish = lambda batches: loaded.set()
+    pool = DeliveryPool(threads=4, target_threads=2)
+    for number, bench in enumerate((failing, first, second)):
+        bench.sink.server = f"place {number}"
+        bench.delivery.clock = time.monotonic
+        bench.accept(1)
+    pool.wake(failing.delivery)
+    eventually(lambda: pool._later)
+    for bench in (first, second):
+        pool.wake(bench.delivery)
+        assert hang.acquire(timeout=10)
+    assert loaded.wait(10)
+    go_on.set()
+    assert pool.stop(deadline=10**9)
 
 
 def test_a_bug_in_one_stream_does_not_stop_the_others(make):
