@@ -45,6 +45,7 @@ class Delivery:
     clock   monotonic seconds
     renew   read the place's credentials anew, and have the sink use them; whether they are others. May raise
             anything: it calls the collector's own code
+    look_back  once, when the place is reached: tell the journal what it has missed; whether that is done
     """
 
     collector: str
@@ -57,6 +58,7 @@ class Delivery:
     rng: random.Random = field(default_factory=random.Random)
     clock: Callable[[], float] = time.monotonic
     renew: Callable[[], bool] | None = None
+    look_back: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
         self._log = logging.LoggerAdapter(log, {"collector": self.collector})
@@ -158,9 +160,11 @@ class Delivery:
             taken = self._take(lane, shards)
             if self._unconnected or self.state is not State.OK:
                 self.sink.connect()  # otherwise ``load`` finds its connection by itself
-                self._unconnected = False
                 if isinstance(self.sink, Forgetful):
                     self.horizon_ns = max(self.horizon_ns, self.sink.horizon_ns)
+                if self.look_back is not None and self.look_back():
+                    self.look_back = None
+                self._unconnected = False
             held = [shard for shard in taken.shards if shard < self.horizon_ns]
             if held:
                 self._hold(lane, held)
