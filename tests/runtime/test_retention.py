@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pyarrow.parquet as pq
 import pytest
 
 from api2db.runtime import retention
@@ -135,6 +136,23 @@ def test_a_batch_that_is_nowhere_is_never_summed_up_until_a_person_gives_it_up(s
     stream = store.stream()
     assert (stream.folded, stream.accepted, stream.purged) == (3, 4, 1 if "refused" in how else 2)
     assert store.audit().holds
+
+
+def test_a_batch_whose_file_in_quarantine_holds_other_rows_than_were_refused_is_never_summed_up(store):
+    store.database(f"CREATE TABLE {NAME} (n INTEGER CHECK (n < 10))")
+    batch = store.accept(2, 30, 40)
+    store.deliver()
+    (file,) = store.layout.quarantine(NAME, SQL).glob("*.parquet")
+    kept = file.read_bytes()
+    pq.write_table(pq.read_table(file).slice(0, 1), file)
+    sum_up(store)
+    stream = store.stream()
+    assert [(finding.kind, finding.batch_id) for finding in stream.findings] == [("quarantine_differs", batch)]
+    assert stream.folded == 0
+    file.write_bytes(kept)
+    sum_up(store)
+    stream = store.stream()
+    assert (stream.folded, stream.quarantined, stream.holds) == (1, 2, True)
 
 
 def test_killed_between_the_ledger_and_the_sums_the_next_pass_goes_on(store):
