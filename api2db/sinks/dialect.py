@@ -53,6 +53,7 @@ class Cause:
     advice  what a person does next; empty where repeating heals it
     lost    the connection is gone, and others to that server likely with it
     column  the one that refused a value, where the driver names it; ``text`` then begins with ``column "…": ``
+    doubtful  repeated, but it may be a row's fault: the driver doesn't tell
     """
 
     error: type[SinkError]
@@ -60,6 +61,7 @@ class Cause:
     advice: str = ""
     lost: bool = False
     column: str = ""
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Dialect(Protocol):
 
     ddl_commits  CREATE and ALTER commit what is open: they come before the load's transaction, not in it
     adds         what stands before a column's definition in ALTER TABLE
+    rows_at_once  of several batches in one transaction, at most; None leaves it to delivery
     """
 
     name: str
@@ -109,6 +112,7 @@ class Dialect(Protocol):
     chunk_rows: int
     ddl_commits: bool
     adds: str
+    rows_at_once: int | None
 
     @property
     def refusals(self) -> FindRefusals | None:

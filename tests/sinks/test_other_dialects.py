@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import psycopg
 import pyarrow as pa
+import pymysql
 import pytest
 from sqlalchemy import make_url
 from sqlalchemy.dialects import mssql, oracle
@@ -44,6 +46,30 @@ def test_the_ledger_has_a_key_and_a_time_with_zone() -> None:
     for statement in (in_oracle, in_mssql):
         assert "PRIMARY KEY (stream, batch_id)" in statement
         assert "IF NOT EXISTS" not in statement
+
+
+@pytest.mark.parametrize(
+    ("error", "is_doubtful"),
+    [
+        (pymysql.OperationalError(4025, "CONSTRAINT `full_disk` failed for `d`.`t`"), True),
+        (pymysql.OperationalError(3819, "Check constraint 't_chk_1' is violated."), True),
+        (pymysql.OperationalError(1205, "Lock wait timeout exceeded; try restarting transaction"), False),
+        (pymysql.OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction"), False),
+        (pymysql.OperationalError(1290, "The server is running with the --read-only option"), False),
+        (pymysql.OperationalError(1114, "The table 't' is full"), False),
+        (pymysql.OperationalError(2013, "Lost connection to MySQL server during query"), False),
+        (pymysql.OperationalError(1317, "Query execution was interrupted"), False),
+        (pymysql.InternalError(1, "[HYT00] a timeout"), False),
+        (psycopg.DatabaseError("ORA-02290: check constraint (U.C) violated"), True),
+        (psycopg.DatabaseError("ORA-00060: deadlock"), False),
+        (psycopg.DatabaseError("ORA-01653: unable to extend table U.T by 8 in tablespace USERS"), False),
+        (psycopg.DatabaseError("ORA-08177: kann Zugriff nicht serialisieren"), False),
+        (psycopg.InterfaceError("cursor already closed"), False),
+        (psycopg.IntegrityError("a duplicate"), False),
+    ],
+)
+def test_only_an_error_that_nothing_explains_may_be_a_rows(error: Exception, is_doubtful: bool) -> None:
+    assert Generic(make_url("sqlite://")).cause(error).doubtful == is_doubtful
 
 
 def test_names_and_new_columns_are_written_as_each_database_writes_them() -> None:
