@@ -107,7 +107,8 @@ def _claim_in_mysql(connection: Connection, values: list[dict[str, object]]) -> 
 
 def mark(connection: Connection, stream: str) -> None:
     """Enter the stream itself, which ``knows`` finds from then on."""
-    connection.execute(mysql.insert(_TABLE).prefix_with("IGNORE").values(stream=stream, batch_id=_MARK, rows=0))
+    ignoring = _CLAIM.get(connection.dialect.name, mysql.insert(_TABLE).prefix_with("IGNORE"))
+    connection.execute(ignoring, {"stream": stream, "batch_id": _MARK, "rows": 0})
 
 
 def knows(connection: Connection, stream: str) -> bool:

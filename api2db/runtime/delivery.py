@@ -16,7 +16,7 @@ from api2db.errors import Api2dbError, FatalError, GoneShardError, SinkError, St
 from api2db.journal import Journal
 from api2db.retry import RetryPolicy
 from api2db.secret import redact
-from api2db.sinks.base import Forgetful, Quarantine, Sink
+from api2db.sinks.base import Forgetful, Limits, Paced, Quarantine, Sink
 from api2db.spool import CollectorSpool
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 GROUP_ROWS = 100_000
 GROUP_BYTES = 24 * 2**20
 GROUP_SHARDS = 500
+_GROUP = Limits(GROUP_ROWS, GROUP_BYTES, GROUP_SHARDS)
 
 # A stopped stream looks again this often: a password may have been mended, and nobody is on call.
 STOPPED_PROBE_S = 300.0
@@ -113,6 +114,9 @@ class Delivery:
     def __post_init__(self) -> None:
         self._log = logging.LoggerAdapter(log, {"collector": self.collector})
         self._lock = threading.Lock()
+        self._paced = self.sink if isinstance(self.sink, Paced) else None
+        self._limits = _GROUP if self._paced is None else self._paced.limits
+        self.at_once = False  # whatever pace the place asks for: somebody waits for it
         self.turn = threading.Lock()  # held for a step; whoever else holds it may change what waits
         self._waiting = Lane(Waiting(self.spool.waiting(self.stream)), parked=False)
         self._parked = Lane(Waiting(self.spool.parked(self.stream)), parked=True)
@@ -192,7 +196,12 @@ class Delivery:
             lanes = self._lanes()
             if not lanes:
                 return max(0.0, self._waiting.due - self.clock()) if self._unconnected else None
-            return max(0.0, min(lane.due for lane in lanes) - self.clock())
+            due_in_s = max(0.0, min(lane.due for lane in lanes) - self.clock())
+        # A place that may not be loaded yet is reached all the same, the first time.
+        return due_in_s if self._unconnected else max(due_in_s, self._paced_s())
+
+    def _paced_s(self) -> float:
+        return 0.0 if self._paced is None or self.at_once else self._paced.wait_s()
 
     def step(self) -> None:
         """Deliver the oldest shards in one transaction, or note why not. Raises nothing."""
@@ -201,6 +210,8 @@ class Delivery:
 
     def _step(self) -> None:
         lane, shards = self._choose()
+        if self._paced_s():
+            shards = []
         if not shards and not (self._unconnected and lane.due <= self.clock()):
             return  # woken before its time
         if self._doubted:
@@ -212,6 +223,8 @@ class Delivery:
                 self._unconnected = False
                 if isinstance(self.sink, Forgetful):
                     self.horizon_ns = max(self.horizon_ns, self.sink.horizon_ns)
+                if self._paced_s():
+                    taken = Taken([], [])  # to finish what was under way was this step's share
             held = [shard for shard in taken.shards if shard < self.horizon_ns]
             if held:
                 self._hold(lane, held)
@@ -261,6 +274,7 @@ class Delivery:
     def _take(self, lane: Lane, shards: list[int]) -> Taken:
         """Read as many as fit one transaction. A torn shard is set aside, and the group ends before it."""
         batches: list[Batch] = []
+        limits = self._limits
         rows = size = 0
         for created_ns in shards:
             try:
@@ -271,7 +285,7 @@ class Delivery:
                 break
             rows += batch.table.num_rows
             size += batch.table.nbytes
-            if batches and (rows > GROUP_ROWS or size > GROUP_BYTES):
+            if batches and (rows > limits.rows or size > limits.size):
                 break
             batches.append(batch)
         return Taken(shards[: len(batches)], batches)
