@@ -51,7 +51,10 @@ def load_auth(path: Path | str, environ: Mapping[str, str] = os.environ) -> Auth
     path = Path(path)
     table = _read_json(path)
     if table.get("type") == "service_account":
-        raise ConfigError(f"{path} is a Google service-account file, not the credentials of an SQL database")
+        raise ConfigError(
+            f"{path} is a Google service-account file, not the credentials of an SQL database;"
+            f' name it in api2db.toml: [places.{path.stem}] type = "bigquery", auth_path = "…/{path.name}", did = "…"'
+        )
     auth = override(path.stem, read_fields(table, str(path)), environ)
     check_complete(auth, str(path))
     return auth

@@ -135,7 +135,7 @@ class Stream2Bigquery(Stream):
     def connect(self) -> bool:
         """Try to reach the dataset and the table, and make them; the reason is logged if that doesn't work.
 
-        Without ``schema``, and with if_exists="fail", the table is made by the first load: ``table`` is None until then.
+        Without ``schema``, and with if_exists="fail", the table is made by the first load; until then it is None.
         """
         from api2db.sinks.bigquery.refusals import ERRORS, cause_of
         from api2db.sinks.bigquery.tables import Tables

@@ -54,7 +54,9 @@ class Table:
         """A batch whose shard waits in the queue directory."""
         one = batch(rows)
         self.staging.mkdir(parents=True, exist_ok=True)
-        (self.staging / f"{one.created_ns}.parquet").write_bytes(encode(one, collector="weather", cursor=None, streams=()))
+        (self.staging / f"{one.created_ns}.parquet").write_bytes(
+            encode(one, collector="weather", cursor=None, streams=())
+        )
         return one
 
     def load(self, *batches: Batch | dict[str, Any] | pa.Table) -> list[Receipt]:

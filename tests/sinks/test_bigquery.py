@@ -55,17 +55,16 @@ def test_whatever_becomes_of_the_request_its_rows_are_in_once(table: Table, trou
 def test_the_daemon_loads_what_is_collected_once_though_it_is_killed(bigquery: Emulator, tmp_path: Path) -> None:
     did = bigquery.dataset()
     source = f"""
-    from api2db import Page, collector
+    from api2db import Cursor, collector
     from api2db.stream import Stream2Bigquery
 
     TARGET = Stream2Bigquery("numbers", {str(bigquery.keys)!r}, {PROJECT!r}, {did!r}, "t", load_every=0,
                              api_endpoint={bigquery.url!r})
 
-    @collector(every="100ms", to=[TARGET], cursor="0")
-    def numbers(cursor):
-        start = int(cursor or 0)
-        if start < 40:
-            yield Page([{{"n": n}} for n in range(start, start + 10)], str(start + 10))
+    @collector(every="100ms", to=[TARGET])
+    def numbers(since=Cursor("n", start=0)):
+        if int(since) < 40:
+            yield [{{"n": n}} for n in range(int(since) + 1, int(since) + 11)]
     """
     project = Project(tmp_path, numbers=source)
     try:
@@ -74,7 +73,7 @@ def test_the_daemon_loads_what_is_collected_once_though_it_is_killed(bigquery: E
         process = project.start()
         eventually(lambda: len(_numbers(bigquery, did)) >= 40 and not project.waiting(), what=project.console)
         assert project.stop(process) == 0
-        assert _numbers(bigquery, did) == list(range(40))
+        assert _numbers(bigquery, did) == list(range(1, 41))
     finally:
         project.close()
 

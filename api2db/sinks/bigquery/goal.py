@@ -13,7 +13,6 @@ from api2db.sinks.sql import IfExists
 # A table takes some 1,500 load jobs a day (https://cloud.google.com/bigquery/quotas#load_jobs): 1,440 are less.
 LOAD_EVERY = "1m"
 PARTITIONS = ("HOUR", "DAY", "MONTH", "YEAR")
-NESTED = ("json", "struct")
 _PROJECT = re.compile(r"[a-z][a-z0-9.:-]{4,61}[a-z0-9]")
 _DATASET = re.compile(r"\w{1,1024}", re.ASCII)
 
@@ -28,7 +27,6 @@ class Goal:
     version           column whose highest value wins within a key; without it the later row wins
     chunk_size        rows a job loads at most; 0 leaves it to their size
     batch_column      a column that is added to each row, with the id of its batch; where rows are appended
-    nested            lists and objects become "json", or a column of RECORD and REPEATED where the form keeps them
     partition_by      of a table that is made: the DATE, DATETIME or TIMESTAMP column it is partitioned by
     partition_type    and how finely: "HOUR", "DAY", "MONTH" or "YEAR"
     cluster_by        and the columns, at most four, its rows are clustered by
@@ -44,7 +42,6 @@ class Goal:
     version: str | None = None
     chunk_size: int = 0
     batch_column: str | None = None
-    nested: str = "json"
     partition_by: str | None = None
     partition_type: str = "DAY"
     cluster_by: tuple[str, ...] = ()
@@ -75,7 +72,6 @@ def parse_goal(
     version: str | None = None,
     chunk_size: int = 0,
     batch_column: str | None = None,
-    nested: str = "json",
     partition_by: str | None = None,
     partition_type: str = "DAY",
     cluster_by: str | Sequence[str] = (),
@@ -102,8 +98,6 @@ def parse_goal(
         raise ConfigError(f'{where}: key="…" merges and if_exists="replace" replaces: choose one')
     if chunk_size < 0:
         raise ConfigError(f"{where}: chunk_size={chunk_size} is a number of rows: 0 leaves it to the sink")
-    if nested not in NESTED:
-        raise ConfigError(f"{where}: nested={nested!r} is none of {', '.join(NESTED)}")
     if partition_type.upper() not in PARTITIONS:
         raise ConfigError(f"{where}: partition_type={partition_type!r} is none of {', '.join(PARTITIONS)}")
     if len(clusters) > 4:
@@ -118,7 +112,6 @@ def parse_goal(
         version=version,
         chunk_size=chunk_size,
         batch_column=batch_column,
-        nested=nested,
         partition_by=partition_by,
         partition_type=partition_type.upper(),
         cluster_by=clusters,
@@ -131,9 +124,7 @@ def _names(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _pause(given: str | float, where: str) -> float:
-    if given in (0, "0"):
-        return 0.0
     try:
         return seconds(given)
-    except ValueError as error:
-        raise ConfigError(f"{where}: load_every: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{where}: load_every: {error}") from None

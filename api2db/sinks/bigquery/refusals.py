@@ -37,8 +37,8 @@ _RETRYABLE = {
     "timeout": "",
 }
 _FATAL = {
-    "accessDenied": "give the service account the roles BigQuery Data Editor on the dataset and BigQuery Job User on the"
-    " project",
+    "accessDenied": "give the service account the role BigQuery Data Editor on the dataset, and BigQuery Job User on"
+    " the project",
     "billingNotEnabled": "link the project to a billing account",
     "billingTierLimitExceeded": "raise the limit in Google's console",
     "blocked": "ask Google why the project is blocked",
