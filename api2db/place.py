@@ -33,8 +33,10 @@ TYPES = ("sql", "local", "bigquery")
 FORMATS = ("parquet", "json", "pickle", "csv")
 MODES = ("shard", "update", "replace")
 _LOCAL_KEYS = ("path", "fmt", "mode")
-_BIGQUERY_TEXTS = ("auth_path", "pid", "did", "tid", "location", "if_exists", "batch_column", "partition_by")
-_BIGQUERY_TEXTS += ("partition_type", "api_endpoint")
+_BIGQUERY_TEXTS = (
+    *("auth_path", "pid", "did", "tid", "location", "if_exists", "batch_column"),
+    *("partition_by", "partition_type", "api_endpoint"),
+)
 _BIGQUERY_KEYS = (*_BIGQUERY_TEXTS, "cluster_by", "load_every")
 
 
@@ -74,10 +76,8 @@ def read_place(name: str, table: Mapping[str, object], project: Path, environ: M
     kind = table.get("type", "sql")
     if kind not in TYPES:
         raise ConfigError(f"{where}: type must be one of: {', '.join(TYPES)}")
-    own = {"local": _LOCAL_KEYS, "bigquery": _BIGQUERY_KEYS}.get(
-        str(kind), ("table", "auth_path", "batch_column", *FIELDS)
-    )
-    own = ("type", *own)
+    keys = {"local": _LOCAL_KEYS, "bigquery": _BIGQUERY_KEYS}
+    own = ("type", *keys.get(str(kind), ("table", "auth_path", "batch_column", *FIELDS)))
     for key in table:
         if key not in own:
             raise ConfigError(f"{where}: there is no key {key!r} for type {kind!r}{nearest(key, own)}")

@@ -54,7 +54,7 @@ from local_bigquery.cli import main
 sys.exit(main())
 """
 _EXTENSIONS = "import duckdb_extensions as e; e.import_extension('ducklake'); e.import_extension('spatial')"
-_NEEDS = "import importlib.metadata as m; print(*(r for r in m.requires('local-bigquery') if not r.startswith('duckdb')), sep='\\n')"
+_NEEDS = "import importlib.metadata as m; print(*m.requires('local-bigquery'), sep='\\n')"
 
 
 class NoEmulator(RuntimeError):
@@ -94,10 +94,10 @@ def environment() -> Path:
 
 
 def _make(python: str, folder: Path) -> None:
-    def run(*command: str | Path, home: Path = Path.home()) -> str:
+    def run(*command: str | Path, home: Path | None = None) -> str:
         done = subprocess.run(
             [str(part) for part in command],
-            env={**os.environ, "HOME": str(home)},
+            env={**os.environ, "HOME": str(home or Path.home())},
             check=True,
             capture_output=True,
             text=True,
@@ -110,9 +110,9 @@ def _make(python: str, folder: Path) -> None:
     inside = folder / "bin" / "python"
     pip = (inside, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check")
     run(*pip, "--no-deps", EMULATOR)
-    needs = run(inside, "-c", _NEEDS).split("\n")
+    needs = [each for each in run(inside, "-c", _NEEDS).split("\n") if each and not each.startswith("duckdb")]
     ours = [f"{name}=={DUCKDB}" for name in ("duckdb", "duckdb-extension-ducklake", "duckdb-extension-spatial")]
-    run(*pip, *filter(None, needs), *ours, f"duckdb-extensions=={DUCKDB}")
+    run(*pip, *needs, *ours, f"duckdb-extensions=={DUCKDB}")
     run(inside, "-c", _EXTENSIONS, home=folder / "home")
 
 

@@ -73,6 +73,7 @@ class GoogleFront:
 
     seen   requests, in order
     loads  jobs that were started, by table
+    poison bytes that no job may load, as if the data were bad in a way that only Google sees; empty: none
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -80,6 +81,7 @@ class GoogleFront:
         self.seen: list[Seen] = []
         self.loads: Counter[str] = Counter()
         self._troubles: list[tuple[Callable[[Seen], bool], Trouble, list[int]]] = []
+        self.poison = b""
         self._token = 1
         self._refuse_tokens = False
         self._lock = threading.Lock()
@@ -118,6 +120,7 @@ class GoogleFront:
             self._troubles.clear()
             self.seen.clear()
             self._refuse_tokens = False
+            self.poison = b""
 
     def expire_tokens(self) -> None:
         """Those given out so far are no longer good."""
@@ -149,6 +152,8 @@ class GoogleFront:
             self._meet(request, trouble[1])
             return
         refusal = _refusal(seen)
+        if seen.is_load and self.poison and self.poison in body:
+            refusal = "Error while reading data, error message: there is poison in it"
         if refusal:
             _answer(request, 400, _error(400, "invalid", refusal))
             return

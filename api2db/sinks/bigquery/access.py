@@ -38,7 +38,7 @@ def credentials_of(auth_path: Path | None) -> Credentials:
     except ValueError:
         # Not chained: the message may quote the key.
         raise ConfigError(f"{auth_path}: private_key is no key; download the file from Google again") from None
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def client_of(credentials: Credentials, pid: str, location: str, api_endpoint: str | None) -> bigquery.Client:

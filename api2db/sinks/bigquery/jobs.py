@@ -12,12 +12,15 @@ from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from api2db.errors import FatalError, RetryableError
 from api2db.failpoint import reach
 from api2db.sinks.bigquery.manifest import Manifest, Part, Way
+from api2db.sinks.bigquery.merge import merge_sql
 from api2db.sinks.bigquery.payload import opened
 from api2db.sinks.bigquery.refusals import Cause, cause_of, cause_of_job
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
 
+# Google's client would repeat for ten minutes what delivery repeats, visibly, by its own rule.
+ONCE: Any = None
 TIMEOUT_S = (10.0, 120.0)  # to connect, and between two bytes
 JOB_TIMEOUT_S = 600.0
 # Google forgets a job after six months: of an older one nobody can tell whether it was.
@@ -38,7 +41,6 @@ class Jobs:
         self._location = location
         self._started = started
         self._pause = threading.Event()  # never set: nobody calls off a job that Google has
-        self._asked: set[str] = set()  # jobs Google may know of: those of before the start, too
 
     def load(self, manifest: Manifest, part: Part, *, is_new: bool) -> Cause | None:
         """Load a part, or learn that it was loaded; None once it is in, else why nothing of it is.
@@ -48,36 +50,58 @@ class Jobs:
         Raises Google's errors, and RetryableError for a job that isn't done in time: it is asked for next time.
         """
 
-        def start() -> Any:
-            from google.cloud.bigquery import SchemaField
+        to = manifest.staging if manifest.is_staged else manifest.table
+        rows = part.start, part.stop
 
-            columns = [SchemaField.from_api_repr(column) for column in manifest.columns]
-            sent, form = opened(manifest.rows_path, columns, part.start, part.stop)
-            with sent:
-                size = sent.seek(0, 2)
-                return self._client().load_table_from_file(
-                    sent,
-                    manifest.staging if manifest.way is Way.MERGE else manifest.table,
-                    rewind=True,
-                    size=size,
-                    num_retries=0,
-                    job_id=manifest.job_id(part),
-                    location=self._location,
-                    job_config=_config(manifest, columns, form),
-                    timeout=TIMEOUT_S,
-                )
+        def start() -> Any:
+            return self._upload(manifest, manifest.job_id(part), to, *rows)
 
         return self._settled(manifest, manifest.job_id(part), start, is_new=is_new)
 
-    def query(self, manifest: Manifest, job_id: str, sql: str, *, is_new: bool) -> Cause | None:
-        """The same for a statement."""
+    def replace(self, manifest: Manifest) -> Cause | None:
+        """The same for the rows of what was sifted that BigQuery takes, which replace those of the table."""
+
+        def start() -> Any:
+            refused = manifest.refused_places
+            return self._upload(manifest, manifest.last_id, manifest.table, 0, manifest.rows, refused)
+
+        return self._settled(manifest, manifest.last_id, start, is_new=False)
+
+    def _upload(
+        self, manifest: Manifest, job_id: str, to: str, start: int, stop: int, without: Sequence[int] = ()
+    ) -> Any:
+        from google.cloud.bigquery import SchemaField
+
+        columns = [SchemaField.from_api_repr(column) for column in manifest.columns]
+        sent, form = opened(manifest.rows_path, columns, start, stop, without)
+        with sent:
+            size = sent.seek(0, 2)
+            return self._client().load_table_from_file(
+                sent,
+                to,
+                rewind=True,
+                size=size,
+                num_retries=0,
+                job_id=job_id,
+                location=self._location,
+                job_config=_config(manifest, to, columns, form),
+                timeout=TIMEOUT_S,
+            )
+
+    def merge(self, manifest: Manifest) -> Cause | None:
+        """The same for the statement that merges what is staged."""
 
         def start() -> Any:
             return self._client().query(
-                sql, job_id=job_id, location=self._location, retry=None, job_retry=None, timeout=TIMEOUT_S[1]
+                merge_sql(manifest),
+                job_id=manifest.last_id,
+                location=self._location,
+                retry=ONCE,
+                job_retry=ONCE,
+                timeout=TIMEOUT_S[1],
             )
 
-        return self._settled(manifest, job_id, start, is_new=is_new)
+        return self._settled(manifest, manifest.last_id, start, is_new=False)
 
     def _settled(self, manifest: Manifest, job_id: str, start: Callable[[], Any], *, is_new: bool) -> Cause | None:
         job = None if is_new else self._known(job_id)
@@ -103,7 +127,7 @@ class Jobs:
 
     def _known(self, job_id: str) -> Any:
         try:
-            return self._client().get_job(job_id, location=self._location, retry=None, timeout=TIMEOUT_S[1])
+            return self._client().get_job(job_id, location=self._location, retry=ONCE, timeout=TIMEOUT_S[1])
         except NotFound:
             return None
 
@@ -114,21 +138,26 @@ class Jobs:
                 raise RetryableError(f"job {job_id} isn't done after {JOB_TIMEOUT_S:g} s; it is asked for again")
             self._pause.wait(pause_s)
             pause_s = min(2 * pause_s, _SLOWEST_LOOK_S)
-            job = self._client().get_job(job_id, location=self._location, retry=None, timeout=TIMEOUT_S[1])
+            job = self._client().get_job(job_id, location=self._location, retry=ONCE, timeout=TIMEOUT_S[1])
         return None if job.error_result is None else cause_of_job(job.error_result)
 
 
-def _config(manifest: Manifest, columns: Sequence[bigquery.SchemaField], form: str) -> bigquery.LoadJobConfig:
+def _config(manifest: Manifest, to: str, columns: Sequence[bigquery.SchemaField], form: str) -> bigquery.LoadJobConfig:
     from google.cloud.bigquery import LoadJobConfig
 
-    merges, replaces = manifest.way is Way.MERGE, manifest.way is Way.REPLACE
-    # Google refuses to replace the rows of a partitioned table by a job that doesn't say how it is partitioned; and
-    # a table that was dropped meanwhile becomes what it was.
-    config = LoadJobConfig.from_api_repr({"load": {} if merges else dict(manifest.layout)})
-    config.schema = list(columns)
-    config.source_format = form
-    config.create_disposition = "CREATE_IF_NEEDED"
-    config.write_disposition = "WRITE_TRUNCATE" if replaces else "WRITE_APPEND"
-    if not merges:
-        config.schema_update_options = ["ALLOW_FIELD_ADDITION"]
+    stages = to == manifest.staging
+    config = LoadJobConfig(
+        schema=list(columns),
+        source_format=form,
+        create_disposition="CREATE_IF_NEEDED",
+        write_disposition="WRITE_TRUNCATE" if manifest.way is Way.REPLACE and not stages else "WRITE_APPEND",
+    )
+    if not stages:
+        # Google refuses to replace the rows of a partitioned table by a job that doesn't say how it is partitioned;
+        # and a table that was dropped meanwhile becomes what it was.
+        if manifest.way is not Way.REPLACE:
+            config.schema_update_options = ["ALLOW_FIELD_ADDITION"]
+        about = config.to_api_repr()
+        about["load"] |= manifest.layout
+        config = LoadJobConfig.from_api_repr(about)  # type: ignore[assignment]
     return config

@@ -34,7 +34,7 @@ class Way(Enum):
 
 
 class Fate(Enum):
-    """What is known of a part: nothing yet, its rows are in (for a merge: in the staging table), or its row can't be."""
+    """What is known of a part: nothing yet, its rows are in (maybe of the staging table), or its row can't be."""
 
     OPEN = "open"
     IN = "in"
@@ -99,7 +99,8 @@ class Manifest:
     layout: Mapping[str, Any] = field(default_factory=dict)
     key: tuple[str, ...] = ()
     version: str | None = None
-    merge_attempt: int = 0
+    sifted: bool = False
+    last_attempt: int = 0
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     frozen_s: float = field(default_factory=time.time)
 
@@ -112,16 +113,21 @@ class Manifest:
         return sum(member.rows for member in self.members)
 
     @property
+    def is_staged(self) -> bool:
+        """Its parts go into the staging table, and one more job brings them into the table."""
+        return self.sifted or self.way is Way.MERGE
+
+    @property
     def staging(self) -> str:
-        """The table a merge's rows are in before they are merged, beside the one they are merged into."""
+        """Beside the table."""
         return f"{self.table.rpartition('.')[0]}._api2db_{self.id}"
 
     def job_id(self, part: Part) -> str:
         return f"api2db_{self.id}_{part.start}_{part.stop}_{part.attempt}"
 
     @property
-    def merge_id(self) -> str:
-        return f"api2db_{self.id}_merge_{self.merge_attempt}"
+    def last_id(self) -> str:
+        return f"api2db_{self.id}_last_{self.last_attempt}"
 
     def next_open(self) -> Part | None:
         return next((part for part in self.parts if part.fate is Fate.OPEN), None)
@@ -130,6 +136,12 @@ class Manifest:
     def is_untouched(self) -> bool:
         """Nothing of it is in: once no job of it is under way, its batches may be put together anew."""
         return all(part.fate is Fate.OPEN for part in self.parts)
+
+    @property
+    def refused_places(self) -> list[int]:
+        """Among its rows, those that BigQuery refuses."""
+        refused = (part for part in self.parts if part.fate is Fate.REFUSED)
+        return [place for part in refused for place in range(part.start, part.stop)]
 
     def changed(self, part: Part, *by: Part) -> Manifest:
         """With others in the place of a part."""

@@ -8,14 +8,17 @@ from __future__ import annotations
 import base64
 import io
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from api2db.failpoint import change
 from api2db.sinks.bigquery.columns import arrow_of
 
 if TYPE_CHECKING:
@@ -30,10 +33,6 @@ def schema_of(columns: Sequence[SchemaField]) -> pa.Schema:
 
 def write_rows(path: Path, columns: Sequence[SchemaField], chunks: Iterable[pa.RecordBatch], *, durable: bool) -> int:
     """One file of all chunks, each column of the table in it; how many rows. A chunk's missing columns are NULL."""
-    import os
-
-    from api2db.failpoint import change
-
     schema, rows = schema_of(columns), 0
     temporary = path.with_name(f".{path.name}.tmp")
     change(temporary)
@@ -42,9 +41,9 @@ def write_rows(path: Path, columns: Sequence[SchemaField], chunks: Iterable[pa.R
             writer.write_table(_fitted(chunk, schema), row_group_size=_ROW_GROUP)
             rows += chunk.num_rows
     if durable:
-        with open(temporary, "rb") as file:
+        with open(temporary, "rb") as written:
             change(temporary)
-            os.fsync(file.fileno())
+            os.fsync(written.fileno())
     os.replace(temporary, path)
     return rows
 
@@ -58,13 +57,22 @@ def _fitted(chunk: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def opened(path: Path, columns: Sequence[SchemaField], start: int, stop: int) -> tuple[IO[bytes], str]:
-    """Rows from one to before another, ready to be sent, and the name of their format. The caller closes it."""
+def opened(
+    path: Path, columns: Sequence[SchemaField], start: int, stop: int, without: Sequence[int] = ()
+) -> tuple[IO[bytes], str]:
+    """Rows from one to before another, but for some, ready to be sent, and the name of their format.
+
+    The caller closes it.
+    """
     as_json = any(column.field_type == "JSON" for column in columns)
     with pq.ParquetFile(path) as file:
-        if not as_json and (start, stop) == (0, file.metadata.num_rows):
+        if not as_json and not without and (start, stop) == (0, file.metadata.num_rows):
             return open(path, "rb"), "PARQUET"
         table = file.read().slice(start, stop - start)
+    if without:
+        kept = np.ones(table.num_rows, np.bool_)
+        kept[np.array(without) - start] = False
+        table = table.filter(pa.array(kept))
     sent = io.BytesIO()
     if as_json:
         _write_lines(sent, table, columns)

@@ -32,6 +32,7 @@ _RETRYABLE = {
     "rateLimitExceeded": "",
     "quotaExceeded": "a quota of the project is used up; see its quotas in Google's console",
     "resourceInUse": "",
+    "resourcesExceeded": "load fewer rows at once by chunk_size",
     "stopped": "somebody cancelled the job",
     "tableUnavailable": "",
     "timeout": "",
@@ -50,6 +51,9 @@ _FATAL = {
 }
 # A load job's refusal of the table's or the file's shape, not of a row: made to fit, it goes.
 _OUT_OF_STEP = ("provided schema does not match table", "cannot add fields")
+# "invalid" is said of requests and settings too: of rows only where the message says so, else good ones would be set
+# aside one by one. Partitions are counted for each job: fewer rows have fewer.
+_OF_ROWS = ("error while reading data", "too many partitions")
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def cause_of_job(error: dict[str, str]) -> Cause:
 def _of_message(text: str, reason: str) -> Cause:
     if any(words in text.lower() for words in _OUT_OF_STEP):
         return Cause(RetryableError, text, refit=True)
-    if reason in ("invalid", "resourcesExceeded"):
+    if any(words in text.lower() for words in _OF_ROWS):
         return Cause(BadDataError, text)
     return Cause(FatalError, text, "compare the table's definition with what is loaded into it")
 

@@ -8,7 +8,8 @@ the manifest that is found is brought to its end first.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,6 @@ from api2db.sinks.bigquery.columns import NAMES
 from api2db.sinks.bigquery.freezing import Freezing, hand_over
 from api2db.sinks.bigquery.goal import Goal
 from api2db.sinks.bigquery.manifest import Fate, Manifest, Member, Way, halves, read_manifests
-from api2db.sinks.bigquery.merge import merge_sql
 from api2db.sinks.bigquery.pace import LAST, Pace
 from api2db.sinks.bigquery.record import SUFFIX, Record
 from api2db.sinks.engines import Engines
@@ -50,6 +50,8 @@ class BigQuerySink:
     state     STORE's folder for what is remembered
     engines   the process's connections, for the ledger's file
     durable   flush files and directories
+    store_id  of the STORE whose batches it loads
+    clock     monotonic seconds
     """
 
     remembers = True
@@ -67,6 +69,7 @@ class BigQuerySink:
         engines: Engines | None = None,
         durable: bool = True,
         store_id: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         from api2db.sinks.bigquery.jobs import Jobs
         from api2db.sinks.bigquery.tables import Tables
@@ -80,7 +83,7 @@ class BigQuerySink:
         self._durable = durable
         self._store_id = store_id
         self._record = Record(state / f"{stream}{SUFFIX}", f"{stream} {goal.table}", engines)
-        self._pace = Pace(staging / LAST, goal.load_every_s)
+        self._pace = Pace(staging / LAST, goal.load_every_s, clock)
         self._tables = Tables(lambda: access.client, goal)
         self._jobs = Jobs(lambda: access.client, goal.location, self._pace.started)
         self._manifest: Manifest | None = None
@@ -240,12 +243,13 @@ class BigQuerySink:
             self._looked = len(found) < 2
         if self._manifest is None:
             return
-        self._finish(self._manifest, batches, quarantine, is_new=False)
-        self._settle(batches, quarantine)
+        if self._finish(self._manifest, batches, quarantine, is_new=False):
+            self._settle(batches, quarantine)
 
     def _finish(
         self, manifest: Manifest, batches: Sequence[Batch], quarantine: Quarantine | None, *, is_new: bool
-    ) -> None:
+    ) -> bool:
+        """False if it isn't over yet: its refused rows have to be handed to a quarantine, and there is none."""
         while (part := manifest.next_open()) is not None:
             cause = self._jobs.load(manifest, part, is_new=is_new)
             is_new = False
@@ -255,36 +259,41 @@ class BigQuerySink:
             elif cause.refit and manifest.is_untouched:
                 self._drop(manifest)
                 raise replace(cause, error=RetryableError).raised("it was altered meanwhile")
-            elif cause.error is BadDataError and not (self.replaces and part.stop - part.start > 1):
+            elif cause.error is BadDataError:
                 log.info("job refused by BigQuery, looking for the rows stream=%s cause=%s", self.stream, cause.text)
-                manifest = self._saved(manifest.changed(part, *halves(replace(part, why=cause.text))))
+                sifted = manifest.way is Way.REPLACE and manifest.rows > 1
+                split = manifest.changed(part, *halves(replace(part, why=cause.text)))
+                manifest = self._saved(replace(split, sifted=sifted))
                 is_new = True
             else:
                 self._saved(manifest.changed(part, replace(part, attempt=part.attempt + 1)))
                 raise cause.raised(f"job {manifest.job_id(part)}")
-        if manifest.way is Way.MERGE and any(part.fate is Fate.IN for part in manifest.parts):
-            self._merge(manifest)
-        self._hand_over_refused(manifest, batches, quarantine)
+        if manifest.is_staged:
+            self._unstage(manifest)
+        if any(part.fate is Fate.REFUSED for part in manifest.parts):
+            if quarantine is None:
+                return False
+            self._hand_over_refused(manifest, batches, quarantine)
         self._record.enter_counted(manifest.loaded())
         reach("bigquery.entered")
         self._drop(manifest)
+        return True
 
-    def _merge(self, manifest: Manifest) -> None:
-        cause = self._jobs.query(manifest, manifest.merge_id, merge_sql(manifest), is_new=False)
-        if cause is not None:
-            self._saved(replace(manifest, merge_attempt=manifest.merge_attempt + 1))
-            raise (replace(cause, error=FatalError) if cause.error is BadDataError else cause).raised(
-                f"job {manifest.merge_id}"
-            )
-        reach("bigquery.merged")
+    def _unstage(self, manifest: Manifest) -> None:
+        """Bring into the table what is in the staging table, if anything is, and drop that."""
+        if any(part.fate is Fate.IN for part in manifest.parts):
+            merges = manifest.way is Way.MERGE
+            cause = self._jobs.merge(manifest) if merges else self._jobs.replace(manifest)
+            if cause is not None:
+                self._saved(replace(manifest, last_attempt=manifest.last_attempt + 1))
+                if cause.error is BadDataError:
+                    cause = replace(cause, error=FatalError)
+                raise cause.raised(f"job {manifest.last_id}")
+            reach("bigquery.merged")
         self._tables.drop(manifest.staging)
 
-    def _hand_over_refused(self, manifest: Manifest, batches: Sequence[Batch], quarantine: Quarantine | None) -> None:
+    def _hand_over_refused(self, manifest: Manifest, batches: Sequence[Batch], quarantine: Quarantine) -> None:
         """Rows that only BigQuery refused to quarantine, with those of their batches that are there already."""
-        if not any(part.fate is Fate.REFUSED for part in manifest.parts):
-            return
-        if quarantine is None:
-            raise RetryableError("rows that were refused are handed over by the next load")
         at_hand = {batch.batch_id: batch for batch in batches}
         refused = manifest.refused()
         for member in manifest.members:

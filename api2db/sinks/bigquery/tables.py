@@ -13,7 +13,7 @@ from api2db.errors import FatalError
 from api2db.schema import Field, Kind
 from api2db.sinks.bigquery.columns import NAMES, declare
 from api2db.sinks.bigquery.goal import Goal
-from api2db.sinks.bigquery.jobs import TIMEOUT_S
+from api2db.sinks.bigquery.jobs import ONCE, TIMEOUT_S
 from api2db.sinks.group import Group
 from api2db.sinks.names import place
 
@@ -58,20 +58,20 @@ class Tables:
 
         client = self._client()
         try:
-            return client.get_dataset(self._goal.dataset, retry=None, timeout=TIMEOUT_S[1])
+            return client.get_dataset(self._goal.dataset, retry=ONCE, timeout=TIMEOUT_S[1])
         except NotFound:
-            wanted = Dataset(self._goal.dataset)  # type: ignore[no-untyped-call]
+            wanted = Dataset(self._goal.dataset)
             wanted.location = self._goal.location
             try:
-                made = client.create_dataset(wanted, retry=None, timeout=TIMEOUT_S[1])
+                made = client.create_dataset(wanted, retry=ONCE, timeout=TIMEOUT_S[1])
             except Conflict:
-                return client.get_dataset(self._goal.dataset, retry=None, timeout=TIMEOUT_S[1])
+                return client.get_dataset(self._goal.dataset, retry=ONCE, timeout=TIMEOUT_S[1])
             log.info("dataset created dataset=%s location=%s", self._goal.dataset, self._goal.location)
             return made
 
     def get(self) -> bigquery.Table | None:
         try:
-            return self._client().get_table(self._goal.table, retry=None, timeout=TIMEOUT_S[1])
+            return self._client().get_table(self._goal.table, retry=ONCE, timeout=TIMEOUT_S[1])
         except NotFound:
             return None
 
@@ -118,14 +118,14 @@ class Tables:
         if goal.cluster_by:
             wanted.clustering_fields = [placed[field] for field in goal.cluster_by]
         try:
-            made = self._client().create_table(wanted, retry=None, timeout=TIMEOUT_S[1])
+            made = self._client().create_table(wanted, retry=ONCE, timeout=TIMEOUT_S[1])
         except Conflict:
             return None
         log.info("table created table=%s columns=%d", goal.table, len(columns))
         return made
 
     def drop(self, table: str) -> None:
-        self._client().delete_table(table, retry=None, timeout=TIMEOUT_S[1], not_found_ok=True)
+        self._client().delete_table(table, retry=ONCE, timeout=TIMEOUT_S[1], not_found_ok=True)
 
     def _missing(self, known: Sequence[SchemaField], groups: Sequence[Group]) -> list[SchemaField]:
         names = [column.name for column in known]
@@ -145,11 +145,11 @@ class Tables:
 
         table.schema = [*table.schema, *columns]
         try:
-            return self._client().update_table(table, ["schema"], retry=None, timeout=TIMEOUT_S[1])
+            return self._client().update_table(table, ["schema"], retry=ONCE, timeout=TIMEOUT_S[1])
         except PreconditionFailed:
             return None
 
 
 def columns_of(table: bigquery.Table) -> Columns:
-    about = table.to_api_repr()  # type: ignore[no-untyped-call]
+    about = table.to_api_repr()
     return Columns(tuple(table.schema), {name: about[name] for name in _LAYOUT if about.get(name)})
