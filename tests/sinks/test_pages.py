@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from api2db.sinks import my_errors, pg_errors, sqlite
-from api2db.stream import Stream2Local, Stream2Sql
+from api2db.sinks.bigquery import refusals
+from api2db.stream import Stream2Bigquery, Stream2Local, Stream2Sql
 
 PAGES = Path(__file__).parents[2] / "docs" / "sinks"
 SQL = ("sqlite", "postgresql", "mariadb")
@@ -19,7 +20,7 @@ def text(page: str) -> str:
     return (PAGES / f"{page}.md").read_text()
 
 
-@pytest.mark.parametrize("page", [*SQL, "local"])
+@pytest.mark.parametrize("page", [*SQL, "local", "bigquery"])
 def test_a_page_has_options_types_guarantees_and_errors(page: str) -> None:
     headings = " ".join(re.findall(r"^## (.*)", text(page), re.M)).lower()
     assert "| option | meaning |" in text(page)
@@ -29,7 +30,9 @@ def test_a_page_has_options_types_guarantees_and_errors(page: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "stream"), [*((page, Stream2Sql) for page in SQL), ("local", Stream2Local)], ids=[*SQL, "local"]
+    ("page", "stream"),
+    [*((page, Stream2Sql) for page in SQL), ("local", Stream2Local), ("bigquery", Stream2Bigquery)],
+    ids=[*SQL, "local", "bigquery"],
 )
 def test_every_parameter_of_a_stream_is_on_its_page(page: str, stream: type) -> None:
     table = text(page).partition("| option | meaning |")[2].partition("\n\n")[0]
@@ -54,3 +57,8 @@ def test_every_result_code_of_sqlite_that_means_something_is_on_its_page() -> No
     known = re.findall(r"sqlite3\.(SQLITE_[A-Z]+):", inspect.getsource(sqlite))
     assert len(known) == len(sqlite._CAUSES)
     assert not [name for name in known if name not in page]
+
+
+def test_every_reason_of_bigquery_that_means_something_is_on_its_page() -> None:
+    page = text("bigquery").partition("## Errors")[2]
+    assert not [reason for reason in (*refusals._RETRYABLE, *refusals._FATAL) if f"`{reason}`" not in page]

@@ -156,7 +156,7 @@ class Freezing:
             if name not in names:
                 return f'the rows have no column "{name}", which is a part of the key'
         for column in columns.known:
-            if column.mode == "REQUIRED" and column.name not in placed.values() and not column.default_value_expression:
+            if column.mode == "REQUIRED" and column.name not in placed.values():
                 return f'column "{column.name}" ({column.field_type}) must have a value and the rows have none'
         return ""
 
