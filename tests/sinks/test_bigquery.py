@@ -169,6 +169,8 @@ def test_if_exists_fail_spares_a_table_that_was_there(bigquery: Emulator, tmp_pa
     other = Table(bigquery, tmp_path / "other", if_exists="fail", did=own.did)
     with pytest.raises(FatalError, match='if_exists="fail"'):
         other.load({"id": [3]})
+    with pytest.raises(FatalError, match='set location="US"'):
+        other.restart(location="EU").connect()
     assert own.rows("id") == [(1,), (2,)]
 
 
