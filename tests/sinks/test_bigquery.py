@@ -161,6 +161,21 @@ def test_a_merge_keeps_the_newest_version_of_each_key_whatever_is_lost_on_the_wa
     assert bigquery.query(f"SELECT count(*) FROM {table.did}.INFORMATION_SCHEMA.TABLES") == [(1,)]
 
 
+def test_a_table_that_is_dropped_while_its_rows_are_staged_is_made_anew(bigquery: Emulator, tmp_path: Path) -> None:
+    table = Table(bigquery, tmp_path, key="id")
+    one = table.shard({"id": [1]})
+    bigquery.front.fail(UNAVAILABLE, lambda seen: seen.is_query and "MERGE" in str(seen.job))
+    with pytest.raises(RetryableError):
+        table.load(one)
+    bigquery.query(f"DROP TABLE {table.name}")
+    with pytest.raises(RetryableError, match="notFound"):
+        table.load(one)
+    (receipt,) = table.load(one)
+    assert (receipt.rows, receipt.duplicate) == (1, False)
+    assert table.rows("id") == [(1,)]
+    assert bigquery.query(f"SELECT count(*) FROM {table.did}.INFORMATION_SCHEMA.TABLES") == [(1,)]
+
+
 def test_if_exists_fail_spares_a_table_that_was_there(bigquery: Emulator, tmp_path: Path) -> None:
     own = Table(bigquery, tmp_path / "own", if_exists="fail")
     own.load({"id": [1]})
