@@ -16,8 +16,21 @@ from bench.context import Context, say
 from bench.peers.install import peer_python, versions
 from bench.table import Line, render
 
-WORKLOADS = ("postgres", "mariadb", "sqlite", "replace", "local", "compose", "pipeline", "accept", "latency", "idle")
-_OURS = ("pyarrow", "msgspec", "psycopg", "pymysql", "sqlalchemy", "pandas")
+WORKLOADS = (
+    "postgres",
+    "mariadb",
+    "sqlite",
+    "duckdb",
+    "replace",
+    "local",
+    "compose",
+    "stores",
+    "pipeline",
+    "accept",
+    "latency",
+    "idle",
+)
+_OURS = ("pyarrow", "msgspec", "psycopg", "pymysql", "duckdb", "sqlalchemy", "pandas")
 
 
 @click.command()

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from api2db.errors import StoreError
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.shard import Header
 
 

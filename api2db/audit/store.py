@@ -12,7 +12,7 @@ from typing import Any
 
 from api2db.audit.compare import Entry
 from api2db.errors import StoreError
-from api2db.journal import open_to_read
+from api2db.journal.file import open_to_read
 from api2db.layout import ACCEPTED, Layout
 
 _ENTRY = (

@@ -100,6 +100,7 @@ class _Pass:
             self._asked.lines.again()
         strangers -= self._asked.lines.known(strange)
         self._tell(strangers)
+        self._answer.findings.sort(key=lambda finding: finding.created_ns)
         return self._answer
 
     def _found(self, entry: Entry, ledger: int | None, shard: str) -> Found:
@@ -204,7 +205,6 @@ class _Pass:
                 self._answer.findings.append(
                     Finding(each.wrong, entry.batch_id, entry.created_ns, entry.accepted or 0, differs)
                 )
-        self._answer.findings.sort(key=lambda finding: finding.created_ns)
 
     def _recount(self) -> None:
         """Rows in the table, or in the files, against what the journal says was loaded, batch by batch."""
@@ -224,7 +224,11 @@ class _Pass:
         in_table = dict(counts)
         loaded = [entry for entry in entries if entry.outcome == "loaded" and entry.batch_id not in known]
         # Rows of before there was such a column say nothing.
-        since_ns = min((entry.created_ns for entry in loaded if entry.batch_id in in_table), default=None)
+        since_ns = sink.counted_since() if isinstance(sink, Recountable) else None
+        if since_ns is None:
+            since_ns = min((entry.created_ns for entry in loaded if entry.batch_id in in_table), default=None)
+            if loaded:
+                self._note("recounted from the oldest batch on that has rows: since when all carry its id isn't known")
         for entry in loaded:
             rows = in_table.get(entry.batch_id, 0)
             if since_ns is not None and entry.created_ns >= since_ns and rows != entry.rows:
@@ -250,7 +254,7 @@ class _Pass:
             )
         if self._gone:
             self._note(f"{self._gone:,} files were taken away since they were published")
-        if self._answer.checked == "journal":
+        if not isinstance(self._asked.sink, (Ledgered, Filed)):
             self._note("the place keeps no record of batches: what is loaded is the journal's word")
 
     def _note(self, text: str) -> None:

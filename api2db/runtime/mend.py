@@ -16,16 +16,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from api2db.errors import Api2dbError, ConfigError
+from api2db.errors import Api2dbError, ConfigError, in_one_line
 from api2db.files import write_atomic
 from api2db.form.shaped import Form, Held, Shaped
 from api2db.layout import HELD
 from api2db.quarantine import REASON, SOURCE, held_text, payload_text
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.replay import Which
-from api2db.runtime.works import Answer, Part, Works, told
+from api2db.runtime.works import Answer, Part, Works
 from api2db.shard import Header
-from api2db.sinks.base import Telling
+from api2db.sinks.base import Traceable
 from api2db.sources import payload
 
 
@@ -64,7 +64,7 @@ class Mending:
             try:
                 table = pq.read_table(path)
             except (OSError, pa.ArrowInvalid) as error:
-                self._fail(f"{self._relative(path)} can't be read: {told(error)}")
+                self._fail(f"{self._relative(path)} can't be read: {in_one_line(error)}")
                 continue
             about = table.schema.metadata or {}
             batch_id = about.get(b"api2db.batch_id", path.stem.encode()).decode()
@@ -81,7 +81,7 @@ class Mending:
         # The same rows of the same batch have the same id: restored and refused once more, they aren't loaded twice.
         again = _derived(batch_id, rows)
         sink = delivery.sink
-        if sink.remembers and isinstance(sink, Telling):
+        if sink.remembers and isinstance(sink, Traceable):
             with delivery.turn:
                 there = not sink.lacks({0: again})
             if there:
@@ -106,7 +106,7 @@ class Mending:
         try:
             shaped = self._shape(path, kind)
         except Exception as error:  # noqa: BLE001 - a form of user code may raise anything
-            self._keep_again(path, kind, told(error))
+            self._keep_again(path, kind, in_one_line(error))
             return
         rows = 0 if shaped is None else shaped.table.num_rows
         held = () if shaped is None else shaped.held

@@ -10,7 +10,7 @@ from api2db.errors import ConfigError, TornShardError
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.works import Answer, Part, Works
 from api2db.shard import Header, peek
-from api2db.sinks.base import Forgetful, NewestWins, Telling
+from api2db.sinks.base import Forgetful, NewestWins, Traceable
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def replay_log(works: Works, part: Part, delivery: Delivery, which: Which, answe
             sink.release([one.batch_id for one in again])
         # The newest first: killed half-way, what waits is the end of the order, never an older one without the later.
         wanted = sorted({*missing, *(one.created_ns for one in again)}, reverse=True)
-        lent = part.shards.lend(delivery.stream, wanted)
+        lent = delivery.queue.lend(wanted)
         works.kept.journal.waits_again([waits[created_ns] for created_ns in sorted(lent)], delivery.stream)
         delivery.readmit(lent)
     works.wake(delivery)
@@ -94,7 +94,7 @@ def _unless_waiting(
     works: Works, part: Part, delivery: Delivery, headers: Sequence[Header], which: Which
 ) -> dict[int, Header]:
     """The kept shards that are this stream's and don't wait for it anyway, by ``created_ns``."""
-    waiting = {*part.shards.waiting(delivery.stream), *part.shards.parked(delivery.stream)}
+    waiting = {*delivery.queue.waiting(), *delivery.queue.parked()}
     given_up = works.kept.journal.with_outcome(part.collector.name, delivery.stream, "purged")
     found = {}
     for one in headers:
@@ -110,7 +110,7 @@ def _unless_waiting(
 
 
 def _missing(delivery: Delivery, waits: Mapping[int, Header], which: Which) -> set[int]:
-    if not isinstance(delivery.sink, Telling):
+    if not isinstance(delivery.sink, Traceable):
         raise ConfigError(f"stream {delivery.name} can't tell which batches its place has: nothing is replayed")
     lacking = delivery.sink.lacks({created_ns: one.batch_id for created_ns, one in waits.items()})
     if delivery.sink.replaces:

@@ -129,6 +129,9 @@ class Recountable(Protocol):
     def recounted(self) -> Generator[tuple[str, int], None, None] | None:
         """(batch id, rows) as they are in the table itself; None where the rows don't carry it."""
 
+    def counted_since(self) -> int | None:
+        """``created_ns`` of the first batch whose rows carry it; None where nobody remembers."""
+
 
 @runtime_checkable
 class Filed(Protocol):
@@ -142,7 +145,7 @@ class Filed(Protocol):
 
 
 @runtime_checkable
-class Telling(Protocol):
+class Traceable(Protocol):
     """A sink that can tell which batches its place has."""
 
     def lacks(self, shards: Mapping[int, str]) -> set[int]:
@@ -157,6 +160,14 @@ class NewestWins(Protocol):
 
     def release(self, batch_ids: Sequence[str]) -> None:
         """Have these loaded again when they come again."""
+
+
+@runtime_checkable
+class Renewing(Protocol):
+    """A target whose way in is in a file, which may have been mended since it was read."""
+
+    def renewed(self) -> Target:
+        """The same target, with the file read anew. Raises ConfigError."""
 
 
 @runtime_checkable

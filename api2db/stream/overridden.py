@@ -23,7 +23,7 @@ from api2db.form.tables import from_frame
 from api2db.formats import frame_of
 from api2db.runtime.delivery import GROUP
 from api2db.secret import redact
-from api2db.sinks.base import Forgetful, Limits, NewestWins, Paced, Placement, Quarantine, Renewable, Sink, Telling
+from api2db.sinks.base import Forgetful, Limits, NewestWins, Paced, Placement, Quarantine, Renewable, Sink, Traceable
 
 if TYPE_CHECKING:
     from api2db.stream.stream import Stream
@@ -164,7 +164,7 @@ class OverriddenSink:
 
     def lacks(self, shards: Mapping[int, str]) -> set[int]:
         """As the place it extends says. What ``stream`` does itself is done again."""
-        if not isinstance(self._inner, Telling):
+        if not isinstance(self._inner, Traceable):
             raise FatalError(f"stream {self.stream}: its own stream(data) doesn't tell which batches it has delivered")
         return self._inner.lacks(shards)
 

@@ -138,7 +138,8 @@ def test_of_files_only_those_that_are_gone_are_published_again(make):
 def test_a_second_database_is_filled_and_doubles_nothing_when_it_is_added_later(make):
     bench = make(toml='[places.copy]\ndialect = "sqlite"\ndb_name = "STORE/copy.sqlite"\n')
     bench.collect("numbers", rows(1, 2), rows(3))
-    assert len(bench.command("replay", "numbers", "--to", "copy")["lines"]) == 1
+    said = bench.command("replay", "numbers", "--to", "copy")["lines"]
+    assert "run the same command again" in said[-1]
     assert bench.sqlite(IDS, "copy.sqlite") == [(1,), (2,), (3,)]
     bench.command("replay", "numbers", "--to", "copy")
     bench.write("numbers", PLAIN.format(to="'database', 'copy'", more=""))
@@ -184,6 +185,31 @@ def test_killed_in_the_midst_of_a_replay_the_next_one_completes_it_in_order(make
     assert bench.journal(OPEN) == [(0,)]
 
 
+def test_what_a_replay_to_a_place_left_waiting_is_delivered_by_the_same_command_once(make):
+    bench = make(toml='[places.copy]\ntype = "local"\npath = "copy"\n')
+    bench.collect("numbers", rows(1), rows(2), rows(3))
+    command = "from api2db.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "-C", str(bench.folder), "replay", "numbers", "--to", "copy"],
+        env={"PYTHONPATH": str(REPOSITORY), "API2DB_FAILPOINT": "replay.linked:3", "PATH": "/usr/bin"},
+    )
+    assert done.returncode == -signal.SIGKILL
+    bench.collect("numbers")  # a start: this place isn't its collector's
+    assert len(bench.waiting()) == 3
+    said = bench.command("replay", "numbers", "--to", "copy")["lines"]
+    assert "3 shards waited since an earlier time" in "".join(said)
+    assert bench.waiting() == []
+    published = sorted((bench.folder / "copy").iterdir())
+    assert len(published) == 3
+    for path in published:
+        path.unlink()  # taken away by its reader
+    bench.command("replay", "numbers", "--to", "copy", "--dry-run")
+    assert bench.journal("SELECT stream, count(*) FROM deliveries WHERE outcome = 'loaded' GROUP BY stream") == [
+        ("local.parquet", 3),
+        ("sql.sqlite", 3),
+    ]
+
+
 def test_a_collector_that_does_not_run_is_named(make):
     bench = make()
     bench.collect("numbers", rows(1))
@@ -196,7 +222,11 @@ def test_what_waits_is_not_replayed_beside(make):
     assert bench.command("replay", "numbers")["sql.sqlite"]["batches"] == 0
     with bench.open("numbers") as (part, kept):
         assert part.deliveries[0].backlog == (1, 0)
-        accept(part, kept, part.shards.read("sql.sqlite", part.shards.waiting("sql.sqlite")[0], parked=False).table)
+        accept(
+            part,
+            kept,
+            part.shards.queue("sql.sqlite").read(part.shards.queue("sql.sqlite").waiting()[0], parked=False).table,
+        )
 
 
 @pytest.mark.parametrize("key", ["", ", key='id'"])
