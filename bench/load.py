@@ -56,7 +56,7 @@ def grouped(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
     yield group
 
 
-def refuse(batch: Batch, refused: pa.Table, reasons: Sequence[str]) -> None:
+def refuse(batch: Batch, refused: pa.Table, reasons: Sequence[str], at: object = None) -> None:
     raise AssertionError(f"{refused.num_rows} rows refused: {reasons[0]}")
 
 

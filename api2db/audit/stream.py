@@ -12,6 +12,7 @@ from api2db.audit.report import OUTCOMES, Finding, StreamAudit
 from api2db.audit.store import Lines, Shards, is_kept
 from api2db.errors import SinkError, StoreError, TornShardError
 from api2db.layout import Layout
+from api2db.quarantine import rows_kept
 from api2db.shard import decode_header
 from api2db.sinks.base import Filed, Ledgered, Recountable, Sink
 
@@ -113,6 +114,7 @@ class _Pass:
             published = self._filed.published(entry.created_ns)
             self._gone += published is False and entry.outcome == "loaded"
         return Found(
+            refused=rows_kept(*where, entry.batch_id, entry.created_ns) if needs_file else None,
             ledger=ledger,
             asked=self._ledger is not None,
             forgotten=entry.created_ns < self._horizon_ns,
@@ -202,6 +204,8 @@ class _Pass:
             self._count(each)
             if each.wrong:
                 differs = found.ledger if each.wrong == "rows_differ" else None
+                if each.wrong == "quarantine_differs" and found.refused != -1:
+                    differs = found.refused
                 self._answer.findings.append(
                     Finding(each.wrong, entry.batch_id, entry.created_ns, entry.accepted or 0, differs)
                 )
@@ -235,7 +239,8 @@ class _Pass:
                 self._differs("table_differs", entry, rows)
 
     def _differs(self, kind: str, entry: Entry, rows: int) -> None:
-        self._answer.findings.append(Finding(kind, entry.batch_id, entry.created_ns, entry.accepted or 0, rows))
+        found = None if rows < 0 else rows  # a file that can't be read
+        self._answer.findings.append(Finding(kind, entry.batch_id, entry.created_ns, entry.accepted or 0, found))
 
     @property
     def _name(self) -> tuple[str, str]:

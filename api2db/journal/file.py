@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS deliveries (  -- outcome: waiting, parked, loaded, qu
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS replays (  -- rows that left a batch's quarantine, to be delivered as another; '': given up
     collector TEXT NOT NULL, stream TEXT NOT NULL, origin_batch TEXT NOT NULL, batch_id TEXT NOT NULL,
-    rows INTEGER NOT NULL, at_ns INTEGER NOT NULL, PRIMARY KEY (collector, stream, origin_batch)
+    rows INTEGER NOT NULL, at_ns INTEGER NOT NULL, PRIMARY KEY (collector, stream, origin_batch, batch_id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS runs (
     collector TEXT NOT NULL, started_ns INTEGER NOT NULL, duration_s REAL, outcome TEXT NOT NULL,
@@ -184,9 +184,19 @@ def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
     try:
         db.execute("PRAGMA journal_mode=WAL")
+        _split_replays(db)
         db.execute("PRAGMA synchronous=NORMAL")
         db.executescript(_SCHEMA)
     except sqlite3.DatabaseError:
         db.close()
         raise
     return db
+
+
+def _split_replays(db: sqlite3.Connection) -> None:
+    """Where a batch's rows could only leave quarantine together: a line for each batch that has some of them now."""
+    if db.execute("SELECT 1 FROM pragma_table_info('replays') WHERE name = 'batch_id' AND pk = 0").fetchone():
+        db.executescript(
+            f"BEGIN IMMEDIATE; ALTER TABLE replays RENAME TO replays_before; {_SCHEMA}"
+            "INSERT INTO replays SELECT * FROM replays_before; DROP TABLE replays_before; COMMIT;"
+        )

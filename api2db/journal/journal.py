@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from api2db.batch import Receipt
 from api2db.errors import StoreError
@@ -15,12 +16,14 @@ from api2db.failpoint import reach
 from api2db.journal.file import JournalFile
 from api2db.journal.sums import (
     GIVEN_UP,
+    LEFT_QUARANTINE,
     add_steps,
     add_to_collector,
     add_to_stream,
     fold,
     rows_left,
     rows_replayed,
+    set_elsewhere,
     still_refused,
 )
 from api2db.secret import redact
@@ -30,6 +33,20 @@ log = logging.getLogger(__name__)
 
 # Runs are kept for people: the newest of each collector; the sums beside them are never pruned.
 RUNS_KEPT = 1000
+
+
+class Again(NamedTuple):
+    """A kept batch that waits for a stream once more.
+
+    elsewhere   rows that it waits without: how many of them are in which other batch
+    refused     those that are in quarantine
+    superseded  batches that had rows of it, and are given up for those
+    """
+
+    header: Header
+    elsewhere: Mapping[str, int]
+    refused: int
+    superseded: Sequence[str]
 
 
 class Journal:
@@ -54,7 +71,8 @@ class Journal:
                 [(header.collector, s, header.created_ns, header.batch_id) for s in header.streams],
             )
             if header.origin is not None:
-                rows_replayed(db, header.collector, header.origin, header.batch_id, header.rows)
+                rows = header.rows if header.origin_rows is None else len(header.origin_rows)
+                rows_replayed(db, header.collector, header.origin, header.batch_id, rows)
 
         self._file.write(write)
         reach("journal.accepted")
@@ -67,7 +85,7 @@ class Journal:
             loaded = rows = quarantined = 0
             for created_ns, receipt in zip(shards, receipts, strict=True):
                 outcome = "quarantined" if receipt.quarantined and not receipt.rows else "loaded"
-                refused = still_refused(db, (collector, stream, receipt.batch_id), receipt)
+                refused = still_refused(db, collector, stream, created_ns, receipt)
                 changed = db.execute(
                     "UPDATE deliveries SET outcome = ?, rows = ?, quarantined = ?, at_ns = ?"
                     " WHERE collector = ? AND stream = ? AND created_ns = ? AND outcome IN ('waiting', 'parked')",
@@ -94,7 +112,7 @@ class Journal:
             lambda db: db.execute(
                 "UPDATE deliveries SET outcome = 'loaded', rows = ?, at_ns = ?, quarantined = max(0, coalesce("
                 "(SELECT b.rows FROM batches b WHERE b.batch_id = deliveries.batch_id), 0) - ?"
-                " - coalesce((SELECT r.rows FROM replays r WHERE r.collector = deliveries.collector"
+                " - coalesce((SELECT sum(r.rows) FROM replays r WHERE r.collector = deliveries.collector"
                 " AND r.stream = deliveries.stream AND r.origin_batch = deliveries.batch_id), 0))"
                 " WHERE collector = ? AND stream = ? AND created_ns = ? AND outcome IN ('waiting', 'parked')",
                 place,
@@ -108,8 +126,8 @@ class Journal:
     def in_quarantine(self, collector: str, stream: str) -> list[tuple[str, int, int]]:
         """(batch id, created_ns, rows) of a stream's batches of which rows are in quarantine, oldest first."""
         return self._file.rows(
-            "SELECT d.batch_id, d.created_ns, coalesce(d.quarantined, b.rows, 0) FROM deliveries d"
-            " LEFT JOIN batches b ON b.batch_id = d.batch_id"
+            "SELECT d.batch_id, d.created_ns, coalesce(d.quarantined, b.rows - coalesce(r.replayed + r.purged, 0), 0)"
+            f" FROM deliveries d LEFT JOIN batches b ON b.batch_id = d.batch_id {LEFT_QUARANTINE}"
             " WHERE d.collector = ? AND d.stream = ? AND (d.quarantined > 0"
             " OR (d.outcome = 'quarantined' AND d.quarantined IS NULL)) ORDER BY d.created_ns",
             (collector, stream),
@@ -134,34 +152,42 @@ class Journal:
             )
         )
 
-    def waits_again(self, headers: Sequence[Header], stream: str) -> None:
+    def replays(self, collector: str, stream: str) -> list[tuple[str, str, str]]:
+        """(batch, the batch that has rows of it, that one's outcome or "") of all whose refused rows were replayed."""
+        return self._file.rows(
+            "SELECT r.origin_batch, r.batch_id, coalesce(d.outcome, '') FROM replays r"
+            " LEFT JOIN batches b ON b.batch_id = r.batch_id LEFT JOIN deliveries d ON d.collector = r.collector"
+            " AND d.stream = r.stream AND d.created_ns = b.created_ns"
+            " WHERE r.collector = ? AND r.stream = ? AND r.batch_id <> ''",
+            (collector, stream),
+        )
+
+    def waits_again(self, again: Sequence[Again], stream: str) -> None:
         """Kept shards wait for a stream once more: what they brought it before counts no longer."""
 
         def write(db: sqlite3.Connection) -> None:
-            for header in headers:
+            for header, elsewhere, refused, superseded in again:
                 place = (header.collector, stream, header.created_ns)
                 db.execute(
-                    "INSERT INTO batches VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    "INSERT INTO batches VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (batch_id) DO UPDATE SET rows = max(rows, excluded.rows)",
                     (header.batch_id, header.collector, header.created_ns, header.rows),
                 )
-                before = db.execute(
-                    "SELECT coalesce(rows, 0), coalesce(quarantined, 0) FROM deliveries"
-                    " WHERE collector = ? AND stream = ? AND created_ns = ? AND outcome IN ('loaded', 'quarantined')",
-                    place,
-                ).fetchone()
-                if before is not None:
-                    add_to_stream(db, *place[:2], batches=-1, rows=-before[0], quarantined=-before[1])
-                # Refused rows are refused again, and in quarantine again.
+                _uncount(db, "created_ns", place)
+                set_elsewhere(db, (header.collector, stream, header.batch_id), elsewhere)
                 db.execute(
-                    "DELETE FROM replays WHERE collector = ? AND stream = ? AND origin_batch = ?",
-                    (*place[:2], header.batch_id),
+                    "INSERT INTO deliveries (collector, stream, created_ns, batch_id, outcome, quarantined)"
+                    " VALUES (?, ?, ?, ?, 'waiting', ?) ON CONFLICT DO UPDATE"
+                    " SET outcome = 'waiting', rows = NULL, quarantined = excluded.quarantined, at_ns = NULL",
+                    (*place, header.batch_id, refused or None),
                 )
-                db.execute(
-                    "INSERT INTO deliveries (collector, stream, created_ns, batch_id, outcome)"
-                    " VALUES (?, ?, ?, ?, 'waiting') ON CONFLICT DO UPDATE"
-                    " SET outcome = 'waiting', rows = NULL, quarantined = NULL, at_ns = NULL",
-                    (*place, header.batch_id),
-                )
+                for batch_id in superseded:
+                    _uncount(db, "batch_id", (header.collector, stream, batch_id))
+                    db.execute(
+                        "UPDATE deliveries SET outcome = 'superseded', rows = NULL, quarantined = NULL, at_ns = ?"
+                        " WHERE collector = ? AND stream = ? AND batch_id = ?",
+                        (time.time_ns(), header.collector, stream, batch_id),
+                    )
 
         self._file.write(write)
 
@@ -196,9 +222,10 @@ class Journal:
         """A shard was parked, set aside whole, or removed by someone. One that was loaded stays loaded."""
         self._file.write(
             lambda db: db.execute(
-                "UPDATE deliveries SET outcome = ?, at_ns = ? WHERE collector = ? AND stream = ? AND created_ns = ?"
+                "UPDATE deliveries SET outcome = ?, at_ns = ?, quarantined = CASE ? WHEN 'quarantined' THEN NULL"
+                " ELSE quarantined END WHERE collector = ? AND stream = ? AND created_ns = ?"
                 f" AND outcome IN ({', '.join('?' * len(of))})",
-                (outcome, time.time_ns(), collector, stream, created_ns, *of),
+                (outcome, time.time_ns(), outcome, collector, stream, created_ns, *of),
             )
         )
 
@@ -335,6 +362,17 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _uncount(db: sqlite3.Connection, column: str, place: tuple[str, str, int | str]) -> None:
+    """Take what a delivery brought out of its stream's sums: it is to come again, or not to count."""
+    before = db.execute(
+        "SELECT coalesce(rows, 0), coalesce(quarantined, 0) FROM deliveries WHERE collector = ? AND stream = ?"
+        f" AND {column} = ? AND outcome IN ('loaded', 'quarantined')",
+        place,
+    ).fetchone()
+    if before is not None:
+        add_to_stream(db, *place[:2], batches=-1, rows=-before[0], quarantined=-before[1])
 
 
 def _writable(text: str | None) -> str | None:

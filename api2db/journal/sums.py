@@ -24,6 +24,14 @@ def add_to_collector(db: sqlite3.Connection, name: str, **add: int) -> None:
 # In place of the batch that has rows which left quarantine: nobody has them.
 GIVEN_UP = ""
 
+# Of each delivery ``d`` the rows that left its quarantine: for another batch, or given up.
+LEFT_QUARANTINE = (
+    "LEFT JOIN (SELECT collector, stream, origin_batch, sum(CASE batch_id WHEN '' THEN 0 ELSE rows END) AS replayed,"
+    " sum(CASE batch_id WHEN '' THEN rows ELSE 0 END) AS purged"
+    " FROM replays GROUP BY collector, stream, origin_batch) r"
+    " ON r.collector = d.collector AND r.stream = d.stream AND r.origin_batch = d.batch_id"
+)
+
 _MINE = (
     "collector = :collector AND stream = :stream AND created_ns <= :until_ns AND outcome NOT IN ('waiting', 'parked')"
 )
@@ -33,22 +41,22 @@ def fold(db: sqlite3.Connection, collector: str, stream: str, until_ns: int) -> 
     names = {"collector": collector, "stream": stream, "until_ns": until_ns}
     found = db.execute(
         "SELECT d.created_ns, d.batch_id, d.outcome, coalesce(d.rows, 0), coalesce(d.quarantined, 0),"
-        " coalesce(b.rows, coalesce(d.rows, 0) + coalesce(d.quarantined, 0)), coalesce(r.rows, 0), r.batch_id"
-        f" FROM (SELECT * FROM deliveries WHERE {_MINE}) d LEFT JOIN batches b ON b.batch_id = d.batch_id"
-        " LEFT JOIN replays r ON r.collector = d.collector AND r.stream = d.stream AND r.origin_batch = d.batch_id",
+        " coalesce(b.rows, coalesce(d.rows, 0) + coalesce(d.quarantined, 0)), coalesce(r.replayed, 0),"
+        f" coalesce(r.purged, 0) FROM (SELECT * FROM deliveries WHERE {_MINE}) d"
+        f" LEFT JOIN batches b ON b.batch_id = d.batch_id {LEFT_QUARANTINE}",
         names,
     ).fetchall()
     sums = dict.fromkeys(("batches", "accepted", "loaded", "quarantined", "replayed", "superseded", "purged"), 0)
-    for _, _, outcome, rows, quarantined, accepted, left, left_for in found:
+    for _, _, outcome, rows, quarantined, accepted, replayed, purged in found:
         sums["batches"] += 1
         sums["accepted"] += accepted
-        if left:
-            sums["purged" if left_for == GIVEN_UP else "replayed"] += left
+        sums["replayed"] += replayed
+        sums["purged"] += purged
         if outcome == "loaded":
             sums["loaded"] += rows
             sums["quarantined"] += quarantined
         elif outcome == "quarantined":
-            sums["quarantined"] += accepted - left
+            sums["quarantined"] += accepted - replayed - purged
         else:
             # What someone removed was named for as long as the history is; from now on it counts as given up.
             sums["purged" if outcome == "removed" else outcome] += accepted
@@ -113,44 +121,82 @@ def rows_left(db: sqlite3.Connection, place: tuple[str, str, str], batch_id: str
     """Rows of the batch at ``place`` (collector, stream, batch id) aren't in quarantine any more. Repeatable.
 
     batch_id  which batch has them now
+    rows      how many: of rows in quarantine those that are in nobody's file stay there
     word      the column of the sums in which they count, where the batch's own line is summed up
     """
-    mine = "collector = ? AND stream = ? AND"
     line = db.execute(
-        "SELECT d.quarantined, CASE d.outcome WHEN 'quarantined' THEN coalesce(d.quarantined, b.rows)"
+        "SELECT d.quarantined, CASE d.outcome WHEN 'quarantined' THEN coalesce(d.quarantined, b.rows - ?)"
         " ELSE d.quarantined END FROM deliveries d LEFT JOIN batches b ON b.batch_id = d.batch_id"
         " WHERE d.collector = ? AND d.stream = ? AND d.batch_id = ?",
-        place,
+        (sum(rows_elsewhere(db, place).values()), *place),
     ).fetchone()
-    before = db.execute(f"SELECT batch_id, rows FROM replays WHERE {mine} origin_batch = ?", place).fetchone()
+    before = rows_elsewhere(db, place)
+    given_up = before.get(GIVEN_UP, 0)
+    if batch_id in before and batch_id != GIVEN_UP:
+        return  # told already
     if line is not None and line[1]:
-        rows = line[1]
-        db.execute(f"UPDATE deliveries SET quarantined = 0 WHERE {mine} batch_id = ?", place)
-        add_to_stream(db, *place[:2], quarantined=-(line[0] or 0))  # a shard set aside whole isn't in that sum
-    elif before is not None and before[0] == GIVEN_UP and batch_id != GIVEN_UP:
+        rows = min(rows, line[1])
+        db.execute(
+            "UPDATE deliveries SET quarantined = ? WHERE collector = ? AND stream = ? AND batch_id = ?",
+            (line[1] - rows, *place),
+        )
+        # A shard set aside whole isn't in that sum.
+        add_to_stream(db, *place[:2], quarantined=0 if line[0] is None else -rows)
+    elif given_up and batch_id != GIVEN_UP:
         # Given up, and found again: its file was somewhere else.
-        rows = before[1]
+        rows = min(rows, given_up)
         if line is None:
             _move_sum(db, place, "purged", word, rows)
-    elif line is None and before is None:
+        _enter(db, place, GIVEN_UP, given_up - rows)
+    elif line is None and not before:
         _move_sum(db, place, "quarantined", word, rows)
-    elif line is not None and line[1] is None and before is None:
+    elif line is not None and line[1] is None and not before:
         pass  # killed before its receipt was written down
     else:
         return  # told already
+    _enter(db, place, batch_id, rows + (given_up if batch_id == GIVEN_UP else 0))
+
+
+def rows_elsewhere(db: sqlite3.Connection, place: tuple[str, str, str]) -> dict[str, int]:
+    """Which batches have rows that left quarantine, of the one at ``place``, and how many; ``GIVEN_UP``: nobody."""
+    query = "SELECT batch_id, rows FROM replays WHERE collector = ? AND stream = ? AND origin_batch = ?"
+    return dict(db.execute(query, place).fetchall())
+
+
+def set_elsewhere(db: sqlite3.Connection, place: tuple[str, str, str], batches: Mapping[str, int]) -> None:
+    """Say anew which batches have rows of the one at ``place``, and how many."""
+    db.execute("DELETE FROM replays WHERE collector = ? AND stream = ? AND origin_batch = ?", place)
+    for batch_id, rows in batches.items():
+        _enter(db, place, batch_id, rows)
+
+
+def _enter(db: sqlite3.Connection, place: tuple[str, str, str], batch_id: str, rows: int) -> None:
     db.execute("INSERT OR REPLACE INTO replays VALUES (?, ?, ?, ?, ?, ?)", (*place, batch_id, rows, time.time_ns()))
-
-
-def still_refused(db: sqlite3.Connection, place: tuple[str, str, str], receipt: Receipt) -> int:
-    """Rows in quarantine by this receipt: all, if they were refused just now; else without those that left since."""
-    if not receipt.quarantined:
-        return 0
     mine = "collector = ? AND stream = ? AND origin_batch = ?"
-    if not receipt.duplicate:
-        db.execute(f"DELETE FROM replays WHERE {mine}", place)
+    db.execute(f"DELETE FROM replays WHERE {mine} AND rows = 0", place)
+
+
+def still_refused(db: sqlite3.Connection, collector: str, stream: str, created_ns: int, receipt: Receipt) -> int:
+    """Rows in quarantine by this receipt, and those that were left there when the batch was loaded without them.
+
+    Rows that have left since count where they are now; refused just now, all are in quarantine again.
+    """
+    known = db.execute(
+        "SELECT coalesce(d.quarantined, 0), b.rows FROM deliveries d LEFT JOIN batches b ON b.batch_id = d.batch_id"
+        " WHERE d.collector = ? AND d.stream = ? AND d.created_ns = ? AND d.outcome IN ('waiting', 'parked')",
+        (collector, stream, created_ns),
+    ).fetchone()
+    place = (collector, stream, receipt.batch_id)
+    stayed, accepted = known if known is not None else (0, None)
+    left = sum(rows_elsewhere(db, place).values())
+    if accepted is None:
+        twice = stayed + left
+    else:
+        twice = min(stayed + left, max(0, receipt.rows + receipt.quarantined + stayed + left - accepted))
+    if twice and not receipt.duplicate:
+        set_elsewhere(db, place, {})
         return receipt.quarantined
-    left = db.execute(f"SELECT rows FROM replays WHERE {mine}", place).fetchone()
-    return max(0, receipt.quarantined - (left[0] if left else 0))
+    return max(0, receipt.quarantined + stayed - twice)
 
 
 def _move_sum(db: sqlite3.Connection, place: tuple[str, str, str], source: str, target: str, rows: int) -> None:

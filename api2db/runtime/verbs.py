@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,9 +26,10 @@ def perform(works: Works, verb: str, arguments: Mapping[str, Any]) -> Answer:
 
 
 def _replay(works: Works, arguments: Mapping[str, Any]) -> Answer:
-    """collector, stream, since_ns, until_ns, batch, source ("log", "failed", "quarantine"), to, dry_run."""
+    """collector, stream, since_ns, until_ns, batch, again, source ("log", "failed", "quarantine"), to, dry_run."""
     answer = Answer()
     which = Which(arguments.get("since_ns"), arguments.get("until_ns"), arguments.get("batch"))
+    again = bool(arguments.get("again"))
     dry_run = bool(arguments.get("dry_run"))
     stream, to = arguments.get("stream"), arguments.get("to")
     parts = _parts(works, arguments)
@@ -40,6 +42,12 @@ def _replay(works: Works, arguments: Mapping[str, Any]) -> Answer:
         raise ConfigError(
             "what failed to upload is tried again as a whole, in order: without --since, --until, --batch"
         )
+    if again and (which == Which() or stream is None or source != "log" or to is not None):
+        raise ConfigError(
+            "--again takes batches out of a place that has them: say COLLECTOR/STREAM, and which of them by --batch,"
+            " --since or --until"
+        )
+    which = replace(which, again=again)
     for part in parts:
         if source == "quarantine":
             replay_quarantine(works, part, stream, which, answer, dry_run=dry_run)
@@ -61,7 +69,7 @@ def _go_on(works: Works, delivery: Delivery, waiting: int, answer: Answer) -> No
         answer.say(f"{delivery.name}: {waiting} shards waited since an earlier time, and are delivered now")
         delivery.begin_again(delivery.retry)
         works.wake(delivery)
-    if waiting or answer.facts.get(delivery.stream, {"batches": 0})["batches"]:  # type: ignore[index]
+    if waiting or answer.facts.get(delivery.name, {"batches": 0})["batches"]:  # type: ignore[index]
         answer.say(
             f"{delivery.name}: if this is cut short, run the same command again: it completes it, each batch once"
         )

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 class Quarantine(Protocol):
     """Keeps rows that can never load. Durable when it returns; calling it again for a batch replaces the file."""
 
-    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str]) -> None:
-        """Keep ``rows`` of ``batch``, one reason each."""
+    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str], at: Sequence[int] | None = None) -> None:
+        """Keep ``rows`` of ``batch``, one reason each.
+
+        at  where they are in its table; None where nobody can tell
+        """
 
 
 class Sink(Protocol):
@@ -168,6 +171,17 @@ class Renewing(Protocol):
 
     def renewed(self) -> Target:
         """The same target, with the file read anew. Raises ConfigError."""
+
+
+@runtime_checkable
+class Removable(Protocol):
+    """A sink that can take batches out that are there, so that they are loaded again when they come again."""
+
+    def may_take_out(self, batch_ids: Sequence[str]) -> None:
+        """Changes nothing. Raises ConfigError where nobody can tell which rows are theirs, SinkError."""
+
+    def take_out(self, batch_ids: Sequence[str]) -> None:
+        """Remove them, in one transaction; where that is better, their rows are replaced once they come."""
 
 
 @runtime_checkable

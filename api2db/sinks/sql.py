@@ -12,7 +12,7 @@ from dataclasses import replace
 from enum import Enum
 
 import pyarrow as pa
-from sqlalchemy import URL, ColumnClause, Connection, column, func, select, table
+from sqlalchemy import URL, ColumnClause, Connection, TableClause, column, delete, func, select, table
 from sqlalchemy.sql import quoted_name
 
 from api2db import ledger
@@ -196,6 +196,53 @@ class SqlSink:
         with self._connections.to_load() as connection, connection.begin():
             ledger.release(connection, self.stream, batch_ids)
 
+    def may_take_out(self, batch_ids: Sequence[str]) -> None:
+        """Raises ConfigError where the rows don't say which batch they came with, or may have come before they did."""
+        if self._goal.key:
+            return  # merged again, they find their rows
+        if self._batch_column is None or self.replaces:
+            raise ConfigError(
+                f"stream {self.stream}: its rows don't say which batch they came with (batch_column), so they can't be"
+                f" taken out to be loaded again: poll again where each poll replaces the table; else delete them"
+                f" yourself, and the batch's line in {ledger.NAME}, in one transaction, then: api2db replay"
+            )
+        with self._connections.to_load() as connection, connection.begin():
+            if self._dialect.columns(connection, self._goal.table) is None:
+                return  # the table is gone
+            rows = self._labels(connection, self._batch_column)
+            for batch_id in batch_ids:
+                if rows is not None:
+                    one, there = rows
+                    some = select(one).select_from(there).limit(1)
+                    if connection.execute(some.where(one == batch_id)).first() is not None:
+                        continue
+                    if connection.execute(some.where(one.is_(None))).first() is None:
+                        continue  # all of its rows are gone
+                raise ConfigError(
+                    f"stream {self.stream}: no row says that it is of batch {batch_id}, and there are rows that say"
+                    f" nothing: nobody can tell whether its rows are among those, of before {self._batch_column}"
+                )
+
+    def take_out(self, batch_ids: Sequence[str]) -> None:
+        """Remove the batches' rows and their entries in the ledger; of a merge the entries alone."""
+        with self._connections.to_load() as connection, connection.begin():
+            name = None if self._goal.key else self._batch_column
+            rows = None if name is None else self._labels(connection, name)
+            if rows is not None:
+                one, there = rows
+                for batch_id in batch_ids:
+                    connection.execute(delete(there).where(one == batch_id))
+            ledger.release(connection, self.stream, batch_ids)
+
+    def _labels(self, connection: Connection, batch_column: str) -> tuple[ColumnClause[str], TableClause] | None:
+        """The column that holds the batches' ids, and its table; None where there is none."""
+        columns = self._dialect.columns(connection, self._goal.table) or ()
+        name = place([batch_column], {each.name: each for each in columns}, self._dialect.names)[batch_column]
+        if name not in {each.name for each in columns}:
+            return None
+        one: ColumnClause[str] = column(quoted_name(name, True))
+        return one, table(quoted_name(self._goal.table, True), one)
+
     def loaded(self, batch_ids: Sequence[str]) -> dict[str, int]:
         """Which of the batches the ledger has, with the rows that were loaded of each. Makes nothing."""
         with self._connections.to_read() as connection:
@@ -221,13 +268,11 @@ class SqlSink:
             if connection is None:
                 return
             with connection.begin():
-                columns = self._dialect.columns(connection, self._goal.table) or ()
-                placed = place([batch_column], {each.name: each for each in columns}, self._dialect.names)
-                name = placed[batch_column]
-                if name not in {each.name for each in columns}:
+                found = self._labels(connection, batch_column)
+                if found is None:
                     return
-                one: ColumnClause[str] = column(quoted_name(name, True))
-                rows = select(one, func.count()).select_from(table(quoted_name(self._goal.table, True)))
+                one, there = found
+                rows = select(one, func.count()).select_from(there)
                 streamed = connection.execution_options(stream_results=True, yield_per=_GROUPS_AT_ONCE)
                 for batch_id, count in streamed.execute(rows.where(one.is_not(None)).group_by(one)):
                     yield str(batch_id), count
@@ -332,7 +377,7 @@ class SqlSink:
         for batch, rows, reasons in one.refused_by_batch():
             # The batch's own rows, as they came: what is replayed later is what arrived.
             came = batch.table if self._batch_column is None else batch.table.drop_columns([self._batch_column])
-            quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons)
+            quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons, rows)
             ledger.set_rows(connection, self.stream, batch.batch_id, batch.table.num_rows - len(rows))
 
     def _check_owner(self, connection: Connection) -> None:

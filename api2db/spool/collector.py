@@ -99,6 +99,7 @@ class CollectorSpool:
         batch_id: str | None = None,
         origin: str | None = None,
         rest: tuple[str, str] | None = None,
+        origin_rows: Sequence[int] | None = None,
         resets: int | None = None,
     ) -> Batch:
         """Make a table safe and move cursor and types, all by one rename; it then waits for each stream.
@@ -108,7 +109,7 @@ class CollectorSpool:
         run, ends  as in ``Batch``
         streams    directories; by default all of the collector's streams
         batch_id   a random one by default
-        origin, rest  as in ``Header``; what is accepted already, and not settled yet, is refused
+        origin, rest, origin_rows  as in ``Header``; what is accepted already, and not settled yet, is refused
         resets     what ``resets`` was when the cursor was read that this goes on from
 
         Raises StoreFullError (nothing was written, collect again when there is room), StoreError, or SourceError if
@@ -116,7 +117,7 @@ class CollectorSpool:
         """
         with self._accepting:
             self._check_resets(resets)
-            return self._accept(table, cursor, run, ends, streams, types, batch_id, origin, rest)
+            return self._accept(table, cursor, run, ends, streams, types, batch_id, origin, rest, origin_rows)
 
     def _accept(
         self,
@@ -129,6 +130,7 @@ class CollectorSpool:
         batch_id: str | None,
         origin: str | None,
         rest: tuple[str, str] | None,
+        origin_rows: Sequence[int] | None,
     ) -> Batch:
         streams = self._streams if streams is None else tuple(streams)
         batch = Batch(table, batch_id or new_batch_id(), self._spool.clock.next(), run, ends)
@@ -140,7 +142,10 @@ class CollectorSpool:
         if origin is not None:
             with self._lock:
                 self._origins.check(origin)
-        data = shard.encode(batch, self.collector, streams, cursor, types, kept=self._kept, origin=origin, rest=rest)
+        data = shard.encode(
+            batch, self.collector, streams, cursor, types,
+            kept=self._kept, origin=origin, rest=rest, origin_rows=origin_rows,
+        )  # fmt: skip
         refusal = self._spool.usage.refusal(self.collector, len(data))
         if refusal:
             raise StoreFullError(f"collector {self.collector}: {refusal}")

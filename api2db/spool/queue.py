@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pyarrow as pa
 
 from api2db import shard
 from api2db.batch import Batch
-from api2db.errors import GoneShardError, StoreError
+from api2db.errors import GoneShardError, StoreError, TornShardError
 from api2db.failpoint import reach
-from api2db.files import write_durable
+from api2db.files import write_atomic, write_durable
 from api2db.shardlog import name_ns
 from api2db.spool.store import Spool, store_error
 
@@ -129,8 +131,10 @@ class StreamQueue:
         if last:
             self.spool.recent.drop(created_ns)
 
-    def lend(self, shards: Iterable[int]) -> list[int]:
+    def lend(self, shards: Iterable[int], without: Mapping[int, Sequence[int]] | None = None) -> list[int]:
         """Have kept shards wait for the stream again; those that are kept no longer are left out.
+
+        without  by ``created_ns``: the numbers of rows that a shard waits without
 
         Raises StoreError, StoreFullError: what was linked until then waits.
         """
@@ -138,8 +142,15 @@ class StreamQueue:
         lent = []
         try:
             for created_ns in shards:
+                target, left_out = self.path(created_ns, parked=False), (without or {}).get(created_ns)
                 try:
-                    size = self.spool.log.lend(self.collector, created_ns, self.path(created_ns, parked=False))
+                    part = self._part(created_ns, left_out) if left_out and not target.exists() else None
+                    if part is None:
+                        size = self.spool.log.lend(self.collector, created_ns, target)
+                    else:
+                        self.spool.recent.drop(created_ns)  # that is the whole batch
+                        write_atomic(target, part, flush=self.spool.durable)
+                        size = len(part)
                 except FileExistsError:
                     size = 0
                 if size is not None:
@@ -150,6 +161,20 @@ class StreamQueue:
         except OSError as error:
             raise store_error(self.collector, error) from error
         return lent
+
+    def _part(self, created_ns: int, left_out: Sequence[int]) -> bytes | None:
+        """A kept shard without some of its rows, the same batch; None where it isn't kept any more, or is damaged."""
+        try:
+            header, batch = shard.decode(self.spool.log.path(self.collector, created_ns).read_bytes())
+        except (FileNotFoundError, TornShardError):
+            return None
+        elsewhere = set(left_out)
+        there = [number for number in range(batch.table.num_rows) if number not in elsewhere]
+        part = replace(batch, table=batch.table.take(pa.array(there, pa.int64())), left_out=tuple(sorted(elsewhere)))
+        return shard.encode(
+            part, self.collector, header.streams, header.cursor,
+            kept=header.kept, origin=header.origin, origin_rows=header.origin_rows,
+        )  # fmt: skip
 
     def park(self, created_ns: int) -> None:
         """Move a shard that failed to upload aside, to be retried from there."""

@@ -122,7 +122,13 @@ class OverriddenSink:
         ]
         loaded: dict[str, Receipt] = {}
         if self._inner is not None and handed:
-            loaded = {receipt.batch_id: receipt for receipt in self._inner.load(handed, quarantine)}
+
+            def keep(batch: Batch, rows: pa.Table, reasons: Sequence[str], at: Sequence[int] | None = None) -> None:
+                quarantine(
+                    batch, rows, reasons
+                )  # where they are in what was handed on isn't where they are in the batch
+
+            loaded = {receipt.batch_id: receipt for receipt in self._inner.load(handed, keep)}
         self._handed = handed
         self._changed.clear()
         # What isn't handed on is wherever ``stream`` has put it.

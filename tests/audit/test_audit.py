@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -148,6 +149,22 @@ def test_refused_rows_are_in_quarantine_or_are_missed(store):
     assert (stream.holds, stream.difference) == (False, 0)
 
 
+def test_rows_taken_out_of_a_file_in_quarantine_or_put_into_it_are_named(store):
+    store.database(f"CREATE TABLE {NAME} (n INTEGER CHECK (n < 10))")
+    batch = store.accept(1, 20, 30, 40)
+    store.deliver(SQL)
+    (file,) = store.layout.quarantine(NAME, SQL).iterdir()
+    there = pq.read_table(file)
+    for rows_now, found in ((there.slice(0, 1), 1), (pa.concat_tables([there, there]), 6), (None, None)):
+        if rows_now is None:
+            file.write_bytes(b"")
+        else:
+            pq.write_table(rows_now, file)
+        stream = store.stream()
+        assert kinds(stream) == [("quarantine_differs", batch)]
+        assert (stream.holds, stream.findings[0].found) == (False, found)
+
+
 def test_a_damaged_shard_set_aside_is_in_quarantine(store):
     store.accept(1, 2)
     store.shards.settle()
@@ -277,6 +294,6 @@ def test_a_refused_row_is_kept_without_the_batch_column(tmp_path):
     batch = store.accept(1, 30)
     store.deliver()
     kept = pq.read_table(store.layout.quarantine(NAME, SQL) / f"{batch}.parquet")
-    assert kept.column_names == ["n", "_quarantine_reason"]
+    assert kept.column_names == ["n", "_quarantine_reason", "_quarantine_row"]
     assert store.audit(deep=True).holds
     store.close()

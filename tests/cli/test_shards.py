@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -81,6 +83,23 @@ def test_a_damaged_shard_and_one_that_is_not_what_its_name_says_are_found(bench)
     assert sorted(what.partition(":")[0] for _, what in said["wrong"]) == ["damaged", "foreign"]
 
 
+def test_what_is_in_quarantine_is_verified_too(bench):
+    bench.collect("numbers", rows(1))
+    quarantine = bench.store / "quarantine" / "numbers"
+    files = [quarantine / "sql.sqlite" / f"{'a' * 32}.parquet", quarantine / "held" / "b.jsonl",
+             quarantine / "source" / "c.json"]  # fmt: skip
+    for path in files:
+        path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"id": [1], "_quarantine_reason": ["odd"]}), files[0])
+    files[1].write_text('{"reason": "odd", "row": {"id": 1}}\n')
+    files[2].write_text('{"reason": "odd", "received_ns": 1, "payload": []}\n')
+    assert bench.command("shards", "verify") == {"checked": 4, "wrong": []}
+    for path in files:
+        path.write_bytes(b"")
+    said = bench.command("shards", "verify", status=1)
+    assert [path for path, what in said["wrong"] if what.startswith("damaged: ")] == sorted(map(str, files), key=str)
+
+
 def test_what_failed_is_tried_at_once_and_what_fails_again_stays(bench):
     parked(bench, rows(1), rows(2))
     said = bench.command("shards", "retry", "numbers/local.parquet", status=1)
@@ -115,7 +134,7 @@ def test_what_is_given_up_is_said_before_and_counted_as_purged(bench):
     assert bench.journal(purged) == [("local.parquet", 2)]
     # Given up stays given up: a replay doesn't bring it back, unless the batch is named.
     (bench.folder / "warehouse").unlink()
-    assert bench.command("replay", "numbers/local.parquet")["local.parquet"]["batches"] == 0
+    assert bench.command("replay", "numbers/local.parquet")["numbers/local.parquet"]["batches"] == 0
 
 
 def test_a_store_of_a_newer_version_is_left_alone_and_said_so(bench):

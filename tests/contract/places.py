@@ -112,7 +112,7 @@ class Quarantine:
     kept: dict[str, tuple[pa.Table, list[str]]] = field(default_factory=dict)
     on_call: Callable[[], None] = lambda: None
 
-    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str]) -> None:
+    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str], at: Sequence[int] | None = None) -> None:
         self.on_call()
         assert rows.num_rows == len(reasons) > 0
         assert rows.schema == batch.table.schema

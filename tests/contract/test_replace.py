@@ -77,7 +77,9 @@ def test_with_a_key_the_newest_version_within_the_replacement_is_kept(place: Pla
 
 def test_an_error_leaves_the_old_rows(place: Place, sink: Any) -> None:
     class FullDisk(Quarantine):
-        def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str]) -> None:
+        def __call__(
+            self, batch: Batch, rows: pa.Table, reasons: Sequence[str], at: Sequence[int] | None = None
+        ) -> None:
             raise RetryableError("no space left")
 
     place.query("CREATE TABLE t (id integer NOT NULL)")

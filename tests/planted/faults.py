@@ -165,7 +165,7 @@ FAULTS = (
     Fault(
         "rows the database refuses aren't kept",
         SQL,
-        "            quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons)\n",
+        "            quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons, rows)\n",
         "",
         ("tests/contract/test_load.py", "-k", "bad_row or refuses"),
     ),
