@@ -59,6 +59,7 @@ clean:
 .venv/test: .venv/made pyproject.toml
 	@echo "Installing api2db and what its tests need into .venv (the first time, about two minutes) ..."
 	@$(PIP) --editable ".[test]"
+	@$(BIN)/python -m tests.bigquery
 	@touch $@ .venv/run .venv/prove
 
 # The stamp comes last: a venv that was interrupted half-way is made anew.

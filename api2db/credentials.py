@@ -52,10 +52,29 @@ def load_auth(path: Path | str, environ: Mapping[str, str] = os.environ) -> Auth
     path = Path(path)
     table = _read_json(path)
     if table.get("type") == "service_account":
-        raise ConfigError(f"{path} is a Google service-account file, not the credentials of an SQL database")
+        raise ConfigError(
+            f"{path} is a Google service-account file, not the credentials of an SQL database;"
+            f' name it in api2db.toml: [places.{path.stem}] type = "bigquery", auth_path = "…/{path.name}", did = "…"'
+        )
     auth = override(path.stem, read_fields(table, str(path)), environ)
     check_complete(auth, str(path))
     return auth
+
+
+def read_service_account(path: Path | str) -> dict[str, object]:
+    """What a Google service account's file says.
+
+    Raises ConfigError naming the file and what is missing or wrong in it, never a value.
+    """
+    path = Path(path)
+    table = _read_json(path)
+    remember(*(value for key, value in table.items() if key.startswith("private_key") and isinstance(value, str)))
+    if table.get("type") != "service_account":
+        raise ConfigError(f'{path} is no Google service-account file: its "type" isn\'t "service_account"')
+    missing = [key for key in ("client_email", "private_key", "token_uri") if not table.get(key)]
+    if missing:
+        raise ConfigError(f"{path}: {' and '.join(missing)} missing or empty; download the file from Google again")
+    return table
 
 
 def read_fields(table: Mapping[str, object], where: str) -> Auth:

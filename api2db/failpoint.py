@@ -32,6 +32,12 @@ POINTS = (
     "local.copied",  # from another file system: whole beside its place, the original still there
     "local.moved",  # the original gone
     "local.published",  # at its place, its folder not yet flushed, what belonged to it still there
+    "bigquery.frozen",  # a manifest is on disk, Google hasn't heard of it
+    "bigquery.submitting",  # a job is about to be started
+    "bigquery.submitted",  # its answer is here, the job maybe under way
+    "bigquery.part",  # one part of a manifest is known to be in
+    "bigquery.merged",  # rows are merged, their staging table is there
+    "bigquery.entered",  # in the ledger, the manifest still there
     "journal.delivered",
     "spool.settled",  # cursor file written, accepted name gone
     "spool.dropping",  # one shard of a group dropped

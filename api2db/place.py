@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from api2db.credentials import FIELDS, Auth, check_complete, load_auth, override, read_fields
+from api2db.durations import seconds
 from api2db.errors import ConfigError
 from api2db.nearest import nearest
 from api2db.secret import redact_url, remember, remember_named
@@ -35,34 +36,41 @@ DRIVERS = {
 }
 # Their databases are files, named against the project's folder.
 FILE_DIALECTS = ("sqlite", "duckdb")
-TYPES = ("sql", "local")
+TYPES = ("sql", "local", "bigquery")
 FORMATS = ("parquet", "json", "pickle", "csv", "feather", "orc")
 MODES = ("shard", "update", "replace")
 _LOCAL_KEYS = ("path", "fmt", "mode")
+_BIGQUERY_TEXTS = (
+    *("auth_path", "pid", "did", "tid", "location", "if_exists", "batch_column"),
+    *("partition_by", "partition_type", "api_endpoint"),
+)
+_BIGQUERY_KEYS = (*_BIGQUERY_TEXTS, "cluster_by", "load_every")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """A database or a folder of files, ready to be made a stream.
 
-    kind    "sql" or "local"
+    kind    "sql", "local" or "bigquery"
     url     of an SQL database; None for files
     table   of an SQL database; None is the collector's name
     batch_column  of an SQL database: the column added to each row, with its batch's id
+    options  of BigQuery: what Stream2Bigquery takes by keyword, its auth_path absolute
     path    of files, absolute: a folder, or with mode "update" or "replace" a file; None is Stream2Local's own
     """
 
     name: str
-    kind: Literal["sql", "local"]
+    kind: Literal["sql", "local", "bigquery"]
     url: URL | None = None
     table: str | None = None
     path: Path | None = None
     fmt: str = "parquet"
     mode: str = "shard"
     batch_column: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        where = redact_url(self.url) if self.url is not None else self.path
+        where = redact_url(self.url) if self.url is not None else self.path or self.options.get("did")
         return f"Place({self.name!r}, {self.kind}, {where}, table={self.table!r}, {self.fmt}, {self.mode})"
 
 
@@ -75,12 +83,15 @@ def read_place(name: str, table: Mapping[str, object], project: Path, environ: M
     kind = table.get("type", "sql")
     if kind not in TYPES:
         raise ConfigError(f"{where}: type must be one of: {', '.join(TYPES)}")
-    own = ("type", *_LOCAL_KEYS) if kind == "local" else ("type", "table", "auth_path", "batch_column", *FIELDS)
+    keys = {"local": _LOCAL_KEYS, "bigquery": _BIGQUERY_KEYS}
+    own = ("type", *keys.get(str(kind), ("table", "auth_path", "batch_column", *FIELDS)))
     for key in table:
         if key not in own:
             raise ConfigError(f"{where}: there is no key {key!r} for type {kind!r}{nearest(key, own)}")
     if kind == "local":
         return _files(name, table, project, where)
+    if kind == "bigquery":
+        return _bigquery(name, table, project, where)
     own_fields = read_fields({key: value for key, value in table.items() if key in FIELDS}, where)
     auth_path = _text(table, "auth_path", where)
     if auth_path is None:
@@ -127,6 +138,30 @@ def _files(name: str, table: Mapping[str, object], project: Path, where: str) ->
     fmt = _choice(table, "fmt", FORMATS, where)
     mode = _choice(table, "mode", MODES, where)
     return Place(name=name, kind="local", path=_absolute(project, path) if path else None, fmt=fmt, mode=mode)
+
+
+def _bigquery(name: str, table: Mapping[str, object], project: Path, where: str) -> Place:
+    options: dict[str, object] = {key: _text(table, key, where) for key in _BIGQUERY_TEXTS if key in table}
+    if options.get("did") is None:
+        raise ConfigError(f"{where}: did missing or empty: the dataset")
+    auth_path = _text(table, "auth_path", where)
+    if auth_path is not None:
+        options["auth_path"] = str(_absolute(project, auth_path))
+    elif options.get("pid") is None:
+        raise ConfigError(
+            f"{where}: pid missing or empty: the project, or auth_path, a service account's file that has it"
+        )
+    clusters = table.get("cluster_by", [])
+    clusters = [clusters] if isinstance(clusters, str) else clusters
+    if not isinstance(clusters, list) or not all(isinstance(each, str) and each for each in clusters):
+        raise ConfigError(f"{where}: cluster_by must be a list of columns")
+    options["cluster_by"] = tuple(clusters)
+    if "load_every" in table:
+        try:
+            options["load_every"] = seconds(table["load_every"])
+        except ConfigError as error:
+            raise ConfigError(f"{where}: load_every: {error}") from None
+    return Place(name=name, kind="bigquery", options=options)
 
 
 def _database(name: str, auth: Auth, project: Path, where: str, table: str | None) -> Place:

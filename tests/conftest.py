@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 import hypothesis
 import pytest
 
+from tests.bigquery import Emulator, start_emulator
 from tests.http_api import HttpApi
 from tests.mariadb import MariaDB, start_mariadb
 from tests.servers import Postgres, start_postgres
@@ -84,3 +85,18 @@ def http_api() -> Iterator[HttpApi]:
     """A scriptable JSON API on 127.0.0.1."""
     with HttpApi() as api:
         yield api
+
+
+@pytest.fixture(scope="session")
+def bigquery_server() -> Iterator[Emulator]:
+    emulator = start_emulator()
+    yield emulator
+    emulator.close()
+
+
+@pytest.fixture
+def bigquery(bigquery_server: Emulator) -> Emulator:
+    """A running BigQuery emulator behind a front, shared by all tests; one that kills it may leave it so."""
+    bigquery_server.start()
+    bigquery_server.front.calm()
+    return bigquery_server

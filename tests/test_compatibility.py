@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from api2db.stream import Stream, Stream2Omnisci, Stream2Sql
+from api2db.stream import Stream, Stream2Bigquery, Stream2Omnisci, Stream2Sql
 
 REPOSITORY = Path(__file__).parents[1]
 PAGE = REPOSITORY / "docs" / "compatibility.md"
@@ -25,6 +25,7 @@ TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 # For attributes that only an object has.
 OBJECTS: dict[str, Callable[[], object]] = {
     "Stream": lambda: Stream("weather"),
+    "Stream2Bigquery": lambda: Stream2Bigquery("weather", "AUTH/google.json", "my-project", "raw", "weather"),
     "Stream2Omnisci": lambda: Stream2Omnisci("weather", "db", "user", "password", "host"),
     "Stream2Sql": lambda: Stream2Sql("weather", "db", "postgresql", "user", "password", "host"),
 }

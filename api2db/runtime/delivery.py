@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from api2db.batch import Batch, Receipt
 from api2db.errors import FatalError, GoneShardError, SinkError, StoreError, TornShardError, in_one_line
@@ -16,7 +16,7 @@ from api2db.journal.journal import Journal
 from api2db.retry import RetryPolicy
 from api2db.runtime.lanes import Lane, Taken, Waiting
 from api2db.secret import redact
-from api2db.sinks.base import Forgetful, Grouping, Quarantine, Sink
+from api2db.sinks.base import Forgetful, Grouping, Limits, Paced, Quarantine, Sink
 from api2db.spool.collector import CollectorSpool
 
 log = logging.getLogger(__name__)
@@ -25,14 +25,18 @@ log = logging.getLogger(__name__)
 GROUP_ROWS = 100_000
 GROUP_BYTES = 24 * 2**20
 GROUP_SHARDS = 500
+GROUP = Limits(GROUP_ROWS, GROUP_BYTES, GROUP_SHARDS)
 
 # A stopped stream looks again this often: a password may have been mended, and nobody is on call.
 STOPPED_PROBE_S = 300.0
 
 
-def rows_at_once(sink: Sink) -> int:
-    """How many rows of several batches a transaction of this sink may hold."""
-    return (sink.rows_at_once if isinstance(sink, Grouping) else None) or GROUP_ROWS
+def limits_of(sink: Sink) -> Limits:
+    """What one transaction of this sink may hold of several batches."""
+    if isinstance(sink, Paced):
+        return sink.limits
+    rows = sink.rows_at_once if isinstance(sink, Grouping) else None
+    return GROUP if rows is None else replace(GROUP, rows=rows)
 
 
 class State(enum.Enum):
@@ -68,6 +72,9 @@ class Delivery:
     def __post_init__(self) -> None:
         self._log = logging.LoggerAdapter(log, {"collector": self.collector})
         self._lock = threading.Lock()
+        self._paced = self.sink if isinstance(self.sink, Paced) else None
+        self._limits = limits_of(self.sink)
+        self.at_once = False  # whatever pace the place asks for: somebody waits for it
         self.turn = threading.Lock()  # held for a step; whoever else holds it may change what waits
         self.queue = self.spool.queue(self.stream)
         self._waiting = Lane(Waiting(self.queue.waiting()), parked=False)
@@ -148,7 +155,12 @@ class Delivery:
             lanes = self._lanes()
             if not lanes:
                 return max(0.0, self._waiting.due - self.clock()) if self._unconnected else None
-            return max(0.0, min(lane.due for lane in lanes) - self.clock())
+            due_in_s = max(0.0, min(lane.due for lane in lanes) - self.clock())
+        # A place that may not be loaded yet is reached all the same, the first time.
+        return due_in_s if self._unconnected else max(due_in_s, self._paced_s())
+
+    def _paced_s(self) -> float:
+        return 0.0 if self._paced is None or self.at_once else self._paced.wait_s()
 
     def step(self) -> None:
         """Deliver the oldest shards in one transaction, or note why not. Raises nothing."""
@@ -157,6 +169,8 @@ class Delivery:
 
     def _step(self) -> None:
         lane, shards = self._choose()
+        if self._paced_s():
+            shards = []
         if not shards and not (self._unconnected and lane.due <= self.clock()):
             return  # woken before its time
         if self._doubted:
@@ -170,6 +184,8 @@ class Delivery:
                 if self.look_back is not None and self.look_back():
                     self.look_back = None
                 self._unconnected = False
+                if self._paced_s():
+                    taken = Taken([], [])  # to finish what was under way was this step's share
             held = [shard for shard in taken.shards if shard < self.horizon_ns]
             if held:
                 self._hold(lane, held)
@@ -219,7 +235,7 @@ class Delivery:
     def _take(self, lane: Lane, shards: list[int]) -> Taken:
         """Read as many as fit one transaction. A torn shard is set aside, and the group ends before it."""
         batches: list[Batch] = []
-        most = rows_at_once(self.sink)
+        limits = self._limits
         rows = size = 0
         for created_ns in shards:
             try:
@@ -230,7 +246,7 @@ class Delivery:
                 break
             rows += batch.table.num_rows
             size += batch.table.nbytes
-            if batches and (rows > most or size > GROUP_BYTES):
+            if batches and (rows > limits.rows or size > limits.size):
                 break
             batches.append(batch)
         return Taken(shards[: len(batches)], batches)

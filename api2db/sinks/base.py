@@ -105,6 +105,26 @@ class Forgetful(Protocol):
         transaction. Any thread."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one load may hold: rows, bytes in memory, batches. A single larger batch is a load by itself."""
+
+    rows: int
+    size: int
+    shards: int
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A sink that may be loaded only so often, and takes more at a time instead."""
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def wait_s(self) -> float:
+        """Seconds until it may be loaded again. Any thread."""
+
+
 @runtime_checkable
 class Recountable(Protocol):
     """A sink whose rows can say which batch they came with."""

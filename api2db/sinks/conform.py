@@ -8,6 +8,7 @@ unless a row is refused.
 
 from __future__ import annotations
 
+import decimal
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Slot:
     is_array   lists go in, as PostgreSQL writes its arrays
     finite     its numbers have no NaN, which becomes NULL, and no infinities, which are refused
     max_places digits behind the point that a decimal keeps; None is any number, or the target rounds
+    max_digits digits before the point that a decimal has at most; None is any number
     """
 
     column: str
@@ -62,6 +64,7 @@ class Slot:
     is_array: bool = False
     finite: bool = False
     max_places: int | None = None
+    max_digits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -220,12 +223,29 @@ def _to_decimal(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:
     if kind is Kind.BOOL:
         return Conformed(values.cast(pa.int8()).cast(slot.arrow))
     if kind in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL):
+        if slot.max_digits is not None:
+            return _to_limited_decimal(values, slot, slot.max_digits, slot.max_places or 0)
         text = as_text(values, kind)
         if slot.max_places is not None and kind is Kind.DECIMAL and values.type.scale > slot.max_places:
             beyond = pc.match_substring_regex(text, rf"\.\d{{{slot.max_places}}}0*[1-9]")
             return _checked(text, pc.invert(beyond), slot, f"it has more than {slot.max_places} decimal places")
         return Conformed(text)
     return _refuse(values, slot, "it isn't a number")
+
+
+def _to_limited_decimal(values: pa.Array, slot: Slot, digits: int, places: int) -> Conformed:
+    """As text without exponent, where the number has no more digits than that before the point and behind it."""
+
+    def fixed(value: object) -> str | None:
+        number = decimal.Decimal(str(value))
+        if number.adjusted() >= digits or not number:
+            return None if number else "0"
+        text = format(number, "f")
+        if "." in text:
+            text = text.rstrip("0").rstrip(".")
+        return None if len(text.partition(".")[2]) > places else text
+
+    return _each(values, slot, fixed, f"it has more than {digits} digits before the point or {places} behind it")
 
 
 def _to_text(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:

@@ -113,6 +113,7 @@ class Post:
         with self._stepping:
             delivery, failures = self._delivery, 0
             delivery.begin_again(RetryPolicy(retries))
+            delivery.at_once = True
             try:
                 while delivery.holds(created_ns) and failures <= retries and delivery.state is not State.STOPPED:
                     self._pause.wait(delivery.due_in_s() or 0.0)
@@ -125,7 +126,7 @@ class Post:
                 self._go_on()
                 return True
             finally:
-                delivery.retry = RetryPolicy()
+                delivery.retry, delivery.at_once = RetryPolicy(), False
 
     @property
     def cause(self) -> str:

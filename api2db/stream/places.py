@@ -9,6 +9,7 @@ from api2db.settings import Settings
 from api2db.sinks.base import Target
 from api2db.stream.overridden import Overridden, is_overridden
 from api2db.stream.stream import Stream
+from api2db.stream.stream2bigquery import Stream2Bigquery
 from api2db.stream.stream2local import Stream2Local
 from api2db.stream.stream2sql import Stream2Sql
 
@@ -35,6 +36,8 @@ def _of_place(collector: Collector, place: Place) -> Stream:
     if place.kind == "local":
         path = None if place.path is None else str(place.path)
         return Stream2Local(collector.name, path=path, mode=place.mode, fmt=place.fmt)
+    if place.kind == "bigquery":
+        return Stream2Bigquery(collector.name, key=collector.key, version=collector.version, **place.options)
     assert place.url is not None
     return Stream2Sql(
         collector.name,

@@ -12,6 +12,7 @@ from api2db.failpoint import POINTS
 ELSEWHERE = {"spool.parked", "local.copied", "local.moved", "quarantine.held"}
 ELSEWHERE |= {"spool.origin", "replay.linked", "retention.forgot", "composing.frozen", "composing.planned"}
 ELSEWHERE |= {"composing.removed"}
+ELSEWHERE |= {point for point in POINTS if point.startswith("bigquery.")}
 
 
 def test_a_seed_is_a_schedule() -> None:

@@ -10,7 +10,8 @@ import duckdb
 import pytest
 
 from api2db.sinks import duck_errors, my_errors, pg_errors, sqlite
-from api2db.stream import Stream2Local, Stream2Omnisci, Stream2Sql
+from api2db.sinks.bigquery import refusals
+from api2db.stream import Stream2Bigquery, Stream2Local, Stream2Omnisci, Stream2Sql
 
 PAGES = Path(__file__).parents[2] / "docs" / "sinks"
 SQL = ("sqlite", "duckdb", "postgresql", "mariadb")
@@ -20,7 +21,7 @@ def text(page: str) -> str:
     return (PAGES / f"{page}.md").read_text()
 
 
-@pytest.mark.parametrize("page", [*SQL, "local", "omnisci"])
+@pytest.mark.parametrize("page", [*SQL, "local", "bigquery", "omnisci"])
 def test_a_page_has_options_types_guarantees_and_errors(page: str) -> None:
     headings = " ".join(re.findall(r"^## (.*)", text(page), re.M)).lower()
     assert "| option | meaning |" in text(page)
@@ -31,8 +32,13 @@ def test_a_page_has_options_types_guarantees_and_errors(page: str) -> None:
 
 @pytest.mark.parametrize(
     ("page", "stream"),
-    [*((page, Stream2Sql) for page in SQL), ("local", Stream2Local), ("omnisci", Stream2Omnisci)],
-    ids=[*SQL, "local", "omnisci"],
+    [
+        *((page, Stream2Sql) for page in SQL),
+        ("local", Stream2Local),
+        ("bigquery", Stream2Bigquery),
+        ("omnisci", Stream2Omnisci),
+    ],
+    ids=[*SQL, "local", "bigquery", "omnisci"],
 )
 def test_every_parameter_of_a_stream_is_on_its_page(page: str, stream: type) -> None:
     table = text(page).partition("| option | meaning |")[2].partition("\n\n")[0]
@@ -66,3 +72,8 @@ def test_every_result_code_of_sqlite_that_means_something_is_on_its_page() -> No
     known = re.findall(r"sqlite3\.(SQLITE_[A-Z]+):", inspect.getsource(sqlite))
     assert len(known) == len(sqlite._CAUSES)
     assert not [name for name in known if name not in page]
+
+
+def test_every_reason_of_bigquery_that_means_something_is_on_its_page() -> None:
+    page = text("bigquery").partition("## Errors")[2]
+    assert not [reason for reason in (*refusals._RETRYABLE, *refusals._FATAL) if f"`{reason}`" not in page]

@@ -1,0 +1,129 @@
+"""The rows of a manifest: kept as one parquet file, sent as parquet, or as lines of JSON where a column is JSON.
+
+BigQuery loads no JSON column from parquet ("Unsupported field type: JSON"), only from JSON and CSV.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from api2db.failpoint import change
+from api2db.sinks.bigquery.columns import arrow_of
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import SchemaField
+
+_ROW_GROUP = 100_000
+
+
+def schema_of(columns: Sequence[SchemaField]) -> pa.Schema:
+    return pa.schema([pa.field(column.name, arrow_of(column)) for column in columns])
+
+
+def write_rows(path: Path, columns: Sequence[SchemaField], chunks: Iterable[pa.RecordBatch], *, durable: bool) -> int:
+    """One file of all chunks, each column of the table in it; how many rows. A chunk's missing columns are NULL."""
+    schema, rows = schema_of(columns), 0
+    temporary = path.with_name(f".{path.name}.tmp")
+    change(temporary)
+    with open(temporary, "wb") as file, pq.ParquetWriter(file, schema, compression="snappy") as writer:
+        for chunk in chunks:
+            writer.write_table(_fitted(chunk, schema), row_group_size=_ROW_GROUP)
+            rows += chunk.num_rows
+    if durable:
+        with open(temporary, "rb") as written:
+            change(temporary)
+            os.fsync(written.fileno())
+    os.replace(temporary, path)
+    return rows
+
+
+def _fitted(chunk: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
+    given = dict(zip(chunk.schema.names, chunk.columns, strict=True))
+    columns = [
+        given[field.name].cast(field.type) if field.name in given else pa.nulls(chunk.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def opened(
+    path: Path, columns: Sequence[SchemaField], start: int, stop: int, without: Sequence[int] = ()
+) -> tuple[IO[bytes], str]:
+    """Rows from one to before another, but for some, ready to be sent, and the name of their format.
+
+    The caller closes it.
+    """
+    as_json = any(column.field_type == "JSON" for column in columns)
+    with pq.ParquetFile(path) as file:
+        if not as_json and not without and (start, stop) == (0, file.metadata.num_rows):
+            return open(path, "rb"), "PARQUET"
+        table = file.read().slice(start, stop - start)
+    if without:
+        kept = np.ones(table.num_rows, np.bool_)
+        kept[np.array(without) - start] = False
+        table = table.filter(pa.array(kept))
+    sent = io.BytesIO()
+    if as_json:
+        _write_lines(sent, table, columns)
+    else:
+        pq.write_table(table, sent, compression="snappy", row_group_size=_ROW_GROUP)
+    sent.seek(0)
+    return sent, "NEWLINE_DELIMITED_JSON" if as_json else "PARQUET"
+
+
+def compact_json(text: str) -> str | None:
+    """JSON on one line, its numbers as they are; None for what isn't JSON."""
+    try:
+        return msgspec.json.format(text, indent=-1)
+    except msgspec.DecodeError:
+        return None
+
+
+def _write_lines(sent: IO[bytes], table: pa.Table, columns: Sequence[SchemaField]) -> None:
+    encode = msgspec.json.Encoder().encode
+    shown = [(column.name, _SHOWN.get(column.field_type, _as_it_is)) for column in columns]
+    for chunk in table.to_batches(max_chunksize=10_000):
+        values = [chunk.column(name).to_pylist() for name, _ in shown]
+        for row in zip(*values, strict=True):
+            line = {name: show(value) for (name, show), value in zip(shown, row, strict=True) if value is not None}
+            sent.write(encode(line))
+            sent.write(b"\n")
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _float(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+_SHOWN: dict[str, Callable[[Any], Any]] = {
+    "JSON": lambda text: msgspec.Raw(text.encode()),
+    "BYTES": lambda data: base64.b64encode(data).decode(),
+    "FLOAT": _float,
+    "FLOAT64": _float,
+    "INTEGER": str,  # a JSON number would go through a double
+    "INT64": str,
+    "NUMERIC": lambda number: format(number, "f"),
+    "BIGNUMERIC": lambda number: format(number, "f"),
+    "DECIMAL": lambda number: format(number, "f"),
+    "BIGDECIMAL": lambda number: format(number, "f"),
+    "DATE": str,
+    "TIME": str,
+    "DATETIME": lambda at: at.isoformat(sep=" "),
+    "TIMESTAMP": lambda at: at.isoformat(sep=" "),
+}
