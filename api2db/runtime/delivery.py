@@ -16,7 +16,7 @@ from api2db.journal.journal import Journal
 from api2db.retry import RetryPolicy
 from api2db.runtime.lanes import Lane, Taken, Waiting
 from api2db.secret import redact
-from api2db.sinks.base import Forgetful, Grouping, Quarantine, Sink
+from api2db.sinks.base import Forgetful, Quarantine, Sink
 from api2db.spool.collector import CollectorSpool
 
 log = logging.getLogger(__name__)
@@ -28,11 +28,6 @@ GROUP_SHARDS = 500
 
 # A stopped stream looks again this often: a password may have been mended, and nobody is on call.
 STOPPED_PROBE_S = 300.0
-
-
-def rows_at_once(sink: Sink) -> int:
-    """How many rows of several batches a transaction of this sink may hold."""
-    return (sink.rows_at_once if isinstance(sink, Grouping) else None) or GROUP_ROWS
 
 
 class State(enum.Enum):
@@ -215,7 +210,6 @@ class Delivery:
     def _take(self, lane: Lane, shards: list[int]) -> Taken:
         """Read as many as fit one transaction. A torn shard is set aside, and the group ends before it."""
         batches: list[Batch] = []
-        most = rows_at_once(self.sink)
         rows = size = 0
         for created_ns in shards:
             try:
@@ -226,7 +220,7 @@ class Delivery:
                 break
             rows += batch.table.num_rows
             size += batch.table.nbytes
-            if batches and (rows > most or size > GROUP_BYTES):
+            if batches and (rows > GROUP_ROWS or size > GROUP_BYTES):
                 break
             batches.append(batch)
         return Taken(shards[: len(batches)], batches)
