@@ -16,7 +16,7 @@ import pyarrow as pa
 from sqlalchemy import make_url
 
 from api2db.batch import Batch, new_batch_id
-from api2db.runtime.delivery import GROUP_BYTES, limits_of
+from api2db.runtime.delivery import GROUP_BYTES, GROUP_ROWS
 from api2db.sinks.sql import SqlSink
 from bench import measure, rows
 
@@ -27,7 +27,7 @@ TABLE = "events"
 def main(url: str, count: int, way: str = "append") -> None:
     batches = [Batch(table, new_batch_id(), i) for i, table in enumerate(rows.tables(count, BATCH_ROWS))]
     sink = SqlSink(stream="bench/sql", url=make_url(url), table=TABLE, if_exists="append" if way == "whole" else way)
-    groups = [batches] if way == "whole" else list(grouped(batches, limits_of(sink).rows))
+    groups = [batches] if way == "whole" else list(grouped(batches))
     if sink.replaces:
         groups = [batches]  # all of one poll
         sink.load([Batch(each.table, new_batch_id(), each.created_ns) for each in batches], refuse)
@@ -43,12 +43,12 @@ def main(url: str, count: int, way: str = "append") -> None:
     click.echo(json.dumps({"seconds": seconds, "growth_mb": growth_mb}))
 
 
-def grouped(batches: Sequence[Batch], most: int) -> Iterator[list[Batch]]:
+def grouped(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
     """As many batches as a delivery puts into one transaction."""
     group: list[Batch] = []
     for batch in batches:
         together = [*group, batch]
-        too_many = sum(one.table.num_rows for one in together) > most
+        too_many = sum(one.table.num_rows for one in together) > GROUP_ROWS
         if group and (too_many or sum(one.table.nbytes for one in together) > GROUP_BYTES):
             yield group
             together = [batch]

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from api2db.batch import Batch, new_batch_id
 from api2db.files import fsync_dir
-from api2db.runtime.delivery import limits_of
 from api2db.sinks.base import Placement
 from api2db.stream import Stream2Local
 from bench import load, rows
@@ -36,7 +35,7 @@ def ours(batches: list[Batch], folder: Path) -> float:
     sink = Stream2Local("bench", path="out").sink(placement)
     sink.connect()
     start = time.perf_counter()
-    for group in load.grouped(batches, limits_of(sink).rows):
+    for group in load.grouped(batches):
         sink.load(group, load.refuse)
         sink.publish(group)
     return time.perf_counter() - start

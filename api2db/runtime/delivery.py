@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from api2db.batch import Batch, Receipt
 from api2db.errors import FatalError, GoneShardError, SinkError, StoreError, TornShardError, in_one_line
@@ -16,7 +16,7 @@ from api2db.journal.journal import Journal
 from api2db.retry import RetryPolicy
 from api2db.runtime.lanes import Lane, Taken, Waiting
 from api2db.secret import redact
-from api2db.sinks.base import Forgetful, Grouping, Limits, Paced, Quarantine, Sink
+from api2db.sinks.base import Forgetful, Limits, Paced, Quarantine, Sink
 from api2db.spool.collector import CollectorSpool
 
 log = logging.getLogger(__name__)
@@ -33,10 +33,7 @@ STOPPED_PROBE_S = 300.0
 
 def limits_of(sink: Sink) -> Limits:
     """What one transaction of this sink may hold of several batches."""
-    if isinstance(sink, Paced):
-        return sink.limits
-    rows = sink.rows_at_once if isinstance(sink, Grouping) else None
-    return GROUP if rows is None else replace(GROUP, rows=rows)
+    return sink.limits if isinstance(sink, Paced) else GROUP
 
 
 class State(enum.Enum):

@@ -148,15 +148,6 @@ class Filed(Protocol):
 
 
 @runtime_checkable
-class Grouping(Protocol):
-    """A sink that knows how many rows a transaction is best made of."""
-
-    @property
-    def rows_at_once(self) -> int | None:
-        """At most so many rows of several batches in one load; None leaves it to delivery."""
-
-
-@runtime_checkable
 class Traceable(Protocol):
     """A sink that can tell which batches its place has."""
 

@@ -103,7 +103,6 @@ class Dialect(Protocol):
 
     ddl_commits  CREATE and ALTER commit what is open: they come before the load's transaction, not in it
     adds         what stands before a column's definition in ALTER TABLE
-    rows_at_once  of several batches in one transaction, at most; None leaves it to delivery
     """
 
     name: str
@@ -112,7 +111,6 @@ class Dialect(Protocol):
     chunk_rows: int
     ddl_commits: bool
     adds: str
-    rows_at_once: int | None
 
     @property
     def refusals(self) -> FindRefusals | None:

@@ -24,8 +24,6 @@ from api2db.sinks.names import NameRules
 
 # As many as DuckDB keeps together: a row group.
 _ROW_GROUP = 122_880
-# Each load opens the file, commits, and writes its log into the file when it closes: rather few loads than many.
-_ROWS_AT_ONCE = 500_000
 _SOURCE = "_api2db_source"
 _READ_ONLY = "read_only"
 _MARK = "api2db: becomes DOUBLE when a fraction arrives"
@@ -64,7 +62,6 @@ class DuckDB:
     name = "duckdb"
     names = NameRules(ignores_case=True)
     max_threads: int | None = 1
-    rows_at_once: int | None = _ROWS_AT_ONCE
     chunk_rows = _ROW_GROUP
     ddl_commits = False
     adds = "ADD COLUMN"

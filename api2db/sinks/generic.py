@@ -50,7 +50,6 @@ class Generic:
     """One database by its URL, with the types and the SQL that its SQLAlchemy dialect makes of plain ones."""
 
     max_threads: int | None = None
-    rows_at_once: int | None = None
     chunk_rows = 1_000
     # Of some databases; for the others a step more.
     ddl_commits = True

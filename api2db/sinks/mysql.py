@@ -55,7 +55,6 @@ class MySQL:
         max_bytes=64, reserved=frozenset(("db_row_id", "db_trx_id", "db_roll_ptr", "fts_doc_id"))
     )
     max_threads: int | None = None
-    rows_at_once: int | None = None
     # Small: while the server reads one chunk the next is made, and it is the slower of the two.
     chunk_rows = 4_096
     ddl_commits = True

@@ -111,7 +111,6 @@ class PostgreSQL:
     name = "postgresql"
     names = NameRules(max_bytes=63, reserved=frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid"}))
     max_threads: int | None = None
-    rows_at_once: int | None = None
     chunk_rows = 16_384
     ddl_commits = False
     adds = "ADD COLUMN"

@@ -152,10 +152,6 @@ class SqlSink:
     def max_threads(self) -> int | None:
         return self._dialect.max_threads
 
-    @property
-    def rows_at_once(self) -> int | None:
-        return self._dialect.rows_at_once
-
     def connect(self) -> None:
         """Reach the database, creating it and the ledger where they are missing; read the ledger's horizon."""
         with self._connections.to_load() as connection, connection.begin():

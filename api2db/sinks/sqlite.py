@@ -109,7 +109,6 @@ class SQLite:
     name = "sqlite"
     names = NameRules(ignores_case=True)
     max_threads: int | None = 1
-    rows_at_once: int | None = None
     chunk_rows = 20_000
     ddl_commits = False
     adds = "ADD COLUMN"

@@ -110,17 +110,6 @@ def test_a_transaction_holds_no_more_than_its_limit_of_rows(bench):
     assert bench.sink.transactions == [1, 1, 1]
 
 
-def test_a_place_whose_transactions_are_dear_is_given_more_rows_in_each(make):
-    class Roomy(MemorySink):
-        rows_at_once = 2 * GROUP_ROWS
-
-    bench = make(Roomy())
-    for _ in range(4):
-        bench.delivery.notify(bench.shards.accept(rows(*range(GROUP_ROWS // 2 + 1)), None))
-    bench.run()
-    assert bench.sink.transactions == [3, 1]
-
-
 def test_a_failed_load_is_repeated_until_it_is_in_and_nothing_is_dropped_before(bench):
     bench.sink.failures = [DOWN] * 3
     bench.accept(1, 2)
