@@ -16,7 +16,19 @@ from bench.context import Context, say
 from bench.peers.install import peer_python, versions
 from bench.table import Line, render
 
-WORKLOADS = ("postgres", "mariadb", "sqlite", "replace", "local", "compose", "pipeline", "accept", "latency", "idle")
+WORKLOADS = (
+    "postgres",
+    "mariadb",
+    "sqlite",
+    "bigquery",
+    "replace",
+    "local",
+    "compose",
+    "pipeline",
+    "accept",
+    "latency",
+    "idle",
+)
 _OURS = ("pyarrow", "msgspec", "psycopg", "pymysql", "sqlalchemy", "pandas")
 
 
