@@ -35,6 +35,7 @@ EMULATOR = "local-bigquery==0.4.0"
 # Instead of the DuckDB it asks for, whose extensions aren't packages.
 DUCKDB = "1.5.5"
 INSTALL_TIMEOUT_S = 600.0
+START_TIMEOUT_S = 100.0
 PROJECT = "api2db-test"
 
 # A DuckDB before 2 knows TimeZone only once an extension is loaded.
@@ -150,7 +151,7 @@ class Emulator:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        eventually(self._answers, TIMEOUT_S, what="the BigQuery emulator answers")
+        eventually(self._answers, START_TIMEOUT_S, what="the BigQuery emulator answers")
 
     def _answers(self) -> bool:
         assert self._process is not None

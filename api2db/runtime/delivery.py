@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 GROUP_ROWS = 100_000
 GROUP_BYTES = 24 * 2**20
 GROUP_SHARDS = 500
-_GROUP = Limits(GROUP_ROWS, GROUP_BYTES, GROUP_SHARDS)
+GROUP = Limits(GROUP_ROWS, GROUP_BYTES, GROUP_SHARDS)
 
 # A stopped stream looks again this often: a password may have been mended, and nobody is on call.
 STOPPED_PROBE_S = 300.0
@@ -115,7 +115,7 @@ class Delivery:
         self._log = logging.LoggerAdapter(log, {"collector": self.collector})
         self._lock = threading.Lock()
         self._paced = self.sink if isinstance(self.sink, Paced) else None
-        self._limits = _GROUP if self._paced is None else self._paced.limits
+        self._limits = GROUP if self._paced is None else self._paced.limits
         self.at_once = False  # whatever pace the place asks for: somebody waits for it
         self.turn = threading.Lock()  # held for a step; whoever else holds it may change what waits
         self._waiting = Lane(Waiting(self.spool.waiting(self.stream)), parked=False)

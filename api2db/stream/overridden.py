@@ -21,8 +21,9 @@ from api2db.batch import Batch, Receipt
 from api2db.errors import Api2dbError, FatalError, RetryableError, SinkError
 from api2db.form.tables import from_frame
 from api2db.formats import frame_of
+from api2db.runtime.delivery import GROUP
 from api2db.secret import redact
-from api2db.sinks.base import Forgetful, NewestWins, Placement, Quarantine, Renewable, Sink, Telling
+from api2db.sinks.base import Forgetful, Limits, NewestWins, Paced, Placement, Quarantine, Renewable, Sink, Telling
 
 if TYPE_CHECKING:
     from api2db.stream.stream import Stream
@@ -145,6 +146,13 @@ class OverriddenSink:
         if self._inner is not None and self._handed:
             self._inner.publish(self._handed)
             self._handed = []
+
+    @property
+    def limits(self) -> Limits:
+        return self._inner.limits if isinstance(self._inner, Paced) else GROUP
+
+    def wait_s(self) -> float:
+        return self._inner.wait_s() if isinstance(self._inner, Paced) else 0.0
 
     @property
     def newest_wins(self) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url
 
 from api2db.sinks.sql import SqlSink
-from tests.contract.doors import DOORS, MODES, DatabaseDoor, Door, FileDoor
+from tests.contract.doors import DOORS, MODES, BigQueryDoor, DatabaseDoor, Door, FileDoor
 from tests.contract.places import MariaDBPlace, Place, PostgresPlace, SQLitePlace, table_name
 from tests.servers import Postgres
 
@@ -29,6 +29,19 @@ def door(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Door]:
     opened = DatabaseDoor(new_place(request, request.param, tmp_path))
     yield opened
     opened.reopen()
+
+
+@pytest.fixture(params=[*DOORS, "bigquery"])
+def any_door(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Door]:
+    """The same, and BigQuery: what costs seconds there isn't tried with it."""
+    if request.param in MODES:
+        yield FileDoor(tmp_path, request.param)
+    elif request.param == "bigquery":
+        yield BigQueryDoor(request.getfixturevalue("bigquery"), tmp_path)
+    else:
+        opened = DatabaseDoor(new_place(request, request.param, tmp_path))
+        yield opened
+        opened.reopen()
 
 
 def new_place(request: pytest.FixtureRequest, dialect: str, folder: Path) -> Place:

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 
 from api2db.batch import Receipt
 from api2db.sinks.sql import SqlSink
+from tests.bigquery import Emulator
 from tests.contract.places import Place, Quarantine, batch
+from tests.sinks.bigquery_kit import Table
 from tests.sinks.local_kit import Queue
 
 MODES = ("shard", "update", "replace")
@@ -73,6 +75,23 @@ class FileDoor:
     def reopen(self) -> None:
         self.queue.sink.close()
         self.queue.restart()
+
+
+class BigQueryDoor:
+    replaces = False
+
+    def __init__(self, emulator: Emulator, folder: Path) -> None:
+        self._table = Table(emulator, folder)
+
+    def load(self, *tables: pa.Table) -> list[Receipt]:
+        self._table.sink.connect()
+        return self._table.load(*tables)
+
+    def rows(self, *columns: str) -> list[tuple[Any, ...]]:
+        return self._table.rows(*columns)
+
+    def reopen(self) -> None:
+        self._table.sink.close()
 
 
 def _by_id(record: dict[str, Any]) -> int:

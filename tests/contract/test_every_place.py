@@ -27,42 +27,42 @@ TIMEOUT_S = 100.0
 LIMITS_MIB = {"sqlite": 64, "postgresql": 64, "mariadb": 64, "shard": 160, "replace": 160, "update": 400}
 
 
-def test_rows_of_several_batches_and_loads_arrive(door: Door) -> None:
-    receipts = door.load(table({"id": [1, 2], "x": ["a", "b"]}), table({"id": [3], "x": ["c"]}))
+def test_rows_of_several_batches_and_loads_arrive(any_door: Door) -> None:
+    receipts = any_door.load(table({"id": [1, 2], "x": ["a", "b"]}), table({"id": [3], "x": ["c"]}))
     assert sum(receipt.rows for receipt in receipts) == 3
-    assert door.rows("id", "x") == [(1, "a"), (2, "b"), (3, "c")]
-    door.load(table({"id": [4], "x": ["d"]}))
-    before = [] if door.replaces else [(1, "a"), (2, "b"), (3, "c")]
-    assert door.rows("id", "x") == [*before, (4, "d")]
+    assert any_door.rows("id", "x") == [(1, "a"), (2, "b"), (3, "c")]
+    any_door.load(table({"id": [4], "x": ["d"]}))
+    before = [] if any_door.replaces else [(1, "a"), (2, "b"), (3, "c")]
+    assert any_door.rows("id", "x") == [*before, (4, "d")]
 
 
-def test_a_place_that_was_closed_is_opened_again(door: Door) -> None:
-    door.load(table({"id": [1]}))
-    door.reopen()
-    door.load(table({"id": [2]}))
-    assert door.rows("id") == ([(2,)] if door.replaces else [(1,), (2,)])
+def test_a_place_that_was_closed_is_opened_again(any_door: Door) -> None:
+    any_door.load(table({"id": [1]}))
+    any_door.reopen()
+    any_door.load(table({"id": [2]}))
+    assert any_door.rows("id") == ([(2,)] if any_door.replaces else [(1,), (2,)])
 
 
-def test_a_batch_without_rows_is_taken_and_shows_its_columns(door: Door) -> None:
-    (receipt,) = door.load(table({"id": pa.array([], pa.int64()), "x": pa.array([], pa.string())}))
+def test_a_batch_without_rows_is_taken_and_shows_its_columns(any_door: Door) -> None:
+    (receipt,) = any_door.load(table({"id": pa.array([], pa.int64()), "x": pa.array([], pa.string())}))
     assert (receipt.rows, receipt.quarantined) == (0, 0)
-    assert door.rows("id", "x") == []
-    door.load(table({"id": [1], "x": ["a"]}))
-    assert door.rows("id", "x") == [(1, "a")]
+    assert any_door.rows("id", "x") == []
+    any_door.load(table({"id": [1], "x": ["a"]}))
+    assert any_door.rows("id", "x") == [(1, "a")]
 
 
-def test_null_and_hostile_text_arrive_everywhere_as_they_are(door: Door) -> None:
+def test_null_and_hostile_text_arrive_everywhere_as_they_are(any_door: Door) -> None:
     values = [*HOSTILE, None]
-    door.load(table({"id": range(len(values)), "x": values, "again": values}))
-    assert door.rows("x", "again") == [(value, value) for value in values]
+    any_door.load(table({"id": range(len(values)), "x": values, "again": values}))
+    assert any_door.rows("x", "again") == [(value, value) for value in values]
 
 
-def test_a_column_that_comes_later_is_null_in_the_rows_before(door: Door) -> None:
-    door.load(table({"id": [1]}), table({"id": [2], "new": ["x"]}))
-    assert door.rows("id", "new") == [(1, None), (2, "x")]
-    door.load(table({"id": [3], "newer": [1.5]}))
-    before = [] if door.replaces else [(1, None), (2, None)]
-    assert door.rows("id", "newer") == [*before, (3, 1.5)]
+def test_a_column_that_comes_later_is_null_in_the_rows_before(any_door: Door) -> None:
+    any_door.load(table({"id": [1]}), table({"id": [2], "new": ["x"]}))
+    assert any_door.rows("id", "new") == [(1, None), (2, "x")]
+    any_door.load(table({"id": [3], "newer": [1.5]}))
+    before = [] if any_door.replaces else [(1, None), (2, None)]
+    assert any_door.rows("id", "newer") == [*before, (3, 1.5)]
 
 
 # Loads a million rows of four columns and prints how many MiB its memory grew while it did.

@@ -20,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from api2db.sinks.sql import SqlSink
+from tests.bigquery import Emulator
 from tests.contract.places import Place, Quarantine, batch, load, table_name
+from tests.sinks.bigquery_kit import Table
 from tests.sinks.local_kit import Queue
 
 PAGE = Path(__file__).parents[2] / "docs" / "types.md"
-PLACES = ("sqlite", "postgresql", "mariadb", "parquet", "json", "pickle", "csv")
+PLACES = ("sqlite", "postgresql", "mariadb", "bigquery", "parquet", "json", "pickle", "csv")
 REFUSED = "quarantine"
 
 
@@ -83,6 +85,11 @@ def _to_places(given: Decimal) -> Decimal:
     return Decimal((sign, digits + (0,) * (30 + exponent), -30)) if given else Decimal("0E-30")
 
 
+def no_zeros(given: Decimal) -> Decimal:
+    text = format(given, "f")
+    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
 RULES: dict[str, Callable[[Any], Any]] = {
     "kept": lambda given: given,
     "NULL": lambda _: None,
@@ -90,6 +97,7 @@ RULES: dict[str, Callable[[Any], Any]] = {
     "0.0": lambda _: 0.0,
     "digits": lambda given: str(given) if isinstance(given, int) else format(given, "f"),
     "to 30 places": _to_places,
+    "no zeros": no_zeros,
     "text": _sql_text,
     "ISO 8601": _iso,
     "in UTC": lambda given: given.replace(tzinfo=None),
@@ -150,6 +158,20 @@ def into_database(place: Place, table: pa.Table, **options: Any) -> tuple[Held, 
     finally:
         sink.close()
     return held_by_database(place, name), quarantine
+
+
+def into_bigquery(emulator: Emulator, folder: Path, table: pa.Table) -> tuple[Held, Quarantine]:
+    """The same for BigQuery's emulator, as Google's client shows it."""
+    into = Table(emulator, folder)
+    into.load(table)
+    declared = into.types()
+    rows = into.rows(*declared)
+    columns = {name: [_in_bigquery(row[at]) for row in rows] for at, name in enumerate(declared)}
+    return Held(declared, columns), into.quarantine
+
+
+def _in_bigquery(value: Any) -> Any:
+    return no_zeros(value) if isinstance(value, Decimal) else value
 
 
 def into_file(folder: Path, fmt: str, table: pa.Table) -> Held:

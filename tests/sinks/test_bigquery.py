@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +22,7 @@ from api2db.sinks.bigquery.access import Access
 from api2db.sinks.bigquery.goal import parse_goal
 from tests.bigquery import PROJECT, Emulator
 from tests.google_front import ANSWER_LOST, DROPPED, FORBIDDEN, RATE_LIMITED, TOO_MANY, UNAVAILABLE, Seen, Trouble
-from tests.project_kit import TIMEOUT_S, Project, eventually
+from tests.project_kit import REPOSITORY, TIMEOUT_S, Project, eventually
 from tests.runtime.test_delivery import Bench
 from tests.sinks.bigquery_kit import Table
 
@@ -157,6 +161,21 @@ def test_a_merge_keeps_the_newest_version_of_each_key_whatever_is_lost_on_the_wa
     assert bigquery.query(f"SELECT count(*) FROM {table.did}.INFORMATION_SCHEMA.TABLES") == [(1,)]
 
 
+def test_a_table_that_is_dropped_while_its_rows_are_staged_is_made_anew(bigquery: Emulator, tmp_path: Path) -> None:
+    table = Table(bigquery, tmp_path, key="id")
+    one = table.shard({"id": [1]})
+    bigquery.front.fail(UNAVAILABLE, lambda seen: seen.is_query and "MERGE" in str(seen.job))
+    with pytest.raises(RetryableError):
+        table.load(one)
+    bigquery.query(f"DROP TABLE {table.name}")
+    with pytest.raises(RetryableError, match="notFound"):
+        table.load(one)
+    (receipt,) = table.load(one)
+    assert (receipt.rows, receipt.duplicate) == (1, False)
+    assert table.rows("id") == [(1,)]
+    assert bigquery.query(f"SELECT count(*) FROM {table.did}.INFORMATION_SCHEMA.TABLES") == [(1,)]
+
+
 def test_if_exists_fail_spares_a_table_that_was_there(bigquery: Emulator, tmp_path: Path) -> None:
     own = Table(bigquery, tmp_path / "own", if_exists="fail")
     own.load({"id": [1]})
@@ -165,6 +184,8 @@ def test_if_exists_fail_spares_a_table_that_was_there(bigquery: Emulator, tmp_pa
     other = Table(bigquery, tmp_path / "other", if_exists="fail", did=own.did)
     with pytest.raises(FatalError, match='if_exists="fail"'):
         other.load({"id": [3]})
+    with pytest.raises(FatalError, match='set location="US"'):
+        other.restart(location="EU").connect()
     assert own.rows("id") == [(1,), (2,)]
 
 
@@ -260,7 +281,7 @@ def test_the_daemon_loads_what_is_collected_once_though_it_is_killed(bigquery: E
     from api2db.stream import Stream2Bigquery
 
     TARGET = Stream2Bigquery("numbers", {str(bigquery.keys)!r}, {PROJECT!r}, {did!r}, "t", load_every=0,
-                             api_endpoint={bigquery.url!r})
+                             batch_column="_batch", api_endpoint={bigquery.url!r})
 
     @collector(every="100ms", to=[TARGET])
     def numbers(since=Cursor("n", start=0)):
@@ -275,9 +296,33 @@ def test_the_daemon_loads_what_is_collected_once_though_it_is_killed(bigquery: E
         eventually(lambda: len(_numbers(bigquery, did)) >= 40 and not project.waiting(), what=project.console)
         assert project.stop(process) == 0
         assert _numbers(bigquery, did) == list(range(1, 41))
+        code, told = audit(project.folder)
+        assert (
+            code,
+            told["collectors"][0]["streams"][0]["loaded"],
+            told["collectors"][0]["streams"][0]["checked"],
+        ) == (0, 40, "ledger"), told
+        bigquery.query(f"DELETE FROM {did}.t WHERE n = 7")
+        code, told = audit(project.folder)
+        assert (code, len(told["collectors"][0]["streams"][0]["findings"])) == (1, 1), told
     finally:
         project.close()
 
 
 def _numbers(bigquery: Emulator, did: str) -> list[int]:
     return [number for (number,) in bigquery.query(f"SELECT n FROM {did}.t ORDER BY n")]
+
+
+def audit(folder: Path) -> tuple[int, dict[str, Any]]:
+    """Exit status and answer of ``api2db audit --deep --json``."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from api2db.cli.main import main; main()", "audit", "--deep", "--json"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""Stream2Bigquery as it is documented: what it is made with, what it says of itself, and a script that uses it alone."""
+"""Stream2Bigquery as it is documented: how it is made, what it says of itself, and a script that uses it alone."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection
 
 from api2db import ledger
 from api2db.batch import Batch
+from api2db.files import fsync_dir, make_dir
 from api2db.sinks.engines import Engines
 from api2db.sinks.sqlite import SQLite
 
@@ -96,11 +97,14 @@ class Record:
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not self._path.exists()
+        make_dir(self._path.parent)
         with self._connected() as connection:
             with connection.begin():
                 if not ledger.exists(connection):
                     ledger.create(connection)
+            if is_new:
+                fsync_dir(self._path.parent)  # SQLite flushes what is in a file, not that it has a name
             with connection.begin():
                 yield connection
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
@@ -32,6 +32,9 @@ from api2db.sinks.bigquery.record import SUFFIX, Record
 from api2db.sinks.engines import Engines
 from api2db.sinks.group import Group, group
 from api2db.sinks.sql import IfExists
+
+if TYPE_CHECKING:
+    from api2db.sinks.bigquery.refusals import Cause
 
 log = logging.getLogger(__name__)
 
@@ -256,9 +259,10 @@ class BigQuerySink:
             if cause is None:
                 manifest = self._saved(manifest.changed(part, replace(part, fate=Fate.IN)))
                 reach("bigquery.part")
-            elif cause.refit and manifest.is_untouched:
+            elif manifest.is_untouched and (cause.refit or cause.error is FatalError):
+                # Nothing of it is in, and nothing is under way: the next load is for the table as it is then.
                 self._drop(manifest)
-                raise replace(cause, error=RetryableError).raised("it was altered meanwhile")
+                raise _anew(cause).raised(f"job {manifest.job_id(part)}")
             elif cause.error is BadDataError:
                 log.info("job refused by BigQuery, looking for the rows stream=%s cause=%s", self.stream, cause.text)
                 sifted = manifest.way is Way.REPLACE and manifest.rows > 1
@@ -285,10 +289,13 @@ class BigQuerySink:
             merges = manifest.way is Way.MERGE
             cause = self._jobs.merge(manifest) if merges else self._jobs.replace(manifest)
             if cause is not None:
-                self._saved(replace(manifest, last_attempt=manifest.last_attempt + 1))
-                if cause.error is BadDataError:
-                    cause = replace(cause, error=FatalError)
-                raise cause.raised(f"job {manifest.last_id}")
+                if cause.error is RetryableError and not cause.refit:
+                    self._saved(replace(manifest, last_attempt=manifest.last_attempt + 1))
+                else:
+                    # Nothing of it is in the table, so all of it may be put together anew.
+                    self._tables.drop(manifest.staging)
+                    self._drop(manifest)
+                raise _anew(cause).raised(f"job {manifest.last_id}")
             reach("bigquery.merged")
         self._tables.drop(manifest.staging)
 
@@ -338,3 +345,10 @@ class BigQuerySink:
             raise RetryableError(f"{where}: the ledger of it in STORE: {error}") from error
         except OSError as error:
             raise RetryableError(f"{where}: {error.filename or self._staging}: {error.strerror}") from error
+
+
+def _anew(cause: Cause) -> Cause:
+    """What is to be done about a job whose batches are put together anew."""
+    if cause.refit:
+        return replace(cause, error=RetryableError)
+    return replace(cause, error=FatalError) if cause.error is BadDataError else cause

@@ -53,7 +53,13 @@ class Tables:
         self._goal = goal
 
     def make_dataset(self) -> bigquery.Dataset:
-        """The dataset, made where it isn't there."""
+        """The dataset, made where it isn't there. Raises FatalError for one in another location than its jobs are."""
+        found = self._dataset()
+        if (found.location or self._goal.location).upper() != self._goal.location.upper():
+            raise FatalError(f'the dataset is in {found.location}: set location="{found.location}"')
+        return found
+
+    def _dataset(self) -> bigquery.Dataset:
         from google.cloud.bigquery import Dataset
 
         client = self._client()
