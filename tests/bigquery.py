@@ -80,18 +80,17 @@ def environment() -> Path:
     python = python313()
     root = Path(os.environ.get("API2DB_TEST_CACHE") or Path.home() / ".cache" / "api2db-tests")
     folder = root / f"{EMULATOR.replace('==', '-')}-duckdb-{DUCKDB}"
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / f"{folder.name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several processes of the tests may want it at once
-        if not (folder / "made").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            try:
-                _make(python, folder)
-            except (subprocess.SubprocessError, OSError) as error:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with open(root / f"{folder.name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # several processes of the tests may want it at once
+            if not (folder / "made").exists():
                 shutil.rmtree(folder, ignore_errors=True)
-                said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-                raise NoEmulator(f"the BigQuery emulator can't be installed: {' / '.join(said[-2:])}") from error
-            (folder / "made").touch()
+                _make(python, folder)
+                (folder / "made").touch()
+    except (subprocess.SubprocessError, OSError) as error:
+        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        raise NoEmulator(f"the BigQuery emulator can't be installed: {' / '.join(said[-2:])}") from error
     return folder
 
 

@@ -42,8 +42,8 @@ VALUES = 2
 tried = settings(max_examples=8, suppress_health_check=ANY, phases=[Phase.reuse, Phase.generate])
 
 
-# It keeps a BIGNUMERIC in 38 digits, and Google in 76.
-BEYOND_THE_EMULATOR = ("`decimal128(38, 0)`, 38 digits",)
+# It keeps a BIGNUMERIC in 38 digits, Google in 76; and reads none of that size from parquet.
+BEYOND_THE_EMULATOR = ("`decimal128(38, 0)`, 38 digits", "`decimal128(38, 31)`")
 
 
 @dataclass
@@ -181,10 +181,11 @@ def test_what_postgresql_is_given_in_binary_is_as_the_page_says(
 def test_bigquery_holds_each_type_as_the_page_says(
     bigquery: Emulator, tmp_path_factory: Any, form: str, data: st.DataObject
 ) -> None:
+    without = ("JSON", "BIGNUMERIC") if form == "parquet" else ()
     cases = {
         label: case
         for label, case in {**CASES, **OTHER}.items()
-        if label not in BEYOND_THE_EMULATOR and (form == "JSON" or ROWS[label]["bigquery"].declared != "JSON")
+        if label not in BEYOND_THE_EMULATOR and ROWS[label]["bigquery"].declared not in without
     }
     drawn = data.draw(tables(cases))
     held, quarantine = into_bigquery(bigquery, tmp_path_factory.mktemp(form), drawn.table)
