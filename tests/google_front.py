@@ -143,7 +143,11 @@ class GoogleFront:
             self._token += 1
 
     def _handle(self, request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        size = int(request.headers.get("Content-Length") or 0)
+        body = request.rfile.read(size)
+        if len(body) < size:
+            request.close_connection = True  # a client that was killed: half a request is none
+            return
         if request.path == "/token":
             self._give_token(request)
             return

@@ -101,6 +101,17 @@ def test_a_stream_that_somebody_finalized_is_replaced_and_what_was_in_doubt_is_t
     assert bigquery.storage.seen[FINALIZE] == 2 + 2
 
 
+def test_a_stream_that_is_made_unheard_of_does_no_harm(bigquery: Emulator, tmp_path: Path) -> None:
+    table = fresh(bigquery, tmp_path)
+    one = table.shard({"id": [1]})
+    bigquery.storage.cut(CREATE, Cut(passes=True))
+    with pytest.raises(RetryableError, match="cut by the test"):
+        table.load(one)
+    table.restart()
+    table.load(one)
+    assert ids(table) == [1]
+
+
 def test_a_stream_whose_end_is_elsewhere_is_left_and_nothing_is_taken_for_written(
     bigquery: Emulator, tmp_path: Path
 ) -> None:
