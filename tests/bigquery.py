@@ -39,7 +39,7 @@ INSTALL_TIMEOUT_S = 600.0
 START_TIMEOUT_S = 100.0
 PROJECT = "api2db-test"
 
-# A DuckDB before 2 knows TimeZone only once an extension is loaded.
+# A DuckDB before 2 knows TimeZone only once an extension is loaded. Bytes are base64 in JSON and CSV, not in parquet.
 _LAUNCH = """
 import sys
 import duckdb
@@ -52,6 +52,14 @@ def patient(*arguments, config=None, **options):
         connection.execute(f"SET GLOBAL TimeZone = '{zone}'")
     return connection
 duckdb.connect = patient
+from local_bigquery.jobs import load
+projection = load._projection
+def typed(config, fields, columns):
+    if config.sourceFormat != "PARQUET" or not fields:
+        return projection(config, fields, columns)
+    casts = [f"CAST({load.quote(f.name)} AS {load.types.duckdb_type(f)}) AS {load.quote(f.name)}" for f in fields]
+    return ", ".join(casts), "false"
+load._projection = typed
 from local_bigquery.cli import main
 sys.exit(main())
 """
