@@ -58,18 +58,17 @@ class Appends:
 
         Raises Google's errors, and FatalError where nobody can tell any more whether the part is in.
         """
-        if is_new:
+        if is_new or not manifest.write_stream:
             self._mine, self._sent = manifest.id, set()
         if not manifest.write_stream:
             manifest = saved(self._begun(manifest))
         in_doubt = manifest.id != self._mine or (part.start, part.stop) in self._sent
         self._mine = manifest.id
-        self._sent.add((part.start, part.stop))
         offset = manifest.next_offset
         request = arrow_message(manifest, part, offset)
         if request._pb.ByteSize() > MAX_BYTES:
-            self._sent.discard((part.start, part.stop))
             return Cause(BadDataError, "it is larger than the 10 MB that a request may have"), manifest
+        self._sent.add((part.start, part.stop))
         reach("bigquery.submitting")
         code, cause = self._append(request)
         reach("bigquery.submitted")
@@ -142,7 +141,6 @@ class Appends:
         if in_doubt and rows >= manifest.next_offset + part.stop - part.start:
             manifest = saved(replace(manifest, write_stream="", write_offset=0))
             return None, manifest
-        self._sent.discard((part.start, part.stop))
         return cause, saved(replace(manifest, write_stream="", write_offset=0))
 
 
