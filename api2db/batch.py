@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -22,6 +23,8 @@ class Batch:
     created_ns  nanoseconds since 1970 UTC; unique and increasing within one STORE; names the shard's file
     run         the poll it is an item of, where that yields items one by one; 0 where it is all of its poll
     ends        not 0 in the batch without rows that ends such a poll for streams that replace: of how many items
+    left_out    numbers of the batch's rows, counted from 0, that aren't in ``table``: they are in quarantine, or in a
+                batch made of what was there
     """
 
     table: pa.Table
@@ -29,6 +32,15 @@ class Batch:
     created_ns: int
     run: int = 0
     ends: int = 0
+    left_out: tuple[int, ...] = ()
+
+    def numbers(self, at: Sequence[int]) -> list[int]:
+        """Which rows of the batch these rows of ``table`` are."""
+        if not self.left_out:
+            return list(at)
+        elsewhere = set(self.left_out)
+        there = [number for number in range(self.table.num_rows + len(elsewhere)) if number not in elsewhere]
+        return [there[row] for row in at]
 
 
 @dataclass(frozen=True)

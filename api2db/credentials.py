@@ -25,6 +25,7 @@ from api2db.secret import Secret, remember
 log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "API2DB_AUTH_"
+_FILES = ("sqlite", "duckdb")  # dialects that need nothing but a file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ FIELDS = tuple(field.name for field in dataclasses.fields(Auth))
 
 
 def load_auth(path: Path | str, environ: Mapping[str, str] = os.environ) -> Auth:
-    """The credentials in a JSON file, complete: a ``url``, or username, password and host (SQLite: db_name).
+    """The credentials in a JSON file, complete: a ``url``, or username, password and host (SQLite, DuckDB: db_name).
 
     Raises ConfigError (a ValueError) naming the file and what is missing or wrong in it, never a value.
     """
@@ -113,9 +114,9 @@ def variable_of(name: str, field: str) -> str:
 
 def check_complete(auth: Auth, where: str) -> None:
     """Raise ConfigError unless somebody could connect with this."""
-    if auth.url is not None or (auth.dialect == "sqlite" and auth.db_name):
+    if auth.url is not None or (auth.dialect in _FILES and auth.db_name):
         return
-    needed = ["db_name"] if auth.dialect == "sqlite" else ["username", "password", "host"]
+    needed = ["db_name"] if auth.dialect in _FILES else ["username", "password", "host"]
     missing = [field for field in needed if getattr(auth, field) is None]
     if missing:
         raise ConfigError(f"{where}: {' and '.join(missing)} missing or empty; or give a whole url")

@@ -71,3 +71,8 @@ class FatalError(SinkError):
 
 class NotToldError(Api2dbError):
     """A message didn't reach its receiver; it is sent again. Its text holds no secret."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """The text of an error of ours; of any other its class, too, since its text alone may say nothing."""
+    return str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"

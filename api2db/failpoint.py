@@ -48,10 +48,23 @@ POINTS = (
     "spool.origin",  # a replayed file of quarantine is gone, its batch's name in accepted/ still there
     "replay.linked",  # a kept shard waits for its stream again, others not yet
     "quarantine.held",  # rows that aren't accepted are kept, their batch not accepted yet
+    "composing.frozen",  # a store knows which files it composes, nothing of them accepted yet
+    "composing.removed",  # their rows are accepted, one of the files is gone
+    "composing.planned",  # their rows are accepted, the files are still there
 )
 
-_armed, _, _at = os.environ.get("API2DB_FAILPOINT", "").partition(":")
+_armed = _at = ""
 _passes = itertools.count(1)
+
+
+def arm(text: str) -> None:
+    """From now on this process dies where ``text`` says: ``spool.renamed:3``."""
+    global _armed, _at, _passes
+    _armed, _, _at = text.partition(":")
+    _passes = itertools.count(1)
+
+
+arm(os.environ.get("API2DB_FAILPOINT", ""))
 
 
 def reach(point: str) -> None:

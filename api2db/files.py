@@ -21,12 +21,12 @@ def fsync_dir(path: Path) -> None:
         os.close(fd)
 
 
-def write_durable(path: Path, data: bytes | memoryview, *, flush: bool = True) -> None:
+def write_durable(path: Path, data: bytes | memoryview, *, flush: bool = True, mode: int = 0o666) -> None:
     """Write a new file and flush its bytes; its name isn't durable until its directory is flushed too.
 
     Raises OSError (ENOSPC included) with nothing left behind under ``path``, unless not even that can be removed.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         rest = memoryview(data)
         while rest:
@@ -43,10 +43,10 @@ def write_durable(path: Path, data: bytes | memoryview, *, flush: bool = True) -
     os.close(fd)
 
 
-def write_atomic(path: Path, data: bytes | memoryview, *, flush: bool = True) -> None:
+def write_atomic(path: Path, data: bytes | memoryview, *, flush: bool = True, mode: int = 0o666) -> None:
     """Put a whole file at ``path``, replacing what was there: readers see the old bytes or the new ones."""
     temporary = path.with_name(f".{path.name}.tmp")
-    write_durable(temporary, data, flush=flush)
+    write_durable(temporary, data, flush=flush, mode=mode)
     os.replace(temporary, path)
     if flush:
         fsync_dir(path.parent)

@@ -17,6 +17,7 @@ from api2db.files import make_dir, write_atomic
 FORMAT = 2  # this layout's version, kept in STORE/format
 ACCEPTED = "accepted"  # the directory in which a shard's first name is its acceptance
 HELD = "held"  # in quarantine: the directory of rows with a value that can't be of its column's type
+FILES = "files"  # in quarantine: the directory of files that a store can't read
 RESERVED = frozenset(
     {"queue", "upload_failed", "quarantine", "log", "requests", "state", "format", "notify", "database", "api2db"}
     | {"journal.sqlite", "database.sqlite", "demo.jsonl"}
@@ -58,20 +59,35 @@ class Layout:
     @property
     def id(self) -> str:
         """STORE's own random name, which stays with it wherever it is copied; "" before it has one."""
-        try:
-            return (self.root / ".id").read_text().strip()
-        except FileNotFoundError:
-            return ""
-        except OSError as error:
-            raise StoreError(f"can't read {self.root / '.id'}: {error.strerror}; run as its owner") from error
+        return next(filter(None, map(_text_of, self._ids)), "")
 
     def make_id(self) -> None:
-        """Give STORE its name, where it has none. Whoever calls it holds the lock."""
-        if not self.id:
-            try:
-                write_atomic(self.root / ".id", f"{secrets.token_hex(16)}\n".encode())
-            except OSError as error:
-                raise StoreError(f"can't write to {self.root}: {error.strerror}") from error
+        """Give STORE its name, where it has none. Whoever calls it holds the lock.
+
+        Raises StoreError where it had one that was lost: a ledger would know this STORE's batches no longer.
+        """
+        own = self.id
+        if not own and self.format() == FORMAT and self._was_used():
+            raise StoreError(
+                f"{self.root} was copied without its name: copy .id, or state/store.id, from where it was. If that"
+                " is gone: in its databases SELECT batch_id FROM _api2db_ledger WHERE batch_id LIKE 'horizon %'; write"
+                f" what follows the word horizon into {self.root / '.id'}, or any word if there is none"
+            )
+        own = own or secrets.token_hex(16)
+        try:
+            for path in self._ids:
+                if not _text_of(path):
+                    write_atomic(path, f"{own}\n".encode())
+        except OSError as error:
+            raise StoreError(f"can't write to {self.root}: {error.strerror}") from error
+
+    @property
+    def _ids(self) -> tuple[Path, Path]:
+        """Twice: who copies by ``*`` leaves hidden files behind."""
+        return self.root / ".id", self.states / "store.id"
+
+    def _was_used(self) -> bool:
+        return self.journal.exists() or any(self.states.glob("*.json"))
 
     def accepted(self, collector: str) -> Path:
         return self.queues / collector / ACCEPTED
@@ -146,6 +162,15 @@ class Layout:
     @property
     def _marker(self) -> Path:
         return self.root / "format"
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise StoreError(f"can't read {path}: {error.strerror}; run as its owner") from error
 
 
 class StoreLock:

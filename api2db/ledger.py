@@ -7,6 +7,7 @@ loaded once whatever happens to the answer of a COMMIT.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -17,17 +18,21 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     MetaData,
+    String,
     Table,
     Text,
     delete,
     func,
     insert,
     inspect,
+    or_,
     select,
     update,
 )
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.dialects import mssql, mysql, oracle, postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
+from sqlalchemy.types import TypeEngine
 
 from api2db.batch import Batch
 from api2db.errors import RetryableError
@@ -37,18 +42,32 @@ NAME = "_api2db_ledger"
 # MySQL's keys are text of limited length.
 _STREAM = mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin")
 _BATCH_ID = mysql.VARCHAR(64, charset="utf8mb4", collation="utf8mb4_bin")
+# SQLAlchemy's own for Oracle is DATE, without a zone.
+_LOADED_AT = DateTime(timezone=True).with_variant(oracle.TIMESTAMP(timezone=True), "oracle")
+
+
+def _text(chars: int, in_mysql: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Text without a limit where that can be a key, compared by code point."""
+    in_mssql = mssql.NVARCHAR(chars, collation="Latin1_General_100_BIN2")
+    kept = String(chars).with_variant(Text(), "postgresql", "sqlite", "duckdb")
+    return kept.with_variant(in_mysql, "mysql", "mariadb").with_variant(in_mssql, "mssql")
+
+
 # In place of a batch: the stream is about to make its table, where that can't be done in a load's transaction.
 _MARK = "table"
 # In place of a batch, with a STORE's id: entries of its batches created before ``rows`` (nanoseconds) may be gone.
 _HORIZON = "horizon "
+# In place of a batch, with a digest of a column's name: from the batch created at ``rows`` (nanoseconds) on, each row
+# of the stream holds its batch's id in that column.
+_COLUMN = "column "
 
 _TABLE = Table(
     NAME,
     MetaData(),
-    Column("stream", Text().with_variant(_STREAM, "mysql"), primary_key=True),
-    Column("batch_id", Text().with_variant(_BATCH_ID, "mysql"), primary_key=True),
+    Column("stream", _text(255, _STREAM), primary_key=True),
+    Column("batch_id", _text(64, _BATCH_ID), primary_key=True),
     Column("rows", BigInteger, nullable=False),
-    Column("loaded_at", DateTime(timezone=True), nullable=False, server_default=func.current_timestamp()),
+    Column("loaded_at", _LOADED_AT, nullable=False, server_default=func.current_timestamp()),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )
@@ -63,7 +82,12 @@ _RECEIPTS_PER_PAGE = 20_000
 
 def ddl(dialect: Dialect) -> str:
     """The statement that creates the ledger, for a person to run where we aren't allowed to."""
-    return " ".join(str(CreateTable(_TABLE, if_not_exists=True).compile(dialect=dialect)).split())
+    return " ".join(str(_create(dialect).compile(dialect=dialect)).split())
+
+
+def _create(dialect: Dialect) -> CreateTable:
+    # Of those that don't know IF NOT EXISTS, whoever comes second fails and comes again.
+    return CreateTable(_TABLE, if_not_exists=dialect.name not in ("mssql", "oracle"))
 
 
 def exists(connection: Connection) -> bool:
@@ -71,7 +95,7 @@ def exists(connection: Connection) -> bool:
 
 
 def create(connection: Connection) -> None:
-    connection.execute(CreateTable(_TABLE, if_not_exists=True))
+    connection.execute(_create(connection.dialect))
 
 
 def claim(connection: Connection, stream: str, batches: Sequence[Batch]) -> set[str]:
@@ -84,9 +108,23 @@ def claim(connection: Connection, stream: str, batches: Sequence[Batch]) -> set[
     values = [{"stream": stream, "batch_id": name, "rows": rows[name]} for name in sorted(rows)]
     if connection.dialect.name == "mysql":
         return _claim_in_mysql(connection, values)
+    if connection.dialect.name not in _CLAIM:
+        return _claim_what_is_missing(connection, stream, values)
     # One batch, as most loads have, as one dictionary: SQLAlchemy's way with many costs more than the statement.
     rows_given: Any = values if len(values) > 1 else values[0]
     return set(connection.execute(_CLAIM[connection.dialect.name], rows_given).scalars())
+
+
+def _claim_what_is_missing(connection: Connection, stream: str, values: list[dict[str, object]]) -> set[str]:
+    """In plain SQL. Where another transaction enters a batch meanwhile the key refuses ours, which is repeated."""
+    there = loaded(connection, stream, [str(value["batch_id"]) for value in values])
+    new = [value for value in values if value["batch_id"] not in there]
+    try:
+        if new:
+            connection.execute(insert(_TABLE), new)
+    except IntegrityError as error:
+        raise RetryableError("another process is loading one of these batches") from error
+    return {str(value["batch_id"]) for value in new}
 
 
 def _claim_in_mysql(connection: Connection, values: list[dict[str, object]]) -> set[str]:
@@ -107,8 +145,11 @@ def _claim_in_mysql(connection: Connection, values: list[dict[str, object]]) -> 
 
 def mark(connection: Connection, stream: str) -> None:
     """Enter the stream itself, which ``knows`` finds from then on."""
-    ignoring = _CLAIM.get(connection.dialect.name, mysql.insert(_TABLE).prefix_with("IGNORE"))
-    connection.execute(ignoring, {"stream": stream, "batch_id": _MARK, "rows": 0})
+    row = {"stream": stream, "batch_id": _MARK, "rows": 0}
+    if connection.dialect.name == "mysql":
+        connection.execute(mysql.insert(_TABLE).prefix_with("IGNORE").values(row))
+    elif not knows(connection, stream):
+        connection.execute(insert(_TABLE), row)
 
 
 def knows(connection: Connection, stream: str) -> bool:
@@ -143,14 +184,16 @@ def release(connection: Connection, stream: str, batch_ids: Iterable[str]) -> No
 
 def count(connection: Connection, stream: str) -> int:
     """How many batches of the stream the database has."""
-    of_batches = (_TABLE.c.batch_id != _MARK) & ~_TABLE.c.batch_id.startswith(_HORIZON)
+    of_batches = (_TABLE.c.batch_id != _MARK) & ~or_(
+        *(_TABLE.c.batch_id.startswith(word) for word in (_HORIZON, _COLUMN))
+    )
     query = select(func.count()).select_from(_TABLE).where(_TABLE.c.stream == stream, of_batches)
     return connection.execute(query).scalar_one()
 
 
 def receipts(connection: Connection, stream: str) -> Iterator[tuple[str, int]]:
     """(batch id, rows) of each batch of the stream, by id. In pages, each a walk along the key: none is a long read."""
-    newest = ""
+    newest = " "  # before any id; to Oracle an empty text is NULL
     while True:
         mine = (_TABLE.c.stream == stream) & (_TABLE.c.batch_id > newest)
         query = select(_TABLE.c.batch_id, _TABLE.c.rows).where(mine).order_by(_TABLE.c.batch_id)
@@ -163,7 +206,23 @@ def receipts(connection: Connection, stream: str) -> Iterator[tuple[str, int]]:
 
 
 def _is_batch(name: str) -> bool:
-    return name != _MARK and not name.startswith(_HORIZON)
+    return name != _MARK and not name.startswith((_HORIZON, _COLUMN))
+
+
+def label(connection: Connection, stream: str, column: str, created_ns: int) -> None:
+    """Remember that rows of batches created at ``created_ns`` and later hold their batch's id in ``column``."""
+    if labelled_since(connection, stream, column) is None:
+        connection.execute(insert(_TABLE).values(stream=stream, batch_id=_label(column), rows=created_ns))
+
+
+def labelled_since(connection: Connection, stream: str, column: str) -> int | None:
+    """``created_ns`` of the first batch whose rows hold its id in ``column``; None where that isn't known."""
+    mine = (_TABLE.c.stream == stream) & (_TABLE.c.batch_id == _label(column))
+    return connection.execute(select(_TABLE.c.rows).where(mine)).scalar()
+
+
+def _label(column: str) -> str:
+    return _COLUMN + hashlib.sha256(column.encode()).hexdigest()[:32]
 
 
 def horizon(connection: Connection, stream: str, store_id: str) -> int:

@@ -28,9 +28,16 @@ DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "mysql": "mysql+pymysql",
     "mariadb": "mariadb+pymysql",
+    "duckdb": "duckdb",
+    "amazon_aurora_mysql": "mysql+pymysql",
+    "amazon_aurora_postgresql": "postgresql+psycopg",
+    "oracle": "oracle+oracledb",
+    "microsoft_sql": "mssql+pymssql",
 }
+# Their databases are files, named against the project's folder.
+FILE_DIALECTS = ("sqlite", "duckdb")
 TYPES = ("sql", "local", "bigquery")
-FORMATS = ("parquet", "json", "pickle", "csv")
+FORMATS = ("parquet", "json", "pickle", "csv", "feather", "orc")
 MODES = ("shard", "update", "replace")
 _LOCAL_KEYS = ("path", "fmt", "mode")
 _BIGQUERY_TEXTS = (
@@ -165,9 +172,10 @@ def _database(name: str, auth: Auth, project: Path, where: str, table: str | Non
     check_complete(auth, where)
     url = _url_of_text(auth, where) if auth.url is not None else _url_of_fields(auth, where)
     dialect = url.get_backend_name()
-    if dialect == "sqlite":
+    if dialect in FILE_DIALECTS:
         if not url.database or url.database == ":memory:":
-            raise ConfigError(f"{where}: a SQLite database needs a file: what is in memory ends with the daemon")
+            kind = {"sqlite": "SQLite", "duckdb": "DuckDB"}[dialect]
+            raise ConfigError(f"{where}: a {kind} database needs a file: what is in memory ends with the daemon")
         if not url.database.startswith("file:"):
             url = url.set(database=str(_absolute(project, url.database)))
     return Place(name=name, kind="sql", url=url, table=table)
@@ -206,15 +214,25 @@ def _url_of_fields(auth: Auth, where: str) -> URL:
         raise ConfigError(f"{where}: dialect must be one of: {', '.join(DRIVERS)}; for others give a url")
     if not auth.db_name:
         raise ConfigError(f"{where}: db_name missing or empty")
-    if auth.dialect == "sqlite":
-        return URL.create("sqlite", database=auth.db_name)
+    password = auth.password.reveal() if auth.password is not None else None
+    return url_of_parts(auth.dialect, auth.db_name, auth.username, password, auth.host, auth.port)
+
+
+def url_of_parts(
+    dialect: str, db_name: str, username: str | None, password: str | None, host: str | None, port: int | None
+) -> URL:
+    """The URL of a database of one of the ``DRIVERS``' dialects; of Oracle ``db_name`` is the service's name."""
+    if dialect in FILE_DIALECTS:
+        return URL.create(dialect, database=db_name)
+    service = dialect == "oracle"
     return URL.create(
-        DRIVERS[auth.dialect],
-        username=auth.username,
-        password=auth.password.reveal() if auth.password is not None else None,
-        host=auth.host,
-        port=auth.port,
-        database=auth.db_name,
+        DRIVERS[dialect],
+        username=username,
+        password=password,
+        host=host,
+        port=port,
+        database=None if service else db_name,
+        query={"service_name": db_name} if service else {},
     )
 
 

@@ -10,17 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from api2db.batch import Batch
-from api2db.errors import StoreError, StoreFullError
+from api2db.errors import StoreError, StoreFullError, in_one_line
 from api2db.failpoint import reach
 from api2db.files import make_dir, write_atomic
-from api2db.layout import HELD, Layout
+from api2db.layout import ACCEPTED, HELD, Layout
 from api2db.secret import redact
 from api2db.usage import Usage
 
-REASON = "_quarantine_reason"  # the column added to the rows
+REASON = "_quarantine_reason"  # the columns added to the rows
+ROW = "_quarantine_row"
 SOURCE = "source"  # the directory of payloads that couldn't be shaped
 PAYLOADS_KEPT = 100  # of each collector: enough to see what is wrong, whatever a broken source sends
 
@@ -30,8 +32,9 @@ class RowQuarantine:
 
     usage  where the files' bytes are counted, towards the collector's limit
 
-    The file has the batch's columns and ``_quarantine_reason`` (text). It is on disk when the call returns;
-    a batch that is loaded again writes the same file again.
+    The file has the batch's columns, ``_quarantine_reason`` (text) and ``_quarantine_row`` (which row of the batch it
+    is, counted from 0). It is on disk when the call returns; a batch that is loaded again writes the same file again.
+    Rows that the batch was loaded without stay in it.
     """
 
     def __init__(
@@ -42,20 +45,62 @@ class RowQuarantine:
         self._usage = usage
         self._durable = durable
 
-    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str]) -> None:
+    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str], at: Sequence[int] | None = None) -> None:
         make_dir(self.directory, flush=self._durable)
+        path = self.directory / f"{batch.batch_id}.parquet"
         table = rows.append_column(REASON, pa.array(list(reasons), pa.string()))
+        if at is not None:
+            table = table.append_column(ROW, pa.array(batch.numbers(at), pa.int64()))
+        before = path.stat().st_size if path.exists() else 0
+        if before and batch.left_out:
+            table = _with_those_left_out(path, table, batch.left_out)
         table = table.replace_schema_metadata(
             {"api2db.batch_id": batch.batch_id, "api2db.created_ns": str(batch.created_ns)}
         )
         out = pa.BufferOutputStream()
         pq.write_table(table, out)
-        path, data = self.directory / f"{batch.batch_id}.parquet", out.getvalue()
-        fresh = not path.exists()
+        data = out.getvalue()
         write_atomic(path, data, flush=self._durable)
-        if fresh and self._usage is not None:
-            self._usage.add(self._collector, data.size)  # it is kept until a person has looked: it counts
+        if self._usage is not None:
+            self._usage.add(self._collector, data.size - before)  # it is kept until a person has looked: it counts
         reach("quarantine.written")
+
+
+def _with_those_left_out(path: Path, refused: pa.Table, left_out: Sequence[int]) -> pa.Table:
+    """What is in the file already of rows the batch was loaded without, and what is refused of it now."""
+    try:
+        there = pq.read_table(path)
+        row = there.column(ROW)
+        stays = pc.or_(pc.is_in(row, pa.array(left_out, row.type)), pc.is_null(row))
+        return pa.concat_tables([there.filter(stays), refused], promote_options="permissive")
+    except (KeyError, pa.ArrowException) as error:
+        raise StoreError(
+            f"{path} holds rows that were edited, beside which no others can be kept: {in_one_line(error)};"
+            " give its columns the types they had, or give the rows up: api2db shards purge --in quarantine"
+        ) from error
+
+
+def rows_kept(layout: Layout, collector: str, stream: str, batch_id: str, created_ns: int) -> int | None:
+    """How many rows of a batch its file of refused rows holds; -1 where it can't be read.
+
+    None where there is none, or the batch's whole shard is there.
+    """
+    mine, name = layout.quarantine(collector, stream), f"{created_ns}.parquet"
+    if (mine / name).exists() or (layout.quarantine(collector, ACCEPTED) / name).exists():
+        return None
+    try:
+        return int(pq.read_metadata(mine / f"{batch_id}.parquet").num_rows)
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowInvalid):
+        return -1
+
+
+def rows_of_batch(refused: pa.Table) -> tuple[int, ...] | None:
+    """Which rows of their batch refused rows are; None where nobody can tell. Those a person added are none."""
+    if ROW not in refused.column_names or not pa.types.is_integer(refused.schema.field(ROW).type):
+        return None
+    return tuple(sorted({number for number in refused.column(ROW).to_pylist() if number is not None and number >= 0}))
 
 
 def keep_payload(

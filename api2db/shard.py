@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class Header:
     kept     it is kept in STORE/log after delivery
     origin   the file in quarantine, relative to STORE, that the batch is made of: gone once the batch is settled
     rest     of that file what isn't in the batch: text to put at a path relative to STORE before the file goes
+    origin_rows  which rows of the batch that file is of it holds; None where nobody can tell, or that doesn't apply
+    left_out     as in ``Batch``
     """
 
     batch_id: str
@@ -54,6 +56,8 @@ class Header:
     kept: bool = False
     origin: str | None = None
     rest: tuple[str, str] | None = None
+    origin_rows: tuple[int, ...] | None = None
+    left_out: tuple[int, ...] = ()
 
 
 def encode(
@@ -66,6 +70,7 @@ def encode(
     kept: bool = False,
     origin: str | None = None,
     rest: tuple[str, str] | None = None,
+    origin_rows: Iterable[int] | None = None,
 ) -> bytes:
     """A whole shard file, digest included."""
     about = {
@@ -88,6 +93,10 @@ def encode(
         about["api2db.origin"] = origin
     if rest is not None:
         about["api2db.rest"] = json.dumps(rest)
+    if origin_rows is not None:
+        about["api2db.origin_rows"] = _ranges_text(origin_rows)
+    if batch.left_out:
+        about["api2db.left_out"] = _ranges_text(batch.left_out)
     out = pa.BufferOutputStream()
     with pq.ParquetWriter(out, batch.table.schema, **_WRITER) as writer:
         writer.write_table(batch.table)
@@ -104,7 +113,8 @@ def decode(data: bytes) -> tuple[Header, Batch]:
     Raises TornShardError if they aren't the bytes that were written.
     """
     header, parquet = _open(data)
-    return header, Batch(parquet.read(), header.batch_id, header.created_ns, header.run, header.ends)
+    about = (header.batch_id, header.created_ns, header.run, header.ends, header.left_out)
+    return header, Batch(parquet.read(), *about)
 
 
 def decode_header(data: bytes) -> Header:
@@ -153,4 +163,22 @@ def _header(metadata: Mapping[bytes, bytes]) -> Header:
         kept="api2db.kept" in about,
         origin=about.get("api2db.origin"),
         rest=None if rest is None else (rest[0], rest[1]),
+        origin_rows=_ranges(about["api2db.origin_rows"]) if "api2db.origin_rows" in about else None,
+        left_out=_ranges(about.get("api2db.left_out", "")),
     )
+
+
+def _ranges_text(numbers: Iterable[int]) -> str:
+    """Numbers as "0-3,7", in order."""
+    ranges: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def _ranges(text: str) -> tuple[int, ...]:
+    bounds = [(first, last or first) for first, _, last in (part.partition("-") for part in text.split(",") if part)]
+    return tuple(number for first, last in bounds for number in range(int(first), int(last) + 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from api2db.journal import Journal
+from api2db.journal.file import JournalFile
 from api2db.layout import FORMAT, Layout
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,6 @@ def take_over(layout: Layout) -> None:
     layout.make_id()
     found = layout.format()
     if found is not None and found < FORMAT:
-        Journal(layout.journal).close()  # it makes the tables that an older one lacks
+        JournalFile(layout.journal).close()  # it makes the tables that an older one lacks
         layout.mark_format()
         log.info("STORE taken over store=%s from_layout=%d to_layout=%d", layout.root, found, FORMAT)

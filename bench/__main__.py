@@ -21,15 +21,17 @@ WORKLOADS = (
     "mariadb",
     "sqlite",
     "bigquery",
+    "duckdb",
     "replace",
     "local",
     "compose",
+    "stores",
     "pipeline",
     "accept",
     "latency",
     "idle",
 )
-_OURS = ("pyarrow", "msgspec", "psycopg", "pymysql", "sqlalchemy", "pandas")
+_OURS = ("pyarrow", "msgspec", "psycopg", "pymysql", "duckdb", "sqlalchemy", "pandas")
 
 
 @click.command()

@@ -23,7 +23,7 @@ from api2db.batch import Batch, Receipt
 from api2db.cli import main
 from api2db.sinks.base import Quarantine
 from api2db.sinks.sql import SqlSink
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
 
 _accept = CollectorSpool.accept
 _load = SqlSink.load

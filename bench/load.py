@@ -1,5 +1,6 @@
-"""Memory to database through ``SqlSink``, in a process of its own: ``python -m bench.load URL ROWS [replace]``.
+"""Memory to database through ``SqlSink``, in a process of its own: ``python -m bench.load URL ROWS [replace|whole]``.
 
+With ``whole`` they are one load, else as many loads as a delivery makes of a backlog.
 With ``replace`` the table is full of as many rows, which those that are timed take the place of.
 """
 
@@ -23,10 +24,10 @@ BATCH_ROWS = 50_000
 TABLE = "events"
 
 
-def main(url: str, count: int, if_exists: str = "append") -> None:
+def main(url: str, count: int, way: str = "append") -> None:
     batches = [Batch(table, new_batch_id(), i) for i, table in enumerate(rows.tables(count, BATCH_ROWS))]
-    sink = SqlSink(stream="bench/sql", url=make_url(url), table=TABLE, if_exists=if_exists)
-    groups = list(grouped(batches))
+    sink = SqlSink(stream="bench/sql", url=make_url(url), table=TABLE, if_exists="append" if way == "whole" else way)
+    groups = [batches] if way == "whole" else list(grouped(batches))
     if sink.replaces:
         groups = [batches]  # all of one poll
         sink.load([Batch(each.table, new_batch_id(), each.created_ns) for each in batches], refuse)
@@ -57,7 +58,7 @@ def grouped(
     yield group
 
 
-def refuse(batch: Batch, rows: pa.Table, reasons: Sequence[str]) -> None:
+def refuse(batch: Batch, rows: pa.Table, reasons: Sequence[str], at: object = None) -> None:
     raise AssertionError(f"{rows.num_rows} rows refused: {reasons[0]}")
 
 

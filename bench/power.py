@@ -1,8 +1,9 @@
 """``python -m bench.power``: cut the power of the daemon's disk as often as you like, then count every row.
 
 The daemon's STORE is on a file system that forgets whatever wasn't flushed: each unflushed page and name by itself. It
-loads SQLite, shards and an updated file there, and PostgreSQL elsewhere, which forgets nothing. In the end source,
-tables and files must be equal, row by row.
+loads SQLite, shards and files that are updated and replaced there, and PostgreSQL and MariaDB elsewhere, which forget
+nothing: tables that are appended to, merged and replaced. In the end source, tables and files must be equal, row by
+row.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import click
 
 from api2db.failpoint import POINTS
+from tests.mariadb import OwnMariaDB
 from tests.power.daemon import Powered
 from tests.power.machine import why_not
 from tests.servers import OwnPostgres
@@ -37,11 +39,12 @@ def main(cuts: int, seed: int | None, durability: str, forget: str) -> None:
     seed = seed if seed is not None else random.randrange(2**32)
     click.echo(f"seed {seed}")
     folder = Path(tempfile.mkdtemp(prefix="api2db-power-"))
-    server = OwnPostgres()
+    server, maria = OwnPostgres(), OwnMariaDB()
     started = time.monotonic()
     try:
         server.start()
-        powered = Powered(folder, server, server.create_database(), seed=seed, durability=durability)
+        maria.start()
+        powered = Powered(folder, server, server.create_database(), seed=seed, durability=durability, mariadb=maria)
         try:
             if forget:
                 powered.machine.forget(forget)
@@ -52,6 +55,7 @@ def main(cuts: int, seed: int | None, durability: str, forget: str) -> None:
         finally:
             powered.close()
     finally:
+        maria.close()
         server.close()
         shutil.rmtree(folder, ignore_errors=True)
     done = powered.machine.cuts
@@ -62,7 +66,10 @@ def main(cuts: int, seed: int | None, durability: str, forget: str) -> None:
         f" | {sum(cut.changes for cut in done):,} | {sum(cut.changes_lost for cut in done):,}"
         f" | {sum(cut.files for cut in done):,} | {sum(cut.files_changed for cut in done):,} |\n"
     )
-    click.echo("\n".join(wrong) or "none lost, none doubled, in SQLite, shards, the updated file and PostgreSQL")
+    click.echo(
+        "\n".join(wrong)
+        or "none lost, none doubled, no replacement by halves, in SQLite, files, PostgreSQL and MariaDB"
+    )
     click.echo(f"{time.monotonic() - started:.0f} s")
     sys.exit(bool(wrong))
 
@@ -75,6 +82,9 @@ def _run(powered: Powered, cuts: int) -> list[str]:
             powered.cut(point=f"{powered.rng.choice(points)}:{powered.rng.randint(1, 8)}")
         else:
             powered.cut()
+        wrong = powered.half_boards()
+        if wrong:
+            return wrong
         if number % 10 == 9:
             wrong = powered.audit()
             click.echo(f"{number + 1} cuts, {powered.source.count:,} rows, {len(wrong)} wrong")

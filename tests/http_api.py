@@ -108,7 +108,8 @@ class HttpApi:
         with self._changed:
             return list(self._requests)
 
-    def __len__(self) -> int:
+    def count(self) -> int:
+        """How many records there are."""
         with self._changed:
             return len(self._records)
 

@@ -10,21 +10,19 @@ import contextlib
 import fcntl
 import itertools
 import os
-import pwd
 import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
-import threading
-from collections import deque
 from typing import Any
 
 import pymysql
 import pytest
 from sqlalchemy import URL, make_url
 
-from tests.servers import TIMEOUT_S, free_port, shared_folder
+from tests.server_process import ServerProcess, shared_folder
+from tests.servers import free_port
 
 READY = "ready for connections"
 PACKAGE = "mariadb-server-core"
@@ -99,18 +97,16 @@ class OwnMariaDB(MariaDB):
 
     def __init__(self, *options: str) -> None:
         super().__init__("127.0.0.1", free_port(), "api2db_test", f"p@ss:/?#%{secrets.token_hex(4)}")
-        self.log: deque[str] = deque(maxlen=1000)
         self.program = mariadbd()
         self._options = options
-        self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
-        self._account = account()
         self._folder = shared_folder("api2db-mariadb-")
         self._data = self._folder / "data"
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+        self._process = ServerProcess("MariaDB", READY, user="mysql", folder=self._folder, environment=environment)
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process.pid is not None
 
     def start(self) -> None:
         """Start and wait until it answers; nothing to do if it runs. Commits are flushed, as where it matters."""
@@ -135,40 +131,19 @@ class OwnMariaDB(MariaDB):
             "--character-set-server=latin1",
             *self._options,
         ]
-        if setpriv := shutil.which("setpriv"):
-            # A test run that is killed takes its servers with it.
-            command = [setpriv, "--pdeathsig", "TERM", "--", *command]
-        self.log.clear()
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", **self._as()
-        )
-        ready = threading.Event()
-        self._process = process
-        self._reader = threading.Thread(target=self._read_log, args=(process, ready), daemon=True)
-        self._reader.start()
-        ready.wait(TIMEOUT_S)
-        if not any(READY in line for line in self.log):
-            self.kill()
-            raise RuntimeError("MariaDB did not start:\n" + "".join(self.log))
+        self._process.start(command)
 
     def stop(self) -> None:
         """Shut down in order, as an administrator would: open transactions are rolled back."""
-        self._end(signal.SIGTERM)
+        self._process.end(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL it: what a power cut leaves, but for the disk's cache."""
-        self._end(signal.SIGKILL)
+        self._process.end(signal.SIGKILL)
 
     def close(self) -> None:
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _end(self, number: signal.Signals) -> None:
-        if self._process is not None and self._reader is not None:
-            if self.running:
-                self._process.send_signal(number)
-            self._process.wait(TIMEOUT_S)
-            self._reader.join(TIMEOUT_S)
 
     def _create(self) -> None:
         """The data directory, and the statements that make our user, run at each start."""
@@ -177,35 +152,14 @@ class OwnMariaDB(MariaDB):
             f"CREATE USER IF NOT EXISTS {self.user} IDENTIFIED BY '{self.password}';\n"
             f"GRANT ALL ON *.* TO {self.user} WITH GRANT OPTION;\n"
         )
-        if self._account is not None:
-            os.chown(self._folder, self._account.pw_uid, self._account.pw_gid)
-            os.chown(init, self._account.pw_uid, self._account.pw_gid)
-        command = [
+        self._process.own(self._folder, init)
+        self._process.run(
             "mariadb-install-db",
             "--no-defaults",
             f"--datadir={self._data}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S, **self._as())
-        if done.returncode:
-            raise RuntimeError(f"mariadb-install-db failed:\n{done.stdout}{done.stderr}")
-
-    def _read_log(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
-        assert process.stderr is not None
-        with process.stderr:
-            for line in process.stderr:
-                self.log.append(line)
-                if READY in line:
-                    ready.set()
-        ready.set()
-
-    def _as(self) -> dict[str, Any]:
-        """How to start a program of the server: not as root, which MariaDB refuses."""
-        options: dict[str, Any] = {"cwd": self._folder, "env": {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}}
-        if self._account is not None:
-            options |= {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
-        return options
+        )
 
 
 def start_mariadb() -> MariaDB:
@@ -224,15 +178,6 @@ def start_mariadb() -> MariaDB:
         server.close()
         raise
     return server
-
-
-def account() -> pwd.struct_passwd | None:
-    """Whom to run the server as: root becomes ``mysql`` or, where that is missing, ``nobody``."""
-    if os.geteuid() != 0:
-        return None
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam("mysql")
-    return pwd.getpwnam("nobody")
 
 
 def mariadbd() -> str:

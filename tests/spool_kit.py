@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from api2db.layout import Layout
-from api2db.spool import Spool
+from api2db.spool.recovery import recover
+from api2db.spool.store import Spool
 from api2db.usage import Usage
 
 PLENTY = 2**40
@@ -24,7 +25,7 @@ def make_spool(root: Path, *, durable: bool = False, **limits: int) -> Spool:
         min_free_bytes=limits.get("min_free_bytes", 0),
     )
     spool = Spool(layout, usage, durable=durable)
-    spool.recover()
+    recover(spool)
     return spool
 
 

@@ -233,7 +233,7 @@ def test_files_may_go_to_a_folder_of_ones_own(project: Path) -> None:
         ('url = "postgresql://h/d"\ndialect = "mysql"', "url is of dialect 'postgresql', not 'mysql'"),
         ('url = "sqlite://"', "a SQLite database needs a file"),
         ('url = "sqlite:///:memory:"', "a SQLite database needs a file"),
-        ('host = "h"\nusername = "u"\npassword = "hunter2"\ndialect = "oracle"', "dialect must be one of: sqlite"),
+        ('host = "h"\nusername = "u"\npassword = "hunter2"\ndialect = "dbase"', "dialect must be one of: sqlite"),
         ('host = "h"\nusername = "u"\npassword = "hunter2"\ndialect = "mysql"', "db_name missing"),
         ('auth_path = "AUTH/nowhere.json"', r"nowhere\.json is not there"),
     ],

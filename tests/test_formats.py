@@ -12,6 +12,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ from api2db.formats import frame_of as frame_of_table
 from api2db.formats.stack import stack
 
 ALL = tuple(FORMATS)
-TEXT_FORMATS = ("csv", "json")
+TEXT_FORMATS = ("csv", "json", "orc")
 
 # Whatever Unicode has, NUL, quotes and newlines included; lone surrogates have a test of their own.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
@@ -98,9 +99,9 @@ def same(found, given, **options):
     assert_frame_equal(found, given, check_column_type=False, **options)
 
 
-@pytest.mark.parametrize("fmt", ["parquet", "pickle"])
+@pytest.mark.parametrize("fmt", ["parquet", "feather", "pickle"])
 @given(frame=frames(OURS | OTHERS))
-def test_parquet_and_pickle_keep_every_dtype_by_themselves(fmt, frame):
+def test_parquet_feather_and_pickle_keep_every_dtype_by_themselves(fmt, frame):
     same(FORMATS[fmt].decode(FORMATS[fmt].encode(frame)), frame)
 
 
@@ -138,7 +139,7 @@ NESTED = st.recursive(
 )
 
 
-@pytest.mark.parametrize("fmt", ["parquet", "json", "pickle"])
+@pytest.mark.parametrize("fmt", ["parquet", "feather", "json", "pickle"])
 @given(values=st.lists(NESTED, min_size=1, max_size=5))
 def test_nested_and_mixed_objects_come_back_as_they_were(fmt, values):
     frame = pd.DataFrame({"o": pd.Series(values, dtype=object)})
@@ -164,8 +165,8 @@ def through(fmt, frame, dtypes=None):
 
 
 def test_formats_go_by_name():
-    assert ALL == ("parquet", "json", "pickle", "csv")
-    assert [FORMATS[fmt].suffix for fmt in ALL] == [".parquet", ".json", ".pickle", ".csv"]
+    assert ALL == ("parquet", "json", "pickle", "csv", "feather", "orc")
+    assert [FORMATS[fmt].suffix for fmt in ALL] == [".parquet", ".json", ".pickle", ".csv", ".feather", ".orc"]
     with pytest.raises(ConfigError, match=r"'xml': the formats are parquet, json, pickle, csv"):
         FORMATS["xml"]
     with pytest.raises(TypeError):
@@ -224,7 +225,9 @@ def test_a_lone_surrogate_survives_in_a_pickle():
 def test_whole_numbers_of_any_size_keep_every_digit(fmt):
     numbers = [2**63, -(2**200), 1, None]
     frame = pd.DataFrame({"o": pd.Series(numbers, dtype=object)})
-    assert through(fmt, frame)["o"].tolist() == numbers
+    digits = [None if number is None else str(number) for number in numbers]
+    found = [None if pd.isna(value) else value for value in through(fmt, frame)["o"]]
+    assert found == (digits if fmt == "orc" else numbers)
     large = pd.DataFrame({"i": pd.array([2**63 - 1, None, -(2**63)], dtype="Int64")})
     same(through(fmt, large), large)
 
@@ -548,7 +551,7 @@ def test_a_batchs_table_comes_back_as_the_same_frame_from_each_format(fmt):
     frame = frame_of_table(table)
     assert frame.dtypes.astype(str).to_dict() == {"n": "Int64", "t": "string", "tags": "object"}
     assert frame["tags"].tolist() == [["a"], None]
-    expected = frame.assign(tags=pd.Series(['["a"]', None], dtype=object)) if fmt == "csv" else frame
+    expected = frame.assign(tags=pd.Series(['["a"]', None], dtype=object)) if fmt in ("csv", "orc") else frame
     assert_frame_equal(FORMATS[fmt].decode(FORMATS[fmt].encode_table(table), dtypes_of(frame)), expected)
 
 
@@ -561,3 +564,35 @@ def test_a_whole_number_that_a_float_would_change_is_refused(fmt, dtype, fits, o
     assert through(fits) == fits
     with pytest.raises(StoreError, match="exact"):
         through(odd)
+
+
+def test_an_orc_file_has_types_of_its_own_and_text_for_the_rest():
+    table = pa.table(
+        {
+            "whole": pa.array([1, None], pa.int32()),
+            "unsigned": pa.array([2**40, None], pa.uint64()),
+            "huge": pa.array([2**64 - 1, None], pa.uint64()),
+            "number": [0.5, None],
+            "truth": [True, None],
+            "text": ["\0 'x'", None],
+            "bytes": [b"\xff", None],
+            "decimal": [Decimal("1.50"), None],
+            "day": [dt.date(1, 1, 1), None],
+            "time": pa.array([dt.time(23, 59, 59, 1), None], pa.time64("us")),
+            "at": pa.array([dt.datetime(9999, 12, 31, 23, 59, 59, 999999), None], pa.timestamp("us")),
+            "instant": pa.array([dt.datetime(1, 1, 1), None], pa.timestamp("us", "UTC")),
+            "nothing": pa.nulls(2),
+        }
+    )
+    found = pyarrow.orc.read_table(pa.BufferReader(FORMATS["orc"].encode_table(table)))
+    assert {field.name: str(field.type) for field in found.schema} == {
+        "whole": "int32", "unsigned": "int64", "huge": "string", "number": "double", "truth": "bool", "text": "string",
+        "bytes": "binary", "decimal": "decimal128(3, 2)", "day": "date32[day]", "time": "string", "at": "string",
+        "instant": "string", "nothing": "string",
+    }  # fmt: skip
+    assert found.to_pylist()[0] == {
+        "whole": 1, "unsigned": 2**40, "huge": str(2**64 - 1), "number": 0.5, "truth": True, "text": "\0 'x'",
+        "bytes": b"\xff", "decimal": Decimal("1.50"), "day": dt.date(1, 1, 1), "time": "23:59:59.000001",
+        "at": "9999-12-31T23:59:59.999999", "instant": "0001-01-01T00:00:00.000000Z", "nothing": None,
+    }  # fmt: skip
+    assert set(found.to_pylist()[1].values()) == {None}

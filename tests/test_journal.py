@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from api2db.errors import StoreError
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.shard import Header
 
 
@@ -55,6 +55,23 @@ def test_a_journal_whose_file_can_not_be_opened_gets_its_lines_once_it_can(path)
         journal.accepted(batch(3))
     assert lines(path) == [(1,), (2,), (3,)]
     assert not list(path.parent.glob("*.broken-*"))
+
+
+def test_a_journal_that_has_one_line_for_all_rows_that_left_a_quarantine_is_taken_over(path):
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            "DROP TABLE replays; CREATE TABLE replays (collector TEXT NOT NULL, stream TEXT NOT NULL,"
+            " origin_batch TEXT NOT NULL, batch_id TEXT NOT NULL, rows INTEGER NOT NULL, at_ns INTEGER NOT NULL,"
+            " PRIMARY KEY (collector, stream, origin_batch)) WITHOUT ROWID;"
+            "INSERT INTO replays VALUES ('c', 'sql', 'first', 'second', 3, 1);"
+            "INSERT INTO deliveries (collector, stream, created_ns, batch_id, outcome, quarantined)"
+            " VALUES ('c', 'sql', 5, 'first', 'loaded', 2);"
+        )
+    for _ in range(2):
+        with closing(Journal(path)) as journal:
+            assert journal.given_up("c", "sql", "first", 2)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT batch_id, rows FROM replays").fetchall() == [("", 2), ("second", 3)]
 
 
 @pytest.mark.parametrize("damage", [b"not a database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])

@@ -52,8 +52,8 @@ def test_a_server_stopped_or_killed_comes_back_with_what_was_committed(
 def test_killing_leaves_no_process_behind(postgres: Postgres) -> None:
     if not isinstance(postgres, OwnPostgres):
         pytest.skip("not ours to kill")
-    assert postgres._process is not None
-    children = child_pids(postgres._process.pid)
+    assert postgres.pid is not None
+    children = child_pids(postgres.pid)
     assert children
     postgres.kill()
     assert not [pid for pid in children if alive(pid)]

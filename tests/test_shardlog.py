@@ -8,7 +8,7 @@ import os
 import pytest
 
 from api2db.shardlog import ShardLog
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
 from tests.spool_kit import PLENTY, make_spool, rows
 
 DAY_S = 86_400.0
@@ -35,7 +35,7 @@ def fill(spool, count, *, deliver=True, collector="c", keep_s=None):
     accepted = [shards.accept(rows(n), None).created_ns for n in range(count)]
     if deliver:
         for stream in ("a", "b"):
-            shards.drop(stream, accepted, parked=False)
+            shards.queue(stream).drop(accepted, parked=False)
     return shards, accepted
 
 
@@ -43,9 +43,9 @@ def test_a_delivered_shard_is_kept_and_its_bytes_are_the_logs_no_longer_the_back
     shards, (created_ns,) = fill(spool, 1, deliver=False)
     size = spool.log.path("c", created_ns).stat().st_size
     assert (spool.usage.of("c"), spool.log.bytes) == (size, 0)
-    shards.drop("a", [created_ns], parked=False)
+    shards.queue("a").drop([created_ns], parked=False)
     assert (spool.usage.of("c"), spool.log.bytes) == (size, 0)
-    shards.drop("b", [created_ns], parked=False)
+    shards.queue("b").drop([created_ns], parked=False)
     assert (spool.usage.of("c"), spool.log.bytes) == (0, size)
     assert spool.recent.get(created_ns) is None
     assert spool.log.shards("c") == [created_ns]
@@ -54,9 +54,9 @@ def test_a_delivered_shard_is_kept_and_its_bytes_are_the_logs_no_longer_the_back
 def test_a_shard_that_waits_again_is_backlog_again(spool):
     shards, (created_ns,) = fill(spool, 1)
     size = spool.log.bytes
-    assert shards.lend("a", [created_ns]) == [created_ns]
+    assert shards.queue("a").lend([created_ns]) == [created_ns]
     assert (spool.usage.of("c"), spool.log.bytes) == (size, 0)
-    shards.drop("a", [created_ns], parked=False)
+    shards.queue("a").drop([created_ns], parked=False)
     assert (spool.usage.of("c"), spool.log.bytes) == (0, size)
 
 
@@ -64,7 +64,7 @@ def test_a_shard_delivered_late_goes_too_while_ever_more_come_behind_it(spool):
     shards, (first,) = fill(spool, 1, deliver=False)
     (second,) = fill(spool, 1)[1]
     for stream in ("a", "b"):
-        shards.drop(stream, [first], parked=False)
+        shards.queue(stream).drop([first], parked=False)
     delivered_ns = spool.log.path("c", first).stat().st_ctime_ns
     spool.log.prune(int(second + 1 + DAY_S * 1e9))
     (third,) = fill(spool, 1)[1]
@@ -108,7 +108,7 @@ def test_past_their_time_the_delivered_go_and_those_that_wait_stay(spool):
 def test_one_that_was_delivered_late_is_kept_its_time_from_then(spool):
     shards, (created_ns,) = fill(spool, 1, deliver=False)
     for stream in ("a", "b"):
-        shards.drop(stream, [created_ns], parked=False)
+        shards.queue(stream).drop([created_ns], parked=False)
     delivered_ns = spool.log.path("c", created_ns).stat().st_ctime_ns
     spool.log.prune(delivered_ns - 1 + int(DAY_S * 1e9))
     assert len(spool.log) == 1
@@ -180,7 +180,7 @@ def test_a_log_that_cannot_be_written_stops_no_batch(spool, monkeypatch, caplog)
 
     monkeypatch.setattr(os, "link", link)
     shards, accepted = fill(spool, 2, deliver=False)
-    assert shards.waiting("a") == accepted
+    assert shards.queue("a").waiting() == accepted
     assert len(spool.log) == 0
     assert "aren't kept collector=c cause=Too many links" in caplog.text
 

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from api2db.errors import ConfigError, StoreError, StoreFullError, StoreLockedError, TornShardError
 from api2db.layout import StoreLock, check_name, lock_owner
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
 from api2db.state import assign_directories
 from tests.spool_kit import make_spool, rows
 
@@ -31,21 +31,21 @@ def shards(tmp_path):
 def test_an_accepted_batch_waits_for_each_of_its_streams(shards):
     batch = shards.accept(rows(1, 2), '"c1"')
     for stream in STREAMS:
-        assert shards.waiting(stream) == [batch.created_ns]
-        assert shards.read(stream, batch.created_ns, parked=False).table.equals(rows(1, 2))
+        assert shards.queue(stream).waiting() == [batch.created_ns]
+        assert shards.queue(stream).read(batch.created_ns, parked=False).table.equals(rows(1, 2))
     assert shards.cursor == '"c1"'
 
 
 def test_one_copy_on_disk_however_many_streams_and_the_last_drop_frees_it(tmp_path, shards):
     batch = shards.accept(rows(1), None)
     shards.settle()
-    names = [shards.path(stream, batch.created_ns, parked=False) for stream in STREAMS]
+    names = [shards.queue(stream).path(batch.created_ns, parked=False) for stream in STREAMS]
     assert {path.stat().st_nlink for path in names} == {2}
     usage = shards._spool.usage
     assert usage.of("weather") == names[0].stat().st_size
-    shards.drop(STREAMS[0], [batch.created_ns], parked=False)
+    shards.queue(STREAMS[0]).drop([batch.created_ns], parked=False)
     assert usage.of("weather") > 0
-    shards.drop(STREAMS[1], [batch.created_ns], parked=False)
+    shards.queue(STREAMS[1]).drop([batch.created_ns], parked=False)
     assert usage.of("weather") == 0
     assert not [path for path in tmp_path.glob("queue/*/*/*") if path.is_file()]
 
@@ -66,7 +66,7 @@ def test_accepting_costs_two_flushes(tmp_path, monkeypatch):
 def test_names_grow_although_the_clock_steps_back_across_a_restart(tmp_path, monkeypatch):
     first = CollectorSpool(make_spool(tmp_path), "weather", ("s",)).accept(rows(1), "1")
     shards = CollectorSpool(make_spool(tmp_path), "weather", ("s",))
-    shards.drop("s", [first.created_ns], parked=False)
+    shards.queue("s").drop([first.created_ns], parked=False)
     monkeypatch.setattr("time.time_ns", lambda: first.created_ns - 3_600 * 10**9)
     later = CollectorSpool(make_spool(tmp_path), "weather", ("s",)).accept(rows(2), "2")
     assert later.created_ns > first.created_ns
@@ -83,7 +83,7 @@ def test_a_full_disk_leaves_nothing_behind_and_the_cursor_where_it_was(tmp_path,
         with pytest.raises(StoreFullError, match="no space left"):
             shards.accept(rows(2), '"after"')
     assert shards.cursor == '"before"'
-    assert len(shards.waiting(STREAMS[0])) == 1
+    assert len(shards.queue(STREAMS[0]).waiting()) == 1
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -95,9 +95,9 @@ def test_at_a_collectors_limit_nothing_is_dropped_and_collecting_is_refused(tmp_
         while True:
             accepted.append(shards.accept(rows(len(accepted)), None).created_ns)
     assert accepted
-    assert shards.waiting("s") == accepted
+    assert shards.queue("s").waiting() == accepted
     CollectorSpool(spool, "other", ("s",)).accept(rows(1), None)
-    shards.drop("s", accepted, parked=False)
+    shards.queue("s").drop(accepted, parked=False)
     shards.accept(rows(1), None)
 
 
@@ -117,9 +117,9 @@ def test_a_shard_that_someone_removed_is_said_to_be_gone(shards):
     batch = shards.accept(rows(1), None)
     shards._spool.recent.drop(batch.created_ns)
     shards.settle()
-    shards.path(STREAMS[0], batch.created_ns, parked=False).unlink()
+    shards.queue(STREAMS[0]).path(batch.created_ns, parked=False).unlink()
     with pytest.raises(TornShardError, match="gone"):
-        shards.read(STREAMS[0], batch.created_ns, parked=False)
+        shards.queue(STREAMS[0]).read(batch.created_ns, parked=False)
 
 
 def test_a_batch_whose_link_failed_is_linked_when_it_is_read(shards, monkeypatch):
@@ -134,7 +134,7 @@ def test_a_batch_whose_link_failed_is_linked_when_it_is_read(shards, monkeypatch
     batch = shards.accept(rows(1), None)
     shards._spool.recent.drop(batch.created_ns)
     for stream in STREAMS:
-        assert shards.read(stream, batch.created_ns, parked=False).table.equals(rows(1))
+        assert shards.queue(stream).read(batch.created_ns, parked=False).table.equals(rows(1))
 
 
 def test_streams_that_drop_a_batch_at_the_same_time_leave_nothing_counted(tmp_path):
@@ -145,7 +145,7 @@ def test_streams_that_drop_a_batch_at_the_same_time_leave_nothing_counted(tmp_pa
     def drop_all(stream):
         for created_ns in batches:
             together.wait()
-            shards.drop(stream, [created_ns], parked=False)
+            shards.queue(stream).drop([created_ns], parked=False)
 
     threads = [threading.Thread(target=drop_all, args=(stream,)) for stream in STREAMS]
     for thread in threads:
@@ -158,8 +158,8 @@ def test_streams_that_drop_a_batch_at_the_same_time_leave_nothing_counted(tmp_pa
 def test_a_parked_shard_counts_once_after_a_restart(tmp_path):
     shards = CollectorSpool(make_spool(tmp_path), "weather", STREAMS)
     batch = shards.accept(rows(1), None)
-    shards.park(STREAMS[0], batch.created_ns)
-    size = shards.path(STREAMS[0], batch.created_ns, parked=True).stat().st_size
+    shards.queue(STREAMS[0]).park(batch.created_ns)
+    size = shards.queue(STREAMS[0]).path(batch.created_ns, parked=True).stat().st_size
     assert make_spool(tmp_path).usage.of("weather") == size
 
 
@@ -182,8 +182,8 @@ def test_without_hard_links_each_stream_gets_a_copy(tmp_path, monkeypatch):
     shards = CollectorSpool(make_spool(tmp_path), "weather", STREAMS)
     batch = shards.accept(rows(7), None)
     for stream in STREAMS:
-        assert shards.read(stream, batch.created_ns, parked=False).table.equals(rows(7))
-        shards.drop(stream, [batch.created_ns], parked=False)
+        assert shards.queue(stream).read(batch.created_ns, parked=False).table.equals(rows(7))
+        shards.queue(stream).drop([batch.created_ns], parked=False)
     assert shards._spool.usage.of("weather") == 0
 
 
@@ -236,7 +236,7 @@ def test_what_a_full_disk_keeps_from_being_settled_at_a_start_is_not_fetched_aga
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("api2db.spool.write_state", full)
+        patch.setattr("api2db.spool.collector.write_state", full)
         shards = CollectorSpool(make_spool(tmp_path), "weather", STREAMS)
         assert shards.cursor == '"c1"'
     shards.settle()
@@ -253,7 +253,7 @@ def test_a_file_of_quarantine_is_replayed_once_and_goes_when_its_batch_is_settle
         shards.accept(rows(1), None, origin=name)
     shards.settle()
     assert not origin.exists()
-    assert len(shards.waiting(STREAMS[0])) == 1
+    assert len(shards.queue(STREAMS[0]).waiting()) == 1
 
 
 class Crash(BaseException):
@@ -293,9 +293,9 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(point=st.sampled_from(["spool.written", "spool.renamed", "spool.linked", "spool.fanned_out"]))
     def die_while_accepting(self, point):
         self.number += 1
-        before = set(self.shards.waiting(STREAMS[0]))
+        before = set(self.shards.queue(STREAMS[0]).waiting())
         self.die_at(point, lambda: self.shards.accept(rows(self.number), str(self.number)))
-        fresh = set(self.shards.waiting(STREAMS[0])) - before
+        fresh = set(self.shards.queue(STREAMS[0]).waiting()) - before
         # Before the rename nothing is accepted, from it on everything is.
         assert len(fresh) == (0 if point == "spool.written" else 1)
         for created_ns in fresh:
@@ -307,11 +307,11 @@ class SpoolMachine(RuleBasedStateMachine):
         stream = data.draw(st.sampled_from([s for s in STREAMS if self.waiting[s]]))
         created_ns = min(self.waiting[stream])
         if die:
-            self.die_at("spool.settled", lambda: self.shards.drop(stream, [created_ns], parked=False))
-            if created_ns in self.shards.waiting(stream):
+            self.die_at("spool.settled", lambda: self.shards.queue(stream).drop([created_ns], parked=False))
+            if created_ns in self.shards.queue(stream).waiting():
                 return
         else:
-            self.shards.drop(stream, [created_ns], parked=False)
+            self.shards.queue(stream).drop([created_ns], parked=False)
         del self.waiting[stream][created_ns]
 
     @precondition(lambda self: any(self.waiting.values()))
@@ -319,7 +319,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def park(self, data):
         stream = data.draw(st.sampled_from([s for s in STREAMS if self.waiting[s]]))
         created_ns = min(self.waiting[stream])
-        self.shards.park(stream, created_ns)
+        self.shards.queue(stream).park(created_ns)
         self.parked[stream][created_ns] = self.waiting[stream].pop(created_ns)
 
     @rule()
@@ -342,7 +342,8 @@ class SpoolMachine(RuleBasedStateMachine):
                 raise Crash
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("api2db.spool.reach", reach)
+            for module in ("collector", "queue"):
+                patch.setattr(f"api2db.spool.{module}.reach", reach)
             try:
                 action()
             except Crash:
@@ -352,10 +353,10 @@ class SpoolMachine(RuleBasedStateMachine):
     @invariant()
     def every_accepted_batch_is_there_once_for_each_stream(self):
         for stream in STREAMS:
-            assert self.shards.waiting(stream) == sorted(self.waiting[stream])
-            assert self.shards.parked(stream) == sorted(self.parked[stream])
+            assert self.shards.queue(stream).waiting() == sorted(self.waiting[stream])
+            assert self.shards.queue(stream).parked() == sorted(self.parked[stream])
             for created_ns, number in self.waiting[stream].items():
-                assert self.shards.read(stream, created_ns, parked=False).table.equals(rows(number))
+                assert self.shards.queue(stream).read(created_ns, parked=False).table.equals(rows(number))
         assert self.shards.cursor == self.cursor
 
 

@@ -14,9 +14,11 @@ from api2db.app.beside import attending
 from api2db.app.story import tell_end, tell_start
 from api2db.collector import Collector
 from api2db.discovery import Broken
-from api2db.runtime.daemon import Daemon, Running
+from api2db.runtime.daemon import Daemon
 from api2db.runtime.notify import ServiceManager
+from api2db.runtime.running import Running
 from api2db.settings import Settings
+from api2db.store.places import with_stores
 from api2db.stream.places import target_of, targets_of
 
 # Set while somebody only wants to know what a program declares: see ``declared_by``.
@@ -61,7 +63,8 @@ class Run:
         if _asked.get():
             raise Declared(self.collectors)
         settings = self._settings or settings_file.load(_project())
-        log.configure(settings.logs, self.collectors, console=settings.console)
+        collectors = with_stores(self.collectors, settings)
+        log.configure(settings.logs, collectors, console=settings.console)
         running: list[Running] = []
 
         def started(all_running: Sequence[Running]) -> None:
@@ -71,9 +74,9 @@ class Run:
 
         daemon = Daemon(
             settings,
-            self.collectors,
+            collectors,
             lambda collector: targets_of(collector, settings),
-            target_of=lambda collector, name: target_of(collector, name, settings),
+            target_of=lambda collector, name: target_of(collector, name, settings_file.with_places_of_now(settings)),
             targets_now=lambda collector: targets_of(collector, settings_file.with_places_of_now(settings)),
             broken=self._broken,
             started=started,
@@ -89,8 +92,12 @@ class Run:
 def declared_by(program: Path) -> list[Collector]:
     """The collectors a program hands to ``Run``; it is executed up to that point, and no further.
 
-    Empty for one that ends without. Raises what the program raises.
+    It finds the modules beside it, as when it is run: from then on this process does, too. Empty for one that ends
+    without. Raises what the program raises.
     """
+    folder = str(program.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     token = _asked.set(True)
     try:
         runpy.run_path(str(program), run_name="__main__")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from api2db.runtime.daemon import Running
+from api2db.runtime.running import Running
 from api2db.settings import Settings
 from api2db.sinks.base import Sink
 
@@ -26,7 +26,7 @@ def tell_start(settings: Settings, running: Sequence[Running]) -> None:
             _say(f"  {_python(settings.project)} -c {line}")
     _say(
         f"What is on its way is kept in {_short(settings.store, settings.project)}/, logs in"
-        f" {_short(settings.logs, settings.project)}/. Ask how it is: {_python(settings.project)} main.py --status"
+        f" {_short(settings.logs, settings.project)}/. Ask how it is: {_status(settings)}"
     )
     _say(
         f"Stop it with Ctrl-C. Or pull the plug, kill -9 {os.getpid()}, and run it again:"
@@ -73,6 +73,13 @@ def _python(project: Path) -> str:
     """This interpreter, as one would type it in the project's folder."""
     path = Path(sys.executable)
     return str(path.relative_to(project)) if path.is_relative_to(project) else "python"
+
+
+def _status(settings: Settings) -> str:
+    """What to type in the project's folder; main.py of a project without collectors/ is a program of its own."""
+    if not settings.collectors.is_dir():
+        return "api2db status"
+    return f"{_python(settings.project)} main.py --status"
 
 
 def _short(path: Path, project: Path) -> str:

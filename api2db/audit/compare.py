@@ -46,6 +46,7 @@ class Found:
     shard      where its shard is: "waiting", "parked" or ""
     kept       a file of it is in quarantine
     published  its file is at its place or on the way there; None where that can't be told
+    refused    the rows in its file of refused rows; -1 where that can't be read, None where its whole shard is there
     """
 
     ledger: int | None = None
@@ -54,6 +55,7 @@ class Found:
     shard: str = ""
     kept: bool = False
     published: bool | None = None
+    refused: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def verdict(entry: Entry, found: Found, *, exact: bool) -> Verdict:
             quarantined=left,
             replayed=entry.replayed,
             purged=entry.purged,
-            wrong="quarantine_missing" if left and not found.kept else "",
+            wrong=_in_quarantine(left, found),
         )
     if entry.outcome in OPEN and found.ledger is None:
         return _open(accepted, found)
@@ -111,6 +113,12 @@ def _open(accepted: int, found: Found) -> Verdict:
     return Verdict(wrong="lost")
 
 
+def _in_quarantine(rows: int, found: Found) -> str:
+    if rows and not found.kept:
+        return "quarantine_missing"
+    return "quarantine_differs" if rows and found.refused not in (None, rows) else ""
+
+
 def _loaded(entry: Entry, found: Found, accepted: int, exact: bool) -> Verdict:
     late = entry.outcome in (*OPEN, "purged")  # given up, and loaded before: killed when the place had said so
     if late:
@@ -127,8 +135,8 @@ def _loaded(entry: Entry, found: Found, accepted: int, exact: bool) -> Verdict:
         wrong, rows = "rows_differ", found.ledger
     elif changed and exact:
         wrong = "rows_missing"
-    elif quarantined and not found.kept:
-        wrong = "quarantine_missing"
+    else:
+        wrong = _in_quarantine(quarantined, found)
     return Verdict(
         loaded=rows,
         quarantined=quarantined,

@@ -11,7 +11,7 @@ from api2db.audit.store import Lines, stream_folders
 from api2db.audit.stream import Asked, audit_stream
 from api2db.collector import Collector
 from api2db.discovery import Broken
-from api2db.errors import Api2dbError, ConfigError
+from api2db.errors import ConfigError, in_one_line
 from api2db.layout import Layout, lock_owner
 from api2db.nearest import nearest
 from api2db.settings import Settings
@@ -52,14 +52,18 @@ def audit(
         lines = Lines(layout)
         stack.callback(lines.close)
         places = dict(_places(settings, layout, declared[0], targets_of, engines))
-        places |= {each.path.stem: f"{each.path} can't be used: {each.cause}" for each in declared[1]}
+        broken = {each.path: f"{each.path} can't be used: {each.cause}" for each in declared[1]}
+        # A program declares all collectors there are; a module one of them.
+        programs = [cause for path, cause in broken.items() if path.parent == settings.project]
+        unknown: Mapping[str, Sink] | str = programs[0] if programs else {}
+        places |= {path.stem: cause for path, cause in broken.items() if path.parent != settings.project}
         known = {*lines.streams(), *stream_folders(layout)}
         names = {*lines.collectors(), *places, *(collector for collector, _ in known)}
         for name in only:
             if name not in names:
                 raise ConfigError(f"there is no collector {name!r}{nearest(name, names)}")
         for name in sorted(only or names):
-            mine = places.get(name, {})
+            mine = places.get(name, unknown)
             sinks: Mapping[str, Sink] = {} if isinstance(mine, str) else mine
             streams = {stream for collector, stream in known if collector == name} | set(sinks)
             one = CollectorAudit(name, lines.steps(name))
@@ -90,7 +94,7 @@ def _places(
         try:
             yield collector.name, _sinks(settings, layout, collector.name, targets_of(collector), engines)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything
-            cause = str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"
+            cause = in_one_line(error)
             yield collector.name, f"its streams can't be told: {cause}"
 
 

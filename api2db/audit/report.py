@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+_AGAIN = "api2db replay COLLECTOR/STREAM --batch ID --again"  # a replay without leaves alone what the place has
+
 # kind -> what is wrong, what to do
 KINDS: Mapping[str, tuple[str, str]] = {
     "not_in_place": (
@@ -13,11 +15,11 @@ KINDS: Mapping[str, tuple[str, str]] = {
     ),
     "rows_differ": (
         "the place has another number of its rows than the journal says",
-        "see who changes the ledger _api2db_ledger besides api2db; load it again: api2db replay",
+        f"see who changes the ledger _api2db_ledger besides api2db; load it anew: {_AGAIN}",
     ),
     "rows_missing": (
         "rows loaded and in quarantine don't add up to the rows accepted",
-        "please report it, with the log of that time; load it again: api2db replay",
+        f"please report it, with the log of that time; load it anew: {_AGAIN}",
     ),
     "lost": (
         "it was accepted and has no outcome, its shard is gone and no place has it",
@@ -27,13 +29,18 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "rows of it went to quarantine and the file isn't there",
         "put the file back from a backup, or give the rows up: api2db shards purge --in quarantine",
     ),
+    "quarantine_differs": (
+        "rows of it went to quarantine, and the file there holds more or fewer, or can't be read",
+        "put the file back from a backup, or try again what it holds: api2db replay --from quarantine; then give up"
+        " what it lacks: api2db shards purge --in quarantine",
+    ),
     "table_differs": (
         "the table has another number of its rows than were loaded",
-        "see who changes the table; to load it again: api2db replay",
+        f"see who changes the table; to load it anew: {_AGAIN}",
     ),
     "file_differs": (
         "its file has another number of rows than were written",
-        "see who changes the file; to write it again: api2db replay",
+        f"see who changes the file; to write it anew: {_AGAIN}",
     ),
 }
 OUTCOMES = ("loaded", "waiting", "parked", "quarantined", "replayed", "superseded", "purged")

@@ -12,7 +12,8 @@ from typing import Any
 
 from api2db.audit.compare import Entry
 from api2db.errors import StoreError
-from api2db.journal import open_to_read
+from api2db.journal.file import open_to_read
+from api2db.journal.sums import LEFT_QUARANTINE
 from api2db.layout import ACCEPTED, Layout
 
 _ENTRY = (
@@ -21,8 +22,8 @@ _ENTRY = (
     " WHERE d.collector = ? AND d.stream = ?"
 )
 _REPLAYED = _ENTRY.format(
-    replayed="CASE WHEN r.batch_id <> '' THEN r.rows ELSE 0 END, CASE r.batch_id WHEN '' THEN r.rows ELSE 0 END",
-    replays="LEFT JOIN replays r ON r.collector = d.collector AND r.stream = d.stream AND r.origin_batch = d.batch_id",
+    replayed="coalesce(r.replayed, 0), coalesce(r.purged, 0)",
+    replays=LEFT_QUARANTINE,
 )
 _IDS_PER_QUERY = 500
 _SUMMED = ("batches", "accepted", "loaded", "quarantined", "replayed", "superseded", "purged")

@@ -12,6 +12,7 @@ from api2db.audit.report import OUTCOMES, Finding, StreamAudit
 from api2db.audit.store import Lines, Shards, is_kept
 from api2db.errors import SinkError, StoreError, TornShardError
 from api2db.layout import Layout
+from api2db.quarantine import rows_kept
 from api2db.shard import decode_header
 from api2db.sinks.base import Filed, Ledgered, Recountable, Sink
 
@@ -100,6 +101,7 @@ class _Pass:
             self._asked.lines.again()
         strangers -= self._asked.lines.known(strange)
         self._tell(strangers)
+        self._answer.findings.sort(key=lambda finding: finding.created_ns)
         return self._answer
 
     def _found(self, entry: Entry, ledger: int | None, shard: str) -> Found:
@@ -112,6 +114,7 @@ class _Pass:
             published = self._filed.published(entry.created_ns)
             self._gone += published is False and entry.outcome == "loaded"
         return Found(
+            refused=rows_kept(*where, entry.batch_id, entry.created_ns) if needs_file else None,
             ledger=ledger,
             asked=self._ledger is not None,
             forgotten=entry.created_ns < self._horizon_ns,
@@ -201,10 +204,11 @@ class _Pass:
             self._count(each)
             if each.wrong:
                 differs = found.ledger if each.wrong == "rows_differ" else None
+                if each.wrong == "quarantine_differs" and found.refused != -1:
+                    differs = found.refused
                 self._answer.findings.append(
                     Finding(each.wrong, entry.batch_id, entry.created_ns, entry.accepted or 0, differs)
                 )
-        self._answer.findings.sort(key=lambda finding: finding.created_ns)
 
     def _recount(self) -> None:
         """Rows in the table, or in the files, against what the journal says was loaded, batch by batch."""
@@ -224,14 +228,19 @@ class _Pass:
         in_table = dict(counts)
         loaded = [entry for entry in entries if entry.outcome == "loaded" and entry.batch_id not in known]
         # Rows of before there was such a column say nothing.
-        since_ns = min((entry.created_ns for entry in loaded if entry.batch_id in in_table), default=None)
+        since_ns = sink.counted_since() if isinstance(sink, Recountable) else None
+        if since_ns is None:
+            since_ns = min((entry.created_ns for entry in loaded if entry.batch_id in in_table), default=None)
+            if loaded:
+                self._note("recounted from the oldest batch on that has rows: since when all carry its id isn't known")
         for entry in loaded:
             rows = in_table.get(entry.batch_id, 0)
             if since_ns is not None and entry.created_ns >= since_ns and rows != entry.rows:
                 self._differs("table_differs", entry, rows)
 
     def _differs(self, kind: str, entry: Entry, rows: int) -> None:
-        self._answer.findings.append(Finding(kind, entry.batch_id, entry.created_ns, entry.accepted or 0, rows))
+        found = None if rows < 0 else rows  # a file that can't be read
+        self._answer.findings.append(Finding(kind, entry.batch_id, entry.created_ns, entry.accepted or 0, found))
 
     @property
     def _name(self) -> tuple[str, str]:
@@ -250,7 +259,7 @@ class _Pass:
             )
         if self._gone:
             self._note(f"{self._gone:,} files were taken away since they were published")
-        if self._answer.checked == "journal":
+        if not isinstance(self._asked.sink, (Ledgered, Filed)):
             self._note("the place keeps no record of batches: what is loaded is the journal's word")
 
     def _note(self, text: str) -> None:

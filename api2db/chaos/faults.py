@@ -23,7 +23,6 @@ CUT = "database cut off"
 HANG = "database hangs"
 SERVER = "database killed"
 
-KILLS = (KILL, KILL_AT, KILL_STARTING, KILL_STOPPING)
 OUTAGES = (REFUSE, RESET, CUT, HANG)
 
 # What each is, for people.

@@ -105,7 +105,13 @@ class Result:
         return sum(line.doubled for line in self.counted)
 
     @property
+    def accepted(self) -> int:
+        """Rows, counted for each stream."""
+        return sum(line.accepted for line in self.counted)
+
+    @property
     def holds(self) -> bool:
+        """Where nothing was accepted nothing could be lost: see ``accepted``."""
         right = self.feed is None or self.feed.equal
         return self.settled and self.audited and right and not (self.lost or self.doubled or self.helped)
 

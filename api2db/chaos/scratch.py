@@ -16,6 +16,7 @@ from api2db.collector import Collector
 from api2db.discovery import Broken
 from api2db.errors import ConfigError
 from api2db.nearest import nearest
+from api2db.runtime.store_job import StoreCollector
 from api2db.settings import Settings
 from api2db.sinks.base import Target
 from api2db.stream.overridden import is_overridden
@@ -68,7 +69,8 @@ class Scratch:
     def collectors(self) -> list[Collector]:
         """Those that run. Imports the copies of the user's modules."""
         declared, _ = self.here.declared
-        return [collector for collector in declared if collector.name in self.plan.collectors]
+        chosen = [collector for collector in declared if collector.name in self.plan.collectors]
+        return [collector for collector in chosen if not isinstance(collector, StoreCollector)]
 
     def targets_of(self, collector: Collector) -> list[Target]:
         """The collector's streams, each led to a scratch place. Raises ConfigError for one that can't be."""
@@ -166,7 +168,8 @@ def make(
 def _chosen(names: Sequence[str], declared: Sequence[Collector], broken: Sequence[Broken]) -> tuple[str, ...]:
     if broken:
         raise ConfigError(f"{broken[0].path.name} can't be used: {broken[0].cause}")
-    known = [collector.name for collector in declared if collector.seconds]
+    # Stores are left alone: the folder that one empties may be the user's own.
+    known = [each.name for each in declared if each.seconds and not isinstance(each, StoreCollector)]
     for name in names:
         if name not in known:
             raise ConfigError(f"there is no collector {name!r} that runs{nearest(name, known)}")

@@ -63,6 +63,7 @@ def _alone(here: Here, verb: str, arguments: Mapping[str, object]) -> Answer:
             parts,
             lambda delivery: woken.update({delivery.name: delivery}),
             lambda collector, name: target_of(collector, name, settings),
+            broken=[f"{one.path}: {one.cause}" for one in broken],
         )
         answer = perform(works, verb, arguments)
         troubles = deliver_all(list(woken.values()))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api2db.cli.here import Here, here
+from api2db.errors import Api2dbError
 
 if TYPE_CHECKING:
     from api2db.audit import Audit, Finding, StreamAudit
@@ -26,20 +27,26 @@ def audit(project: Here, collectors: tuple[str, ...], deep: bool, as_json: bool)
     """Count every accepted row: accepted = loaded + waiting + parked + quarantined + replayed + superseded + purged.
 
     Reads the journal, STORE's folders and the ledgers of the places; changes nothing; the daemon may run meanwhile.
-    Exit status: 0 it holds, 1 a batch breaks it, 2 it can't be told, since a place can't be reached.
+    Exit status: 0 it holds, 1 a batch breaks it, 2 it can't be told: a place can't be reached, or the command not run.
     """
     from api2db.audit import audit as audited
     from api2db.stream.places import targets_of
 
-    settings = project.settings
-    answer = audited(
-        settings,
-        project.layout,
-        project.declared,
-        lambda collector: targets_of(collector, settings),
-        collectors,
-        deep=deep,
-    )
+    try:
+        settings = project.settings
+        answer = audited(
+            settings,
+            project.layout,
+            project.declared,
+            lambda collector: targets_of(collector, settings),
+            collectors,
+            deep=deep,
+        )
+    except Api2dbError as error:
+        # Not 1, which says that rows are missing.
+        click.echo(json.dumps({"holds": None, "error": str(error)}, indent=2) if as_json else f"Error: {error}",
+                   err=not as_json)  # fmt: skip
+        return UNKNOWN
     click.echo(json.dumps(answer.as_dict(), indent=2) if as_json else as_text(answer))
     return {True: HOLDS, False: BROKEN, None: UNKNOWN}[answer.holds]
 

@@ -15,7 +15,7 @@ from api2db.cli.here import Here, here
 if TYPE_CHECKING:
     from api2db.chaos.run import Result
 
-HOLDS, BROKEN = 0, 1
+HOLDS, BROKEN, NOTHING = 0, 1, 2
 FAULTS = 30
 
 
@@ -67,12 +67,12 @@ def chaos(
     say(f"seed {seed}: the same faults again with --seed {seed}")
     result = attack(project, order, say)
     click.echo(json.dumps(as_dict(result), indent=2) if as_json else as_text(result))
-    return HOLDS if result.holds else BROKEN
+    return NOTHING if result.holds and not result.accepted else HOLDS if result.holds else BROKEN
 
 
 def as_dict(result: Result) -> dict[str, object]:
     return {
-        "holds": result.holds,
+        "holds": result.holds if result.accepted or not result.holds else None,
         "seed": result.seed,
         "seconds": round(result.seconds, 1),
         "kills": result.kills,
@@ -134,6 +134,11 @@ def _verdict(result: Result) -> str:
         if result.ready_s
         else ""
     )
+    if result.holds and not result.accepted:
+        return (
+            "NOTHING IS PROVEN: nothing was accepted, so nothing could be lost. Try again when the sources bring rows,"
+            f" or with --demo. {result.seconds:.0f} s, seed {result.seed}."
+        )
     return (
         f"{'HOLDS' if result.holds else 'BROKEN'}: {sum(t.count for t in result.tallies.values())} faults,"
         f" {result.kills} of them kills; {result.lost:,} rows lost, {result.doubled:,} doubled,"

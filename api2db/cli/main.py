@@ -22,10 +22,12 @@ from api2db.cli.notify import notify
 from api2db.cli.replay import replay
 from api2db.cli.reset import backfill, reset
 from api2db.cli.shards import shards
+from api2db.cli.status import OK, UNHEALTHY, status, tell
 from api2db.errors import Api2dbError
+from api2db.layout import Layout
 from api2db.settings import Settings
 
-OK, UNHEALTHY, CANNOT_START, NOT_RUNNING = 0, 1, 2, 3
+CANNOT_START = 2
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +61,7 @@ def _main_py(project: Path, status: bool, as_json: bool, check: bool, changes: t
     if status and check:
         raise click.UsageError("--check and --status are two questions: ask one at a time")
     if status:
-        return _status(settings, as_json)
+        return tell(Layout(settings.store), as_json)
     if as_json:
         raise click.UsageError("--json goes with --status")
     if check:
@@ -94,20 +96,7 @@ def _run(settings: Settings) -> int:
         return status
 
 
-def _status(settings: Settings, as_json: bool) -> int:
-    from api2db.cli.status_text import as_text, to_json
-    from api2db.layout import Layout
-    from api2db.runtime.status import read_status
-
-    status = read_status(Layout(settings.store))
-    click.echo(to_json(status) if as_json else as_text(status))
-    if status.troubles:
-        return UNHEALTHY
-    return OK if status.pid is not None else NOT_RUNNING
-
-
 def _check(settings: Settings) -> int:
-    from api2db.layout import Layout
     from api2db.runtime.status import read_pulse
 
     pulse = read_pulse(Layout(settings.store))
@@ -134,3 +123,4 @@ main.add_command(shards)
 main.add_command(notify)
 main.add_command(reset)
 main.add_command(backfill)
+main.add_command(status)

@@ -12,6 +12,7 @@ from api2db.cli.here import Here, here
 @click.option("--since", metavar="TIME", help="Only what was accepted since: 2026-02-01T10:00Z, or how long ago, 2h.")
 @click.option("--until", metavar="TIME", help="Only what was accepted before.")
 @click.option("--batch", metavar="ID", help="Only this batch.")
+@click.option("--again", is_flag=True, help="Also batches that the place has: take them out, and load them anew.")
 @click.option("--from", "source", type=click.Choice(["log", "failed", "quarantine"]), default="log", show_default=True,
               help="Delivered shards that are kept, those that failed, or what is in quarantine.")  # fmt: skip
 @click.option("--to", metavar="PLACE", help="Fill this place, whether or not the collector delivers there.")
@@ -24,6 +25,7 @@ def replay(
     since: str | None,
     until: str | None,
     batch: str | None,
+    again: bool,
     source: str,
     to: str | None,
     dry_run: bool,
@@ -43,6 +45,7 @@ def replay(
         "since_ns": moment_ns(since),
         "until_ns": moment_ns(until),
         "batch": batch,
+        "again": again,
         "source": source,
         "to": to,
         "dry_run": dry_run,

@@ -99,12 +99,13 @@ def retry(here: Here, which: str | None, as_json: bool) -> int:
 @shards.command()
 @click.argument("which", metavar="COLLECTOR[/STREAM]")
 @click.option(
-    "--in", "where", type=click.Choice(["queue", "failed", "quarantine"]), default="failed", show_default=True
+    "--in", "where", type=click.Choice(["queue", "failed", "quarantine"]), help="Which of them.  [default: failed]"
 )
+@click.option("--removed", is_flag=True, help="What waits, or failed, for streams that no collector has now.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON; with --yes.")
 @here
-def purge(here: Here, which: str, where: str, yes: bool, as_json: bool) -> int:
+def purge(here: Here, which: str, where: str | None, removed: bool, yes: bool, as_json: bool) -> int:
     """Give up shards that failed to upload, or that wait, or what is in quarantine: its rows never arrive there.
 
     The audit counts them as purged from then on; rows whose file in quarantine was taken away, too.
@@ -112,7 +113,7 @@ def purge(here: Here, which: str, where: str, yes: bool, as_json: bool) -> int:
     from api2db.cli.asking import ask, confirmed, show, split
 
     collector, stream = split(which)
-    arguments: dict[str, object] = {"collector": collector, "stream": stream, "place": where}
+    arguments: dict[str, object] = {"collector": collector, "stream": stream, "place": where, "removed": removed}
     if not yes:
         would = ask(here, "purge", {**arguments, "dry_run": True})
         if not would.lines:

@@ -5,17 +5,43 @@ from __future__ import annotations
 import json
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import pandas as pd
+
+from api2db.files import write_atomic
 
 LAB: Final = "lab"
 """The name of a form that is being written."""
 
 CACHE_FILE: Final = "lab_cache.pickle"
 _SHOWN_ROWS: Final = 3
+
+
+@dataclass
+class Bench:
+    """Where a lab leaves its files, and how its last run ended: None before it, then whether the form was complete."""
+
+    folder: Path
+    complete: bool | None = None
+
+
+_bench: ContextVar[Bench | None] = ContextVar("api2db_bench", default=None)
+
+
+@contextmanager
+def at_bench(bench: Bench) -> Iterator[None]:
+    """Inside, labs leave their files there instead of in the working directory."""
+    token = _bench.set(bench)
+    try:
+        yield
+    finally:
+        _bench.reset(token)
 
 
 class TriedForm(Protocol):
@@ -29,7 +55,8 @@ class TriedForm(Protocol):
 
 
 class Lab:
-    """Runs a form on the first response, leaving files in the working directory and saying what it finds.
+    """Runs a form on the first response, leaving files on its bench (by default in the working directory) and saying
+    what it finds.
 
     A phase that isn't written yet is where the lab stops and shows what there is to write it for.
     """
@@ -39,18 +66,24 @@ class Lab:
         self._no_pre = no_pre
         self._no_features = no_features
         self._no_post = no_post
+        self._bench = _bench.get() or Bench(Path())
 
     def run(self, import_target: Callable[[], Any], cache: bool) -> bool:
         """True when every phase is there and gives a frame. ``cache`` calls the API once and keeps its answer."""
-        responses = _imported(import_target, cache)
+        self._bench.complete = False
+        self._bench.complete = self._run(import_target, cache)
+        return self._bench.complete
+
+    def _run(self, import_target: Callable[[], Any], cache: bool) -> bool:
+        responses = self._imported(import_target, cache)
         if not isinstance(responses, list) or not responses or not isinstance(responses[0], dict):
             return _stop("import_target must return a list of dicts", import_target=responses)
         data: Any = responses[0]
-        _write("data_without_preprocess.json", data)
+        self._write("data_without_preprocess.json", data)
         if self._no_pre and not self._form.pre_process:
             return _stop("pre_process must return a list of pre-processors", data=data, keys=list(data))
         rows = self._pre_processed(data)
-        _write("data_after_preprocess.json", rows)
+        self._write("data_after_preprocess.json", rows)
         if not isinstance(rows, list):
             return _stop("data should be a list of dicts after pre-processing", data=rows)
         if self._no_features and not self._form.data_features:
@@ -61,7 +94,8 @@ class Lab:
         finally:
             self._form.post_process = kept
         assert frame is not None
-        frame.to_json("data_after_feature_extraction.json", orient="records", indent=4, date_format="iso")
+        file = self._bench.folder / "data_after_feature_extraction.json"
+        frame.to_json(file, orient="records", indent=4, date_format="iso")
         if self._no_post and not self._form.post_process:
             return _stop("post_process must return a list of post-processors", data=frame, dtypes=frame.dtypes)
         _say(**_first(rows), finished=(done := self._form.frame(data)), dtypes=None if done is None else done.dtypes)
@@ -74,23 +108,22 @@ class Lab:
                 data = result
         return data
 
+    def _imported(self, import_target: Callable[[], Any], cache: bool) -> Any:
+        file = self._bench.folder / CACHE_FILE
+        if cache and file.is_file():
+            return pickle.loads(file.read_bytes())
+        responses = import_target()
+        if cache and responses:
+            write_atomic(file, pickle.dumps(responses))
+        return responses
 
-def _imported(import_target: Callable[[], Any], cache: bool) -> Any:
-    file = Path(CACHE_FILE)
-    if cache and file.is_file():
-        return pickle.loads(file.read_bytes())
-    responses = import_target()
-    if cache and responses:
-        file.write_bytes(pickle.dumps(responses))
-    return responses
+    def _write(self, name: str, data: Any) -> None:
+        path = self._bench.folder / name
+        path.write_text(json.dumps(data, indent=4, default=str), encoding="utf-8")
 
 
 def _first(rows: list[Any]) -> dict[str, Any]:
     return {f"row {number}": row for number, row in enumerate(rows[:_SHOWN_ROWS], 1)}
-
-
-def _write(name: str, data: Any) -> None:
-    Path(name).write_text(json.dumps(data, indent=4, default=str), encoding="utf-8")
 
 
 def _say(**shown: Any) -> None:

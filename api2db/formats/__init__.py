@@ -1,4 +1,4 @@
-"""The file formats: parquet, json, pickle and csv, by name. A frame in, bytes out, and back.
+"""The file formats: parquet, json, pickle, csv, feather and ORC, by name. A frame in, bytes out, and back.
 
 ``FORMATS[fmt]`` raises ConfigError for a name that isn't one of them. What each format keeps of a frame, and what it
 changes by rule, is one table in docs/files.md.
@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, NoReturn
 
 from api2db.errors import ConfigError
-from api2db.formats import comma, parquet, pickled, records
+from api2db.formats import arrow, comma, orc, parquet, pickled, records
 from api2db.formats.dtypes import Dtypes, dtypes_of, load_dtypes, store_dtypes
 from api2db.formats.format import Format
 from api2db.formats.parquet import frame_of
@@ -33,6 +33,8 @@ FORMATS: Final = MappingProxyType(
                 Format(NAMES[1], records.encode, records.decode, says_dtypes=False),
                 Format(NAMES[2], pickled.encode, pickled.decode, only_columns=False),
                 Format(NAMES[3], comma.encode, comma.decode, says_dtypes=False),
+                Format(NAMES[4], arrow.encode, arrow.decode, of_table=arrow.encode_table),
+                Format(NAMES[5], orc.encode, orc.decode, says_dtypes=False),
             )
         }
     )

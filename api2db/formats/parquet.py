@@ -45,6 +45,11 @@ _NULLABLE: Final = {
 
 
 def encode(df: pd.DataFrame) -> bytes:
+    return bytes(_written(told_table(df)))
+
+
+def told_table(df: pd.DataFrame) -> pa.Table:
+    """The frame as an Arrow table that says what ``told_frame`` needs to bring every dtype back."""
     columns: dict[str, pd.Series[Any]] = {}
     objects: dict[str, Objects] = {}
     dtypes: dict[str, object] = {}
@@ -58,26 +63,27 @@ def encode(df: pd.DataFrame) -> bytes:
         elif series.dtype == np.dtype("datetime64[s]"):
             dtypes[name] = "datetime64[s]"
         columns[name] = series
-    return bytes(_written(_told(_table(pd.DataFrame(columns, index=df.index), objects), dtypes)))
+    return _told(_table(pd.DataFrame(columns, index=df.index), objects), dtypes)
 
 
 def encode_table(table: pa.Table) -> memoryview:
     """A file of which ``decode`` makes the frame that ``frame_of`` makes of the table."""
-    return _written(_described(table))
+    return _written(described(table))
 
 
 def decode(data: bytes, dtypes: Dtypes | None) -> pd.DataFrame:
     # Starting threads costs more than a small file does.
     table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=len(data) > _SMALL)
-    return cast_frame(_frame(table), dtypes)
+    return cast_frame(told_frame(table), dtypes)
 
 
 def frame_of(table: pa.Table) -> pd.DataFrame:
     """A batch's table as a frame: Int64, Float64, boolean, string, times; JSON documents as the values they are."""
-    return _frame(_described(table))
+    return told_frame(described(table))
 
 
-def _described(table: pa.Table) -> pa.Table:
+def described(table: pa.Table) -> pa.Table:
+    """A batch's table, with what ``told_frame`` needs of it."""
     return _told(table, {field.name: "object" for field in table.schema if is_json(field)})
 
 
@@ -94,7 +100,8 @@ def _written(table: pa.Table) -> memoryview:
     return memoryview(out.getvalue())
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
+def told_frame(table: pa.Table) -> pd.DataFrame:
+    """The frame that a table was made of; of one that no frame was made a table of, in our dtypes."""
     metadata = table.schema.metadata or {}
     if _PANDAS in metadata:
         df = table.to_pandas()

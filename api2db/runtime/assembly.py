@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from api2db.errors import Api2dbError, ConfigError, StoreError
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.quarantine import RowQuarantine
 from api2db.runtime.delivery import Delivery
@@ -16,7 +16,9 @@ from api2db.settings import Settings
 from api2db.shard import decode_header
 from api2db.sinks.base import Placement, Renewable, Target
 from api2db.sinks.engines import Engines
-from api2db.spool import CollectorSpool, Spool
+from api2db.spool.collector import CollectorSpool
+from api2db.spool.recovery import recover
+from api2db.spool.store import Spool
 from api2db.state import assign_directories
 from api2db.usage import Usage
 
@@ -33,24 +35,29 @@ class Kept:
     engines: Engines
 
 
+def spool_of(settings: Settings, layout: Layout) -> Spool:
+    """STORE's spool, as the settings limit it. Not recovered yet."""
+    usage = Usage(
+        layout.root,
+        max_collector_bytes=settings.max_collector_bytes,
+        max_store_bytes=settings.max_store_bytes,
+        min_free_bytes=settings.min_free_bytes,
+    )
+    return Spool(
+        layout,
+        usage,
+        durable=settings.durability == "fsync",
+        keep_s=settings.keep,
+        max_log_bytes=settings.max_log_bytes,
+    )
+
+
 def opened(settings: Settings, layout: Layout) -> Kept:
     """STORE, recovered. Whoever calls it holds its lock, and closes what is in it."""
     journal = Journal(layout.journal)
     try:
-        usage = Usage(
-            layout.root,
-            max_collector_bytes=settings.max_collector_bytes,
-            max_store_bytes=settings.max_store_bytes,
-            min_free_bytes=settings.min_free_bytes,
-        )
-        spool = Spool(
-            layout,
-            usage,
-            durable=settings.durability == "fsync",
-            keep_s=settings.keep,
-            max_log_bytes=settings.max_log_bytes,
-        )
-        for header in spool.recover():
+        spool = spool_of(settings, layout)
+        for header in recover(spool):
             journal.accepted(header)
     except BaseException:
         journal.close()
@@ -78,7 +85,7 @@ def directories_of(shards: CollectorSpool, places: Sequence[tuple[str, str]]) ->
     Raises ConfigError for one place named twice.
     """
     known = shards.state.streams
-    waiting = frozenset(name for name in known if shards.holds_anything(name))
+    waiting = frozenset(name for name in known if shards.queue(name).holds_anything())
     directories, memory = assign_directories(known, list(places), waiting)
     shards.remember_streams(memory)
     return directories
@@ -108,10 +115,11 @@ def delivery_to(
     )
     sink = target.sink(placement)
     quarantine = RowQuarantine(layout, collector, directory, usage=kept.spool.usage, durable=kept.spool.durable)
-    _reconcile(kept.journal, shards, directory)
+    reconcile(kept.journal, shards, directory)
     if sink.replaces:
-        for created_ns in shards.parked(directory):  # of when the stream didn't replace yet
-            shards.unpark(directory, created_ns)
+        queue = shards.queue(directory)
+        for created_ns in queue.parked():  # of when the stream didn't replace yet
+            queue.unpark(created_ns)
             kept.journal.outcome(collector, directory, created_ns, "waiting")
     kind = ReplacingDelivery if sink.replaces else Delivery
     delivery = kind(collector, directory, sink, shards, kept.journal, quarantine)
@@ -129,14 +137,15 @@ def _renew(sink: Renewable, here: tuple[str, str], targets: Sequence[Target], pl
     raise ConfigError(f"no stream into {here[1]} is declared any more: start the daemon again")
 
 
-def _reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
+def reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
     """Tell the journal of shards it doesn't know: it may have been deleted, or a power cut took its last lines."""
     known = journal.waiting(shards.collector, stream)
+    queue = shards.queue(stream)
     for parked in (False, True):
-        for created_ns in shards.parked(stream) if parked else shards.waiting(stream):
+        for created_ns in queue.parked() if parked else queue.waiting():
             if created_ns in known:
                 continue
-            path = shards.path(stream, created_ns, parked=parked)
+            path = queue.path(created_ns, parked=parked)
             try:
                 header = decode_header(path.read_bytes())
             except Api2dbError:

@@ -6,40 +6,38 @@ import gc
 import logging
 import os
 import queue
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from types import FrameType
 
-from api2db.batch import Batch
 from api2db.collector import Collector
 from api2db.discovery import Broken
-from api2db.errors import Api2dbError, ConfigError
-from api2db.journal import Journal
+from api2db.errors import ConfigError
+from api2db.journal.journal import Journal
 from api2db.layout import Layout, StoreLock
-from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of, settle
+from api2db.runtime.assembly import Kept, settle, spool_of
 from api2db.runtime.cadence import Cadence
-from api2db.runtime.delivery import Delivery
-from api2db.runtime.isolated.children import Children, Isolated
+from api2db.runtime.isolated.children import Children
 from api2db.runtime.job import Job
+from api2db.runtime.memory import give_back, share_arenas
 from api2db.runtime.notify import ServiceManager
 from api2db.runtime.poller import Poller
 from api2db.runtime.pool import DeliveryPool
-from api2db.runtime.replacement import ReplacingDelivery
 from api2db.runtime.requests import Desk
 from api2db.runtime.retention import Retention
+from api2db.runtime.running import Assembly, Running, TargetsOf
+from api2db.runtime.signals import signals_to
 from api2db.runtime.verbs import perform
 from api2db.runtime.vitals import Vitals
-from api2db.runtime.works import Part, Works
-from api2db.settings import Settings, check_keep
+from api2db.runtime.works import Works
+from api2db.settings import Settings
 from api2db.sinks.base import Target
 from api2db.sinks.engines import Engines
-from api2db.spool import CollectorSpool, Spool
+from api2db.spool.recovery import recover
+from api2db.spool.store import Spool
 from api2db.upgrade import take_over
-from api2db.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -53,22 +51,11 @@ PRUNE_S = 3600.0
 CHILDREN_END_S = 2.0
 FIRST_PRUNE_S = 60.0  # a daemon that is restarted often sums its history up all the same
 
-TargetsOf = Callable[[Collector], Sequence[Target]]
 TargetOf = Callable[[Collector, str], Target]
 
 
 def _no_places(collector: Collector, name: str) -> Target:
     raise ConfigError(f"collector {collector.name}: this program knows no place {name!r}")
-
-
-@dataclass(frozen=True)
-class Running:
-    """One collector with everything that works for it."""
-
-    collector: Collector
-    job: Job
-    shards: CollectorSpool
-    deliveries: tuple[Delivery, ...]
 
 
 class Daemon:
@@ -121,6 +108,7 @@ class Daemon:
         Returns the exit status: 0, or 1 when too many sources hang and a supervisor should restart the daemon.
         Raises ConfigError, StoreError or StoreLockedError if it can't start.
         """
+        share_arenas()
         layout = Layout(self._settings.store)
         layout.prepare()
         lock = StoreLock(layout)
@@ -128,7 +116,7 @@ class Daemon:
             take_over(layout)
             journal = Journal(layout.journal)
             try:
-                with _signals(self._on_signal), self._attending(self._vitals):
+                with signals_to(self._on_signal), self._attending(self._vitals):
                     return self._run(layout, journal)
             finally:
                 journal.close()
@@ -137,26 +125,14 @@ class Daemon:
 
     def _run(self, layout: Layout, journal: Journal) -> int:
         settings = self._settings
-        usage = Usage(
-            layout.root,
-            max_collector_bytes=settings.max_collector_bytes,
-            max_store_bytes=settings.max_store_bytes,
-            min_free_bytes=settings.min_free_bytes,
-        )
-        self._vitals.usage = usage
+        spool = spool_of(settings, layout)
+        self._vitals.usage = spool.usage
         # The last daemon's, maybe before the machine was started: nobody's age.
         journal.note(heartbeat_ns=None, heartbeat_steady_ns=None)
         self._manager.status("starting: looking through STORE for what was under way")
-        spool = Spool(
-            layout,
-            usage,
-            durable=settings.durability == "fsync",
-            keep_s=settings.keep,
-            max_log_bytes=settings.max_log_bytes,
-        )
-        for header in spool.recover():
+        for header in recover(spool):
             journal.accepted(header)
-        engines = Engines(settings.target_threads)
+        kept = Kept(settings, spool, journal, Engines(settings.target_threads))
         pool = DeliveryPool(threads=settings.delivery_threads, target_threads=settings.target_threads)
         poller = Poller(threads=settings.poll_threads, stop=self._stop)
         children = Children()
@@ -164,12 +140,15 @@ class Daemon:
         running: list[Running] = []
         desk: Desk | None = None
         try:
-            running = self._assemble(spool, journal, engines, pool, children)
+            assembly = Assembly(kept, pool.wake, children, self._targets_of, self._targets_now)
+            running = assembly.running(self._collectors, self._broken)
             works = Works(
-                Kept(settings, spool, journal, engines),
-                {each.collector.name: Part(each.collector, each.shards, each.deliveries) for each in running},
+                kept,
+                {each.collector.name: each for each in running},
                 pool.wake,
                 self._target_of,
+                aside=assembly.aside,
+                broken=[f"{each.path}: {each.cause}" for each in self._broken],
             )
             desk = Desk(layout, lambda verb, arguments: perform(works, verb, arguments))
             desk.open()
@@ -191,102 +170,13 @@ class Daemon:
             if desk is not None:
                 ended = desk.close(deadline) and ended
             if ended:
-                engines.close()
+                kept.engines.close()
             else:
                 log.warning("stopped with transactions under way; their databases roll them back")
             for each in running:
                 settle(each.shards)
             journal.note(pid=None, stopped_ns=time.time_ns())
         return 1 if poller.stuck > settings.max_stuck_polls else 0
-
-    def _assemble(
-        self, spool: Spool, journal: Journal, engines: Engines, pool: DeliveryPool, children: Children
-    ) -> list[Running]:
-        running: list[Running] = []
-        names: set[str] = set()
-        disabled: list[str] = []
-        unusable: dict[str, str] = {}
-        for broken in self._broken:
-            log.error(
-                "collector module can't be used file=%s cause=%s\n%s",
-                broken.path,
-                broken.cause,
-                broken.details,
-            )
-            unusable[broken.path.stem] = f"{broken.path}: {broken.cause}"
-        for collector in self._collectors:
-            try:
-                # SQLite and some file systems don't tell "Orders" from "orders".
-                if collector.name.casefold() in names:
-                    raise ConfigError(f"two collectors are named {collector.name!r}, case aside: rename one")
-                names.add(collector.name.casefold())
-                if collector.seconds == 0:
-                    disabled.append(collector.name)
-                else:
-                    running.append(self._prepare(collector, spool, journal, engines, pool, children))
-            except (Exception, SystemExit) as error:
-                cause = str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"
-                log.error("collector can't run collector=%s cause=%s", collector.name, cause,
-                          exc_info=not isinstance(error, Api2dbError))  # fmt: skip
-                unusable[collector.name] = cause
-        journal.declare(
-            [(c.name, c.seconds, c.fresh_within_s) for c in (each.collector for each in running)],
-            [(d.collector, d.stream, d.sink.target) for each in running for d in each.deliveries],
-        )
-        for name in disabled:
-            journal.collector_state(name, "disabled", None)
-        for name, cause in unusable.items():
-            journal.collector_state(name, "broken", cause)
-        return running
-
-    def _prepare(
-        self,
-        collector: Collector,
-        spool: Spool,
-        journal: Journal,
-        engines: Engines,
-        pool: DeliveryPool,
-        children: Children,
-    ) -> Running:
-        settings = self._settings
-        if collector.stores():
-            log.warning("stores aren't run by this version, its streams are collector=%s", collector.name)
-        check_keep(collector.keep_s, settings)
-        targets = list(self._targets_of(collector))
-        kept = Kept(settings, spool, journal, engines)
-        shards = CollectorSpool(spool, collector.name, keep_s=collector.keep_s)
-        directories = directories_of(shards, [place_of(target, kept) for target in targets])
-        for directory in directories:
-            shards.add_stream(directory)
-        deliveries = [
-            delivery_to(target, directory, shards, kept, lambda: self._targets_now(collector))
-            for target, directory in zip(targets, directories, strict=True)
-        ]
-
-        def accepted(batch: Batch) -> None:
-            for delivery in deliveries:
-                delivery.notify(batch)
-                pool.wake(delivery)
-
-        def gave_up(run: int) -> None:
-            for delivery in deliveries:
-                if isinstance(delivery, ReplacingDelivery):
-                    delivery.give_up(run)
-                    pool.wake(delivery)
-
-        job = Job(
-            collector,
-            spool=spool,
-            shards=shards,
-            streams=directories,
-            replacing=[delivery.stream for delivery in deliveries if delivery.sink.replaces],
-            journal=journal,
-            accepted=accepted,
-            gave_up=gave_up,
-            timeout_s=settings.poll_timeout_s,
-            source=Isolated(collector, children) if collector.isolate else None,
-        )
-        return Running(collector, job, shards, tuple(deliveries))
 
     def _loop(
         self,
@@ -339,6 +229,7 @@ class Daemon:
                     heartbeat_ns=time.time_ns(), heartbeat_steady_ns=time.monotonic_ns(), stuck_polls=poller.stuck
                 )
                 self._manager.status(_summary(running, poller.stuck))
+                give_back()
             if now >= next_prune:
                 next_prune = now + PRUNE_S
                 retention.begin([delivery for each in running for delivery in each.deliveries])
@@ -359,23 +250,6 @@ class Daemon:
         if self._signals > 1:
             os._exit(128 + number)
         self._wake.put(None)
-
-
-class _signals:
-    """SIGTERM and SIGINT call a handler while inside; only the main thread may set them."""
-
-    def __init__(self, handler: Callable[[int, FrameType | None], None]) -> None:
-        self._handler = handler
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._handler)
-
-    def __exit__(self, *error: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]
 
 
 def _prune(spool: Spool) -> None:

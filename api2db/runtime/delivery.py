@@ -7,17 +7,17 @@ import logging
 import random
 import threading
 import time
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from api2db.batch import Batch, Receipt
-from api2db.errors import Api2dbError, FatalError, GoneShardError, SinkError, StoreError, TornShardError
-from api2db.journal import Journal
+from api2db.errors import FatalError, GoneShardError, SinkError, StoreError, TornShardError, in_one_line
+from api2db.journal.journal import Journal
 from api2db.retry import RetryPolicy
+from api2db.runtime.lanes import Lane, Taken, Waiting
 from api2db.secret import redact
 from api2db.sinks.base import Forgetful, Limits, Paced, Quarantine, Sink
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
 
 log = logging.getLogger(__name__)
 
@@ -36,58 +36,6 @@ class State(enum.Enum):
     RETRYING = "retrying"
     DOWN = "down"
     STOPPED = "stopped"
-
-
-class Waiting:
-    """``created_ns`` of shards that wait, oldest first; 8 bytes each, so that a long backlog costs little."""
-
-    def __init__(self, shards: Sequence[int]) -> None:
-        self._shards = array("q", shards)
-        self._first = 0
-
-    def __len__(self) -> int:
-        return len(self._shards) - self._first
-
-    def append(self, created_ns: int) -> None:
-        self._shards.append(created_ns)
-
-    def oldest(self, count: int) -> list[int]:
-        return self._shards[self._first : self._first + count].tolist()
-
-    def all(self) -> list[int]:
-        return self.oldest(len(self))
-
-    def remove(self, created_ns: int) -> None:
-        """One, wherever it stands."""
-        self._shards.remove(created_ns)
-
-    def drop(self, count: int) -> None:
-        self._first += count
-        if self._first > 4096 and self._first * 2 > len(self._shards):
-            del self._shards[: self._first]
-            self._first = 0
-
-
-@dataclass
-class Lane:
-    """Shards of one stream that are tried together: the ones that wait, or the parked ones. Each backs off."""
-
-    shards: Waiting
-    parked: bool
-    failures: int = 0
-    due: float = 0.0
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What one transaction loads, the oldest of a lane.
-
-    superseded  shards before it that needn't be loaded, since it replaces all they would have brought
-    """
-
-    shards: list[int]
-    batches: list[Batch]
-    superseded: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -118,8 +66,9 @@ class Delivery:
         self._limits = GROUP if self._paced is None else self._paced.limits
         self.at_once = False  # whatever pace the place asks for: somebody waits for it
         self.turn = threading.Lock()  # held for a step; whoever else holds it may change what waits
-        self._waiting = Lane(Waiting(self.spool.waiting(self.stream)), parked=False)
-        self._parked = Lane(Waiting(self.spool.parked(self.stream)), parked=True)
+        self.queue = self.spool.queue(self.stream)
+        self._waiting = Lane(Waiting(self.queue.waiting()), parked=False)
+        self._parked = Lane(Waiting(self.queue.parked()), parked=True)
         # The first step reaches the place even if nothing waits: a wrong password is seen at once, and files
         # that a crash left between shard and target are published.
         self._unconnected = True
@@ -178,7 +127,7 @@ class Delivery:
             rows = rows_of(shards)
             for created_ns in shards:
                 self.journal.outcome(self.collector, self.stream, created_ns, "purged")
-            self.spool.drop(self.stream, shards, parked=parked)
+            self.queue.drop(shards, parked=parked)
             with self._lock:
                 lane.shards.drop(len(shards))
         return shards, rows
@@ -215,7 +164,7 @@ class Delivery:
         if not shards and not (self._unconnected and lane.due <= self.clock()):
             return  # woken before its time
         if self._doubted:
-            self._renewed()
+            self.renewed()
         try:
             taken = self._take(lane, shards)
             if self._unconnected or self.state is not State.OK:
@@ -246,9 +195,9 @@ class Delivery:
         if taken.superseded:
             self.journal.superseded(self.collector, self.stream, taken.superseded)
             # No ledger has them: one that came back after a power cut would replace what is newer.
-            self.spool.drop(self.stream, taken.superseded, parked=lane.parked)
+            self.queue.drop(taken.superseded, parked=lane.parked)
         self.journal.delivered(self.collector, self.stream, taken.shards, receipts)
-        self.spool.drop(self.stream, taken.shards, parked=lane.parked, flush=not self.sink.remembers)
+        self.queue.drop(taken.shards, parked=lane.parked, flush=not self.sink.remembers)
         with self._lock:
             lane.shards.drop(len(taken.superseded) + len(taken.shards))
         # Until this is done there may be something to publish although nothing waits.
@@ -278,7 +227,7 @@ class Delivery:
         rows = size = 0
         for created_ns in shards:
             try:
-                batch = self.spool.read(self.stream, created_ns, parked=lane.parked)
+                batch = self.queue.read(created_ns, parked=lane.parked)
             except TornShardError as error:
                 if not batches:
                     self._set_aside(lane, created_ns, error)
@@ -292,7 +241,7 @@ class Delivery:
 
     def _set_aside(self, lane: Lane, created_ns: int, error: TornShardError) -> None:
         gone = isinstance(error, GoneShardError)
-        path = self.spool.set_aside(self.stream, created_ns, parked=lane.parked)
+        path = self.queue.set_aside(created_ns, parked=lane.parked)
         self.journal.outcome(self.collector, self.stream, created_ns, "removed" if gone else "quarantined")
         with self._lock:
             lane.shards.remove(created_ns)
@@ -310,7 +259,7 @@ class Delivery:
     def _hold(self, lane: Lane, shards: list[int]) -> None:
         """Shards of before the ledger's memory, as from an old copy of STORE: a person has to look at them."""
         for created_ns in shards:
-            path = self.spool.set_aside(self.stream, created_ns, parked=lane.parked)
+            path = self.queue.set_aside(created_ns, parked=lane.parked)
             self.journal.outcome(self.collector, self.stream, created_ns, "quarantined")
             with self._lock:
                 lane.shards.remove(created_ns)
@@ -357,7 +306,7 @@ class Delivery:
         with self._lock:
             created_ns = self._waiting.shards.oldest(1)[0]
         try:
-            self.spool.park(self.stream, created_ns)
+            self.queue.park(created_ns)
         except (StoreError, OSError) as error:
             self._log.warning(
                 "shard can't be parked yet collector=%s stream=%s cause=%s",
@@ -372,14 +321,14 @@ class Delivery:
             self._parked.failures, self._parked.due = self._waiting.failures, self._waiting.due
         self.journal.outcome(self.collector, self.stream, created_ns, "parked")
 
-    def _renewed(self) -> bool:
+    def renewed(self) -> bool:
         """Read the credentials anew; whether they are others. Where they can't be read the old ones stay."""
         if self.renew is None:
             return False
         try:
             others = self.renew()
         except Exception as error:  # noqa: BLE001 - it calls the collector's own code
-            cause = str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"
+            cause = in_one_line(error)
             self._log.warning("credentials can't be read anew stream=%s cause=%s", self.name, redact(cause))
             return False
         if others:
@@ -387,7 +336,7 @@ class Delivery:
         return others
 
     def _stop(self, error: FatalError) -> None:
-        if not self._doubted and self._renewed():
+        if not self._doubted and self.renewed():
             # Mended already, while connections of before still did: the next step tries.
             with self._lock:
                 self.state, self._doubted, self._unconnected = State.RETRYING, True, True

@@ -16,14 +16,15 @@ from api2db.batch import Batch
 from api2db.collector import Collector
 from api2db.errors import Api2dbError, ShapeError, SourceError, StoreFullError
 from api2db.form.shaped import Form, Held, Shaped, StepCount
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.quarantine import keep_payload, keep_rows
 from api2db.runtime.source import InProcess, Source
 from api2db.runtime.told import told
 from api2db.shard import Header
 from api2db.sources import payload
-from api2db.spool import CollectorSpool, Spool
+from api2db.spool.collector import CollectorSpool
+from api2db.spool.store import Spool
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +186,7 @@ class Job:
                 item = next(iterator)
             except StopIteration:
                 self._end(run)
+                self._source.ended()
                 return "ok"
             self._take(run, form, item)
             del item  # not held while the next one is fetched: a page of dicts is many times its bytes

@@ -16,16 +16,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from api2db.errors import Api2dbError, ConfigError
+from api2db.errors import Api2dbError, ConfigError, in_one_line
 from api2db.files import write_atomic
 from api2db.form.shaped import Form, Held, Shaped
 from api2db.layout import HELD
-from api2db.quarantine import REASON, SOURCE, held_text, payload_text
+from api2db.quarantine import REASON, ROW, SOURCE, held_text, payload_text, rows_of_batch
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.replay import Which
-from api2db.runtime.works import Answer, Part, Works, told
+from api2db.runtime.works import Answer, Part, Works
 from api2db.shard import Header
-from api2db.sinks.base import Telling
+from api2db.sinks.base import Traceable
 from api2db.sources import payload
 
 
@@ -64,34 +64,42 @@ class Mending:
             try:
                 table = pq.read_table(path)
             except (OSError, pa.ArrowInvalid) as error:
-                self._fail(f"{self._relative(path)} can't be read: {told(error)}")
+                self._fail(f"{self._relative(path)} can't be read: {in_one_line(error)}")
                 continue
             about = table.schema.metadata or {}
             batch_id = about.get(b"api2db.batch_id", path.stem.encode()).decode()
-            if not self.which.has(int(about.get(b"api2db.created_ns", 0)), batch_id):
+            created_ns = int(about.get(b"api2db.created_ns", 0))
+            if not self.which.has(created_ns, batch_id):
+                continue
+            if _comes_yet(delivery, created_ns, batch_id):
+                # Written by a load that hasn't committed yet: the rows are in its shard, too.
+                self._fail(f"{delivery.name}: the batch of {path.name} isn't delivered yet: run the command again then")
                 continue
             self._say(f"{delivery.name}: {table.num_rows:,} refused rows", table.num_rows)
             if not self.dry_run:
-                rows = table.drop_columns([REASON]) if REASON in table.column_names else table
-                self._accept_refused(delivery, path, rows.replace_schema_metadata(None), batch_id)
+                self._accept_refused(delivery, path, table, batch_id)
         if torn:
             self.answer.say(f"{delivery.name}: {torn} damaged or held shards stay: see api2db shards show")
 
-    def _accept_refused(self, delivery: Delivery, path: Path, rows: pa.Table, batch_id: str) -> None:
+    def _accept_refused(self, delivery: Delivery, path: Path, refused: pa.Table, batch_id: str) -> None:
+        numbers = rows_of_batch(refused)
+        rows = refused.drop_columns([name for name in (REASON, ROW) if name in refused.column_names])
+        rows = rows.replace_schema_metadata(None)
         # The same rows of the same batch have the same id: restored and refused once more, they aren't loaded twice.
-        again = _derived(batch_id, rows)
+        again = _derived(batch_id, rows, numbers)
         sink = delivery.sink
-        if sink.remembers and isinstance(sink, Telling):
+        if sink.remembers and isinstance(sink, Traceable):
             with delivery.turn:
                 there = not sink.lacks({0: again})
             if there:
-                self.works.kept.journal.replayed(self.part.collector.name, self._relative(path), again, rows.num_rows)
+                left = rows.num_rows if numbers is None else len(numbers)
+                self.works.kept.journal.replayed(self.part.collector.name, self._relative(path), again, left)
                 size = path.stat().st_size
                 path.unlink()
                 self.works.kept.spool.usage.add(self.part.collector.name, -size)
                 self.answer.say(f"{delivery.name}: they are in the place already; {path.name} is removed")
                 return
-        self._accept(rows, path, [delivery], batch_id=again)
+        self._accept(rows, path, [delivery], batch_id=again, origin_rows=numbers)
 
     def _replay_unshaped(self, path: Path, kind: str) -> None:
         """Held rows and payloads go through the collector's form as it is now, and to all its streams."""
@@ -106,7 +114,7 @@ class Mending:
         try:
             shaped = self._shape(path, kind)
         except Exception as error:  # noqa: BLE001 - a form of user code may raise anything
-            self._keep_again(path, kind, told(error))
+            self._keep_again(path, kind, in_one_line(error))
             return
         rows = 0 if shaped is None else shaped.table.num_rows
         held = () if shaped is None else shaped.held
@@ -146,14 +154,18 @@ class Mending:
         batch_id: str | None = None,
         types: object = None,
         rest: tuple[str, str] | None = None,
+        origin_rows: tuple[int, ...] | None = None,
     ) -> None:
         part, streams = self.part, tuple(each.stream for each in into)
         origin = self._relative(path)
         batch = part.shards.accept(
-            table, None, streams=streams, types=types, batch_id=batch_id, origin=origin, rest=rest  # type: ignore[arg-type]
+            table, None, streams=streams, types=types, batch_id=batch_id,  # type: ignore[arg-type]
+            origin=origin, rest=rest, origin_rows=origin_rows,
         )  # fmt: skip
         name, rows = part.collector.name, table.num_rows
-        header = Header(batch.batch_id, name, batch.created_ns, rows, None, streams, origin=origin)
+        header = Header(
+            batch.batch_id, name, batch.created_ns, rows, None, streams, origin=origin, origin_rows=origin_rows
+        )
         self.works.kept.journal.accepted(header)
         for delivery in into:
             delivery.notify(batch)
@@ -200,11 +212,23 @@ class Mending:
         return path.relative_to(self.works.kept.spool.layout.root).as_posix()
 
 
-def _derived(batch_id: str, rows: pa.Table) -> str:
+def _comes_yet(delivery: Delivery, created_ns: int, batch_id: str) -> bool:
+    """Whether a batch waits that isn't in the place. Raises SinkError."""
+    if not delivery.holds(created_ns):
+        return False
+    sink = delivery.sink
+    if not (sink.remembers and isinstance(sink, Traceable)):
+        return True
+    with delivery.turn:
+        return delivery.holds(created_ns) and bool(sink.lacks({created_ns: batch_id}))
+
+
+def _derived(batch_id: str, rows: pa.Table, numbers: tuple[int, ...] | None) -> str:
     out = pa.BufferOutputStream()
     with pa.ipc.new_stream(out, rows.schema.remove_metadata()) as writer:
         writer.write_table(rows.combine_chunks())
-    return hashlib.sha256(batch_id.encode() + out.getvalue().to_pybytes()).hexdigest()[:32]
+    which = "" if numbers is None else repr(numbers)  # of two rows that are the same one may be refused at a time
+    return hashlib.sha256(batch_id.encode() + which.encode() + out.getvalue().to_pybytes()).hexdigest()[:32]
 
 
 def replay_quarantine(

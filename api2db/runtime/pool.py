@@ -63,10 +63,17 @@ class DeliveryPool:
         else:
             self._queued.add(id(delivery))
             self._ready.append(delivery)
+            if not self._has_room(delivery):
+                return  # whoever ends a step at its target takes it; a thread woken now would find nothing to do
         if self._idle:
             self._wake.notify()
         # Those notified a moment ago still count as idle: one for each that is ready, not one for all of them.
-        if self._idle < max(1, len(self._ready)) and len(self._workers) < self._threads and not self._stopping:
+        if self._idle < max(1, len(self._ready)):
+            self._grow()
+
+    def _grow(self) -> None:
+        """One more thread, if there may be. With the lock held."""
+        if len(self._workers) < self._threads and not self._stopping:
             worker = threading.Thread(target=self._work, name=f"delivery-{len(self._workers)}", daemon=True)
             self._workers.append(worker)
             worker.start()
@@ -98,8 +105,10 @@ class DeliveryPool:
                         self._ready.append(delivery)
                 for _ in range(len(self._ready)):
                     delivery = self._ready.popleft()
-                    if self._at_target[delivery.sink.server] < self._limit(delivery):
+                    if self._has_room(delivery):
                         self._at_target[delivery.sink.server] += 1
+                        if self._later and not self._idle:
+                            self._grow()  # someone has to wait for what is due later, however long this one takes
                         return delivery
                     self._ready.append(delivery)
                 self._idle += 1
@@ -107,6 +116,8 @@ class DeliveryPool:
                 self._idle -= 1
             return None
 
-    def _limit(self, delivery: Delivery) -> int:
+    def _has_room(self, delivery: Delivery) -> bool:
+        """Whether one more thread may load into its target now. With the lock held."""
         own = delivery.sink.max_threads
-        return self._target_threads if own is None else min(own, self._target_threads)
+        limit = self._target_threads if own is None else min(own, self._target_threads)
+        return self._at_target[delivery.sink.server] < limit

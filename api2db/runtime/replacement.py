@@ -2,7 +2,8 @@
 
 A poll that returns one value is whole with its one batch. One that yields its items is whole once the batch
 that ends it is there. A poll that never ended (it failed, or the daemon was killed) replaces nothing: its items
-are superseded by what is there. Nothing is parked here: the shards of one replacement stay together.
+are superseded by what is there. Nothing is parked here: the shards of one replacement stay together, and what was
+parked before the stream replaced waits with the others before this is made.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 
 from api2db.batch import Batch, Receipt
 from api2db.errors import TornShardError
-from api2db.runtime.delivery import Delivery, Lane, Taken
+from api2db.runtime.delivery import Delivery
+from api2db.runtime.lanes import Lane, Taken
 
 
 class _Torn(Exception):
@@ -58,12 +60,12 @@ class ReplacingDelivery(Delivery):
 
     def due_in_s(self) -> float | None:
         with self._lock:
-            idle = self._heard == self._dealt_with and not self._unconnected and not self._parked.shards
+            idle = self._heard == self._dealt_with and not self._unconnected
         return None if idle else super().due_in_s()
 
     def _take(self, lane: Lane, shards: list[int]) -> Taken:
-        if lane.parked or not shards:
-            return super()._take(lane, shards)
+        if not shards:
+            return Taken([], [])
         while True:
             with self._lock:
                 heard, waiting = self._heard, lane.shards.all()
@@ -82,8 +84,7 @@ class ReplacingDelivery(Delivery):
 
     def _deliver(self, lane: Lane, taken: Taken) -> list[Receipt]:
         receipts = super()._deliver(lane, taken)
-        if not lane.parked:
-            self._dealt_with = self._looking_at
+        self._dealt_with = self._looking_at
         return receipts
 
     def _without_halves(self, lane: Lane, waiting: list[int], over: frozenset[int], over_until_ns: int) -> list[int]:
@@ -100,7 +101,7 @@ class ReplacingDelivery(Delivery):
         ]
         if halves:
             self.journal.superseded(self.collector, self.stream, halves)
-            self.spool.drop(self.stream, halves, parked=False)
+            self.queue.drop(halves, parked=False)
         with self._lock:
             for created_ns in halves:
                 lane.shards.remove(created_ns)
@@ -128,13 +129,13 @@ class ReplacingDelivery(Delivery):
 
     def _part(self, created_ns: int) -> tuple[int, int]:
         try:
-            return self.spool.part(self.stream, created_ns)
+            return self.queue.part(created_ns)
         except TornShardError as error:
             raise _Torn(created_ns, error) from error
 
     def _read(self, created_ns: int) -> Batch:
         try:
-            return self.spool.read(self.stream, created_ns, parked=False)
+            return self.queue.read(created_ns, parked=False)
         except TornShardError as error:
             raise _Torn(created_ns, error) from error
 

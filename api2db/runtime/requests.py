@@ -17,10 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from api2db.errors import Api2dbError, StoreError
+from api2db.errors import Api2dbError, StoreError, in_one_line
 from api2db.files import make_dir, write_atomic
 from api2db.layout import Layout, lock_owner
-from api2db.runtime.works import Answer, told
+from api2db.runtime.works import Answer
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Desk:
             return {"error": str(error)}
         except Exception as error:
             log.exception("request failed unexpectedly")
-            return {"error": told(error)}
+            return {"error": in_one_line(error)}
 
 
 def _answer(taken: Path, answer: Mapping[str, object]) -> None:

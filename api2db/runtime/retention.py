@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from api2db.errors import SinkError
 from api2db.failpoint import reach
-from api2db.journal import Journal, open_to_read
+from api2db.journal.file import open_to_read
+from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.runtime.delivery import Delivery
 from api2db.sinks.base import Forgetful, Ledgered

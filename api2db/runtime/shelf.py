@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from api2db.errors import StoreError, TornShardError
+from api2db.errors import StoreError, TornShardError, in_one_line
 from api2db.layout import Layout
 from api2db.quarantine import REASON
 from api2db.shard import decode_header, peek
@@ -145,7 +145,9 @@ def contents(item: Item, rows: int) -> tuple[dict[str, object], list[object]]:
 
 
 def faults(layout: Layout) -> tuple[int, list[tuple[Path, str]]]:
-    """Check the digest of every shard in the queue, in upload_failed and in the log; how many, and what is wrong."""
+    """Check the digest of every shard in the queue, in upload_failed and in the log, and that what is in quarantine
+    can be read; how many files, and what is wrong. Shards in quarantine were damaged when they came there.
+    """
     seen: set[int] = set()
     checked, found = 0, []
     for place in ("queue", "failed", "log"):
@@ -163,7 +165,31 @@ def faults(layout: Layout) -> tuple[int, list[tuple[Path, str]]]:
                 checked += 1
                 if wrong is not None:
                     found.append((path, wrong))
+    for folder in _folders(layout, "quarantine"):
+        for path in sorted(folder.glob("[!.]*")):
+            if path.suffix in (".parquet", ".json", ".jsonl") and name_ns(path.name) is None:
+                wrong = _wrong_rows(path)
+                checked += 1
+                if wrong is not None:
+                    found.append((path, wrong))
     return checked, found
+
+
+def _wrong_rows(path: Path) -> str | None:
+    """What is wrong with refused rows, held rows or a payload."""
+    try:
+        if path.suffix == ".parquet":
+            about = pq.read_table(path).schema.metadata or {}
+            of = about.get(b"api2db.batch_id", path.stem.encode()).decode()
+            return None if of == path.stem else f"foreign: it holds rows of batch {of}"
+        if path.suffix == ".json":
+            return None if "payload" in json.loads(path.read_bytes()) else "damaged: there is no payload in it"
+        rows = [json.loads(line)["row"] for line in path.read_text("ascii").splitlines()]
+        return None if rows else "damaged: there are no rows in it"
+    except FileNotFoundError:
+        return None  # replayed meanwhile
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        return f"damaged: {in_one_line(error)}"
 
 
 def _wrong(path: Path, collector: str) -> str | None:

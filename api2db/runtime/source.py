@@ -26,6 +26,9 @@ class Source(Protocol):
         False if nothing is under way, or it can't be ended.
         """
 
+    def ended(self) -> None:
+        """All items of the poll are accepted. What it raises, the poll fails with."""
+
 
 class InProcess:
     """The function called in the polling thread: nothing ends it but itself."""
@@ -42,3 +45,6 @@ class InProcess:
 
     def kill(self, cause: str) -> bool:
         return False
+
+    def ended(self) -> None:
+        """A function isn't told."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from api2db.errors import StoreError
-from api2db.journal import open_to_read
-from api2db.layout import ACCEPTED, HELD, Layout, lock_owner
+from api2db.journal.file import open_to_read
+from api2db.layout import ACCEPTED, FILES, HELD, Layout, lock_owner
 
 # The daemon writes its heartbeat every ten seconds; without it what stands here is old.
 SILENT_S = 60.0
@@ -55,6 +55,7 @@ class CollectorStatus:
     stale is also told beside another state, of one that failed, say; last_outcome is of its last poll, None before.
 
     held_files   files of rows that were not accepted, since a value can't be of its column's type
+    unread_files of a store: files that it can't read, set aside
     """
 
     collector: str
@@ -74,6 +75,7 @@ class CollectorStatus:
     fresh_within_s: float | None = None
     stale: bool = False
     last_outcome: str | None = None
+    unread_files: int = 0
 
     @property
     def pending(self) -> bool:
@@ -104,6 +106,11 @@ class Status:
                 found.append(
                     f"{collector.collector}: rows don't fit the types of their columns; they and the reasons are in"
                     f" STORE/quarantine/{collector.collector}/{HELD}/ ({collector.held_files} files)"
+                )
+            if collector.unread_files:
+                found.append(
+                    f"{collector.collector}: files can't be read; they and the reasons are in"
+                    f" STORE/quarantine/{collector.collector}/{FILES}/ ({collector.unread_files} files)"
                 )
             for stream in collector.streams:
                 if stream.state != "ok":
@@ -206,7 +213,10 @@ def _heartbeat_age_s(facts: Mapping[str, Any]) -> float | None:
     return None if beat_ns is None else (time.time_ns() - int(beat_ns)) / 1e9
 
 
-_REMOVED = "no running collector has this stream, but shards wait for it: they are delivered once one has it again"
+_REMOVED = (
+    "no running collector has this stream, but shards wait for it: they are delivered once one has it again,"
+    " or given up by api2db shards purge --removed"
+)
 
 
 # Other states say more than that no poll has succeeded: failed, paused and abandoned have a cause.
@@ -244,6 +254,7 @@ def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pi
         fresh_s,
         stale,
         row["state"] if declared else None,
+        sum(1 for _ in layout.quarantine(row["collector"], FILES).glob("*.reason")),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from api2db.errors import ConfigError
 from api2db.runtime.delivery import Delivery, State
 from api2db.runtime.mend import replay_quarantine
 from api2db.runtime.purge import purge_quarantine
+from api2db.runtime.removed import purge_removed
 from api2db.runtime.replay import Which, replay_log
 from api2db.runtime.works import Answer, Part, Works, one_more, rows_of
 
@@ -24,9 +26,10 @@ def perform(works: Works, verb: str, arguments: Mapping[str, Any]) -> Answer:
 
 
 def _replay(works: Works, arguments: Mapping[str, Any]) -> Answer:
-    """collector, stream, since_ns, until_ns, batch, source ("log", "failed", "quarantine"), to, dry_run."""
+    """collector, stream, since_ns, until_ns, batch, again, source ("log", "failed", "quarantine"), to, dry_run."""
     answer = Answer()
     which = Which(arguments.get("since_ns"), arguments.get("until_ns"), arguments.get("batch"))
+    again = bool(arguments.get("again"))
     dry_run = bool(arguments.get("dry_run"))
     stream, to = arguments.get("stream"), arguments.get("to")
     parts = _parts(works, arguments)
@@ -39,6 +42,12 @@ def _replay(works: Works, arguments: Mapping[str, Any]) -> Answer:
         raise ConfigError(
             "what failed to upload is tried again as a whole, in order: without --since, --until, --batch"
         )
+    if again and (which == Which() or stream is None or source != "log" or to is not None):
+        raise ConfigError(
+            "--again takes batches out of a place that has them: say COLLECTOR/STREAM, and which of them by --batch,"
+            " --since or --until"
+        )
+    which = replace(which, again=again)
     for part in parts:
         if source == "quarantine":
             replay_quarantine(works, part, stream, which, answer, dry_run=dry_run)
@@ -47,8 +56,23 @@ def _replay(works: Works, arguments: Mapping[str, Any]) -> Answer:
             if source == "failed":
                 _try_again(works, delivery, answer, dry_run=dry_run)
                 continue
+            waiting = sum(delivery.backlog)
             replay_log(works, part, delivery, which, answer, dry_run=dry_run)
+            if to is not None and not dry_run:
+                _go_on(works, delivery, waiting, answer)
     return answer
+
+
+def _go_on(works: Works, delivery: Delivery, waiting: int, answer: Answer) -> None:
+    """Deliver what an earlier command that was cut short left waiting, too: no daemon does it by itself."""
+    if waiting:
+        answer.say(f"{delivery.name}: {waiting} shards waited since an earlier time, and are delivered now")
+        delivery.begin_again(delivery.retry)
+        works.wake(delivery)
+    if waiting or answer.facts.get(delivery.name, {"batches": 0})["batches"]:  # type: ignore[index]
+        answer.say(
+            f"{delivery.name}: if this is cut short, run the same command again: it completes it, each batch once"
+        )
 
 
 def _retry(works: Works, arguments: Mapping[str, Any]) -> Answer:
@@ -72,9 +96,18 @@ def _try_again(works: Works, delivery: Delivery, answer: Answer, *, dry_run: boo
 
 
 def _purge(works: Works, arguments: Mapping[str, Any]) -> Answer:
-    """collector, stream, place ("queue", "failed" or "quarantine"), dry_run."""
-    answer, place, total = Answer(), arguments.get("place", "failed"), 0
-    parked = place == "failed"
+    """collector, stream, place ("queue", "failed" or "quarantine"), removed, dry_run."""
+    answer, place, total = Answer(), arguments.get("place"), 0
+    if arguments.get("removed"):
+        if place == "quarantine":
+            raise ConfigError("--removed gives up what waits: it can't go with --in quarantine")
+        lanes = {None: (False, True), "queue": (False,), "failed": (True,)}[place]
+        collector, stream = arguments["collector"], arguments.get("stream")
+        answer.facts["rows"] = purge_removed(
+            works, collector, stream, answer, parked=lanes, dry_run=bool(arguments.get("dry_run"))
+        )
+        return answer
+    parked = place in (None, "failed")
     for part in _parts(works, arguments):
         if place == "quarantine":
             total += purge_quarantine(
@@ -83,10 +116,10 @@ def _purge(works: Works, arguments: Mapping[str, Any]) -> Answer:
             continue
         for delivery in part.streams(arguments.get("stream")):
             if arguments.get("dry_run"):
-                shards = (part.shards.parked if parked else part.shards.waiting)(delivery.stream)
-                rows = rows_of(part, delivery.stream, shards, parked=parked)
+                shards = delivery.queue.parked() if parked else delivery.queue.waiting()
+                rows = rows_of(delivery.queue, shards, parked=parked)
             else:
-                count = partial(rows_of, part, delivery.stream, parked=parked)
+                count = partial(rows_of, delivery.queue, parked=parked)
                 shards, rows = delivery.purge(count, parked=parked)
             if shards:
                 given_up = "would be given up" if arguments.get("dry_run") else "are given up"

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from api2db.collector import Collector
-from api2db.errors import Api2dbError, ConfigError, TornShardError
+from api2db.errors import ConfigError, TornShardError
 from api2db.nearest import nearest
 from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of
 from api2db.runtime.delivery import Delivery, State
 from api2db.settings import check_keep
 from api2db.shard import peek
 from api2db.sinks.base import Target
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
+from api2db.spool.queue import StreamQueue
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,10 @@ class Part:
         found = [each for each in self.deliveries if stream in (None, each.stream)]
         if not found:
             there = ", ".join(each.stream for each in self.deliveries) or "none"
-            raise ConfigError(f"collector {self.collector.name} has no stream {stream!r}; its streams: {there}")
+            raise ConfigError(
+                f"collector {self.collector.name} has no stream {stream!r}; its streams: {there}; what waits for"
+                " one that was taken away is given up by: api2db shards purge --removed"
+            )
         return found
 
 
@@ -38,8 +42,10 @@ class Works:
     """STORE, open, and what delivers from it.
 
     wake       have a delivery look at what waits
-    target_of  the stream of one more place for a collector; raises ConfigError
+    target_of  the stream of one more place for a collector, with the credentials as they are now; raises ConfigError
     filled     deliveries to such places, by name: a directory has one at a time
+    aside      collectors that are declared and don't run, and why
+    broken     modules that can't be used, and why: what they declare nobody knows
     """
 
     kept: Kept
@@ -47,6 +53,8 @@ class Works:
     wake: Callable[[Delivery], None]
     target_of: Callable[[Collector, str], Target]
     filled: dict[str, Delivery] = field(default_factory=dict)
+    aside: Mapping[str, str] = field(default_factory=dict)
+    broken: Sequence[str] = ()
 
     def part(self, collector: str) -> Part:
         if collector not in self.parts:
@@ -66,15 +74,24 @@ class Answer:
         self.lines.append(line)
 
 
-def prepared(collector: Collector, targets: Sequence[Target], kept: Kept) -> Part:
-    """A collector's streams, ready to deliver. Raises ConfigError, StoreError."""
+def prepared(
+    collector: Collector,
+    targets: Sequence[Target],
+    kept: Kept,
+    targets_now: Callable[[], Sequence[Target]] | None = None,
+) -> Part:
+    """A collector's streams, ready to deliver; ``targets_now`` as in ``delivery_to``.
+
+    Raises ConfigError, StoreError.
+    """
     check_keep(collector.keep_s, kept.settings)
     shards = CollectorSpool(kept.spool, collector.name, keep_s=collector.keep_s)
     directories = directories_of(shards, [place_of(target, kept) for target in targets])
     for directory in directories:
         shards.add_stream(directory)
     deliveries = [
-        delivery_to(target, directory, shards, kept) for target, directory in zip(targets, directories, strict=True)
+        delivery_to(target, directory, shards, kept, targets_now)
+        for target, directory in zip(targets, directories, strict=True)
     ]
     return Part(collector, shards, tuple(deliveries))
 
@@ -94,8 +111,14 @@ def one_more(part: Part, name: str, works: Works) -> Delivery:
         directory = directories_of(part.shards, [*mine, wanted])[-1]
     own = next((each for each in part.deliveries if each.stream == directory), None)
     key = f"{part.collector.name}/{directory}"
-    if own is None and key not in works.filled:
-        works.filled[key] = delivery_to(target, directory, part.shards, works.kept)
+    if key in works.filled:
+        with works.filled[key].turn:
+            works.filled[key].renewed()  # it may have been asked for because a password was mended
+    elif own is None:
+        part.shards.queue(directory).make()  # files are written there before they are published
+        works.filled[key] = delivery_to(
+            target, directory, part.shards, works.kept, lambda: [works.target_of(part.collector, name)]
+        )
     return own or works.filled[key]
 
 
@@ -115,17 +138,12 @@ def deliver_all(deliveries: Sequence[Delivery]) -> list[str]:
     return troubles
 
 
-def rows_of(part: Part, stream: str, shards: Sequence[int], *, parked: bool) -> int:
+def rows_of(queue: StreamQueue, shards: Sequence[int], *, parked: bool) -> int:
     """How many rows shards that wait hold, as far as they can be read."""
     rows = 0
     for created_ns in shards:
         try:
-            rows += peek(part.shards.path(stream, created_ns, parked=parked)).rows
+            rows += peek(queue.path(created_ns, parked=parked)).rows
         except (TornShardError, OSError):
             continue  # nobody can tell
     return rows
-
-
-def told(error: Exception) -> str:
-    """An error in one line."""
-    return str(error) if isinstance(error, Api2dbError) else f"{type(error).__name__}: {error}"

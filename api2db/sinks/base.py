@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 class Quarantine(Protocol):
     """Keeps rows that can never load. Durable when it returns; calling it again for a batch replaces the file."""
 
-    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str]) -> None:
-        """Keep ``rows`` of ``batch``, one reason each."""
+    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str], at: Sequence[int] | None = None) -> None:
+        """Keep ``rows`` of ``batch``, one reason each.
+
+        at  where they are in its table; None where nobody can tell
+        """
 
 
 class Sink(Protocol):
@@ -129,6 +132,9 @@ class Recountable(Protocol):
     def recounted(self) -> Generator[tuple[str, int], None, None] | None:
         """(batch id, rows) as they are in the table itself; None where the rows don't carry it."""
 
+    def counted_since(self) -> int | None:
+        """``created_ns`` of the first batch whose rows carry it; None where nobody remembers."""
+
 
 @runtime_checkable
 class Filed(Protocol):
@@ -142,7 +148,7 @@ class Filed(Protocol):
 
 
 @runtime_checkable
-class Telling(Protocol):
+class Traceable(Protocol):
     """A sink that can tell which batches its place has."""
 
     def lacks(self, shards: Mapping[int, str]) -> set[int]:
@@ -157,6 +163,25 @@ class NewestWins(Protocol):
 
     def release(self, batch_ids: Sequence[str]) -> None:
         """Have these loaded again when they come again."""
+
+
+@runtime_checkable
+class Renewing(Protocol):
+    """A target whose way in is in a file, which may have been mended since it was read."""
+
+    def renewed(self) -> Target:
+        """The same target, with the file read anew. Raises ConfigError."""
+
+
+@runtime_checkable
+class Removable(Protocol):
+    """A sink that can take batches out that are there, so that they are loaded again when they come again."""
+
+    def may_take_out(self, batch_ids: Sequence[str]) -> None:
+        """Changes nothing. Raises ConfigError where nobody can tell which rows are theirs, SinkError."""
+
+    def take_out(self, batch_ids: Sequence[str]) -> None:
+        """Remove them, in one transaction; where that is better, their rows are replaced once they come."""
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -88,12 +88,19 @@ class Stage(Protocol):
         """Drop it, in the same transaction."""
 
 
+# Which of the rows of some chunks, whose last column is ``ORDINAL``, a database would refuse, and why each.
+FindRefusals = Callable[
+    [Connection, str, Sequence[Slot], Iterable[pa.RecordBatch], MergeRule | None], Iterator[tuple[int, Cause]]
+]
+
+
 class Dialect(Protocol):
     """One database's way. No state of its own; what a connection has learned is in ``connection.info``.
 
     Methods that take a connection run inside the caller's transaction and raise the driver's errors.
 
     ddl_commits  CREATE and ALTER commit what is open: they come before the load's transaction, not in it
+    adds         what stands before a column's definition in ALTER TABLE
     """
 
     name: str
@@ -101,6 +108,11 @@ class Dialect(Protocol):
     max_threads: int | None
     chunk_rows: int
     ddl_commits: bool
+    adds: str
+
+    @property
+    def refusals(self) -> FindRefusals | None:
+        """How rows are found that it refuses, where a transaction ends at the first error; None: by savepoints."""
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -117,6 +129,9 @@ class Dialect(Protocol):
 
     def cause(self, error: BaseException) -> Cause:
         """The one place that reads this driver's errors."""
+
+    def reading(self, url: URL) -> URL:
+        """The URL of connections that only read."""
 
     def is_there(self, url: URL) -> bool:
         """False where connecting would make the database."""

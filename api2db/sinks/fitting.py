@@ -117,7 +117,7 @@ class Fitting:
         for name, field in fields.items():
             self._define(
                 f'column "{name}" can\'t be added (or leave it out of the form)',
-                f"ALTER TABLE {quote(self._goal.table)} ADD COLUMN {self._definition(name, field)}",
+                f"ALTER TABLE {quote(self._goal.table)} {self._dialect.adds} {self._definition(name, field)}",
             )
         self._mark(fields)
 
@@ -172,12 +172,12 @@ class Fitting:
         started = time.monotonic()
         try:
             if not inexact:
-                with nullcontext() if self._dialect.ddl_commits else self._connection.begin_nested():
+                with nullcontext() if self._is_whole else self._connection.begin_nested():
                     for sql in self._dialect.widen(self._goal.table, column):
                         self._run(sql)
         except self._dialect.errors as error:
             cause = self._dialect.cause(error)
-            if cause.lost:
+            if cause.lost or self._dialect.refusals is not None:
                 raise
             log.warning("column stays integer table=%s column=%s cause=%s", self._goal.table, column, cause.text)
         else:
@@ -188,6 +188,11 @@ class Fitting:
                 )
                 return
         self._kept_narrow.add(column)
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether a statement that fails can't be taken back by itself."""
+        return self._dialect.ddl_commits or self._dialect.refusals is not None
 
     @property
     def _kept_narrow(self) -> set[str]:

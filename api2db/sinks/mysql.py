@@ -58,6 +58,8 @@ class MySQL:
     # Small: while the server reads one chunk the next is made, and it is the slower of the two.
     chunk_rows = 4_096
     ddl_commits = True
+    adds = "ADD COLUMN"
+    refusals = None
 
     @cached_property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -99,6 +101,9 @@ class MySQL:
 
     def cause(self, error: BaseException) -> Cause:
         return my_errors.cause(_original(error))
+
+    def reading(self, url: URL) -> URL:
+        return url
 
     def is_there(self, url: URL) -> bool:
         return True

@@ -113,6 +113,8 @@ class PostgreSQL:
     max_threads: int | None = None
     chunk_rows = 16_384
     ddl_commits = False
+    adds = "ADD COLUMN"
+    refusals = None
 
     @cached_property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -154,6 +156,9 @@ class PostgreSQL:
 
     def cause(self, error: BaseException) -> Cause:
         return pg_errors.cause(_original(error))
+
+    def reading(self, url: URL) -> URL:
+        return url
 
     def is_there(self, url: URL) -> bool:
         return True

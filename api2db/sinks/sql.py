@@ -7,28 +7,26 @@ the catalog, the bulk load, quarantine, COMMIT. What differs between databases i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 
 import pyarrow as pa
-from sqlalchemy import URL, ColumnClause, Connection, column, func, select, table
-from sqlalchemy.exc import SQLAlchemyError, TimeoutError
+from sqlalchemy import URL, ColumnClause, Connection, TableClause, column, delete, func, select, table
 from sqlalchemy.sql import quoted_name
 
 from api2db import ledger
 from api2db.batch import Batch, Receipt
-from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError, SinkError
+from api2db.errors import BadDataError, ConfigError, FatalError
 from api2db.failpoint import reach
-from api2db.secret import redact
 from api2db.sinks.base import Quarantine, Sink
-from api2db.sinks.dialect import READS, Dialect
+from api2db.sinks.connections import Connections
+from api2db.sinks.dialect import Dialect
 from api2db.sinks.engines import Engines
 from api2db.sinks.fitting import Goal, forget
 from api2db.sinks.group import Group, group
 from api2db.sinks.names import place
-from api2db.sinks.transaction import TableWork, receipts
+from api2db.sinks.transaction import NothingLoadable, TableWork, receipts
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +66,13 @@ def dialect_of(url: URL) -> Dialect:
         from api2db.sinks.mysql import MySQL
 
         return MySQL()
-    raise ConfigError(f'no sink for dialect "{name}"; there are "mariadb", "mysql", "postgresql" and "sqlite"')
+    if name == "duckdb":
+        from api2db.sinks.duckdb import DuckDB
+
+        return DuckDB()
+    from api2db.sinks.generic import Generic
+
+    return Generic(url)
 
 
 class SqlSink:
@@ -82,6 +86,7 @@ class SqlSink:
     engines     the process's connections; a sink made without them has its own, and closes them
     chunk_size  rows sent to the database at once; 0 leaves it to the sink
     batch_column  a column that is added to each row, with the id of its batch; where rows are appended
+    dialect     another than the url's own, such as ``sinks.generic.Generic``
     store_id    of the STORE whose batches it loads
     horizon_ns  batches of that STORE created before it may be in although the ledger doesn't know; see ``connect``
 
@@ -103,6 +108,7 @@ class SqlSink:
         chunk_size: int = 0,
         store_id: str = "",
         batch_column: str | None = None,
+        dialect: Dialect | None = None,
     ) -> None:
         if isinstance(key, str):
             key = (key,)
@@ -113,8 +119,7 @@ class SqlSink:
         self.stream = stream
         self.horizon_ns = 0
         self._store_id = store_id
-        self._url = url
-        self._dialect = dialect_of(url)
+        self._dialect = dialect or dialect_of(url)
         name = self._dialect.names.legal(table)
         if name == ledger.NAME:
             raise ConfigError(f'table="{table}" is where the ledger is; choose another name')
@@ -123,16 +128,15 @@ class SqlSink:
         if batch_column is not None and (key or self.replaces):
             raise ConfigError(f'batch_column="{batch_column}" is for rows that are appended: not with key or replace')
         self._batch_column = batch_column
-        self._shared_engines = engines
-        self._own_engines = Engines()
+        self._connections = Connections(stream, name, url, self._dialect, engines)
 
     @property
     def target(self) -> str:
-        return f"{self._dialect.target(self._url)}/{self._goal.table}"
+        return f"{self._dialect.target(self._connections.url)}/{self._goal.table}"
 
     @property
     def server(self) -> str:
-        return self._dialect.target(self._url)
+        return self._dialect.target(self._connections.url)
 
     @property
     def ordered(self) -> bool:
@@ -148,23 +152,23 @@ class SqlSink:
 
     def connect(self) -> None:
         """Reach the database, creating it and the ledger where they are missing; read the ledger's horizon."""
-        with self._connected() as connection, connection.begin():
+        with self._connections.to_load() as connection, connection.begin():
             self.horizon_ns = ledger.horizon(connection, self.stream, self._store_id)
 
     def load(self, batches: Sequence[Batch], quarantine: Quarantine) -> list[Receipt]:
         if not batches:
             return []
         batches = [self._labelled(batch) for batch in batches]
-        with self._connected() as connection:
+        with self._connections.to_load() as connection:
             try:
-                answers = self._transaction(connection, batches, quarantine, TableWork.load)
+                answers = self._load(connection, batches, quarantine, TableWork.load)
             except self._dialect.errors as error:
                 cause = self._dialect.cause(error)
                 if cause.error is not BadDataError:
                     raise
                 forget(connection)
                 log.info("batch refused by the database, looking for the rows stream=%s", self.stream)
-                answers = self._transaction(connection, batches, quarantine, TableWork.load_carefully)
+                answers = self._load(connection, batches, quarantine, TableWork.load_carefully)
             reach("sink.committed")
             return answers
 
@@ -172,15 +176,10 @@ class SqlSink:
         """Nothing to do: COMMIT made the rows visible."""
 
     def close(self) -> None:
-        self._own_engines.close()
+        self._connections.close()
 
     def go_in_as(self, other: Sink) -> bool:
-        if not isinstance(other, SqlSink) or other._url == self._url:
-            return False
-        before, self._url = self._url, other._url
-        # Idle connections of before would be kept until the process ends, since nobody asks for them any more.
-        (self._shared_engines or self._own_engines).discard(before)
-        return True
+        return isinstance(other, SqlSink) and self._connections.go_in_by(other._connections.url)
 
     @property
     def newest_wins(self) -> bool:
@@ -194,12 +193,59 @@ class SqlSink:
 
     def release(self, batch_ids: Sequence[str]) -> None:
         """Take batches out of the ledger, so that they are loaded again. For merges, which change nothing then."""
-        with self._connected() as connection, connection.begin():
+        with self._connections.to_load() as connection, connection.begin():
             ledger.release(connection, self.stream, batch_ids)
+
+    def may_take_out(self, batch_ids: Sequence[str]) -> None:
+        """Raises ConfigError where the rows don't say which batch they came with, or may have come before they did."""
+        if self._goal.key:
+            return  # merged again, they find their rows
+        if self._batch_column is None or self.replaces:
+            raise ConfigError(
+                f"stream {self.stream}: its rows don't say which batch they came with (batch_column), so they can't be"
+                f" taken out to be loaded again: poll again where each poll replaces the table; else delete them"
+                f" yourself, and the batch's line in {ledger.NAME}, in one transaction, then: api2db replay"
+            )
+        with self._connections.to_load() as connection, connection.begin():
+            if self._dialect.columns(connection, self._goal.table) is None:
+                return  # the table is gone
+            rows = self._labels(connection, self._batch_column)
+            for batch_id in batch_ids:
+                if rows is not None:
+                    one, there = rows
+                    some = select(one).select_from(there).limit(1)
+                    if connection.execute(some.where(one == batch_id)).first() is not None:
+                        continue
+                    if connection.execute(some.where(one.is_(None))).first() is None:
+                        continue  # all of its rows are gone
+                raise ConfigError(
+                    f"stream {self.stream}: no row says that it is of batch {batch_id}, and there are rows that say"
+                    f" nothing: nobody can tell whether its rows are among those, of before {self._batch_column}"
+                )
+
+    def take_out(self, batch_ids: Sequence[str]) -> None:
+        """Remove the batches' rows and their entries in the ledger; of a merge the entries alone."""
+        with self._connections.to_load() as connection, connection.begin():
+            name = None if self._goal.key else self._batch_column
+            rows = None if name is None else self._labels(connection, name)
+            if rows is not None:
+                one, there = rows
+                for batch_id in batch_ids:
+                    connection.execute(delete(there).where(one == batch_id))
+            ledger.release(connection, self.stream, batch_ids)
+
+    def _labels(self, connection: Connection, batch_column: str) -> tuple[ColumnClause[str], TableClause] | None:
+        """The column that holds the batches' ids, and its table; None where there is none."""
+        columns = self._dialect.columns(connection, self._goal.table) or ()
+        name = place([batch_column], {each.name: each for each in columns}, self._dialect.names)[batch_column]
+        if name not in {each.name for each in columns}:
+            return None
+        one: ColumnClause[str] = column(quoted_name(name, True))
+        return one, table(quoted_name(self._goal.table, True), one)
 
     def loaded(self, batch_ids: Sequence[str]) -> dict[str, int]:
         """Which of the batches the ledger has, with the rows that were loaded of each. Makes nothing."""
-        with self._reading() as connection:
+        with self._connections.to_read() as connection:
             if connection is None:
                 return {}
             with connection.begin():
@@ -209,18 +255,24 @@ class SqlSink:
         """(batch id, rows) in the table, by the column that holds the id; None without one. Makes nothing."""
         return None if self._batch_column is None else self._recounted(self._batch_column)
 
+    def counted_since(self) -> int | None:
+        """``created_ns`` of the first batch whose rows hold its id; None where that isn't known. Makes nothing."""
+        with self._connections.to_read() as connection:
+            if connection is None or self._batch_column is None:
+                return None
+            with connection.begin():
+                return ledger.labelled_since(connection, self.stream, self._batch_column)
+
     def _recounted(self, batch_column: str) -> Generator[tuple[str, int], None, None]:
-        with self._reading() as connection:
+        with self._connections.to_read() as connection:
             if connection is None:
                 return
             with connection.begin():
-                columns = self._dialect.columns(connection, self._goal.table) or ()
-                placed = place([batch_column], {each.name: each for each in columns}, self._dialect.names)
-                name = placed[batch_column]
-                if name not in {each.name for each in columns}:
+                found = self._labels(connection, batch_column)
+                if found is None:
                     return
-                one: ColumnClause[str] = column(quoted_name(name, True))
-                rows = select(one, func.count()).select_from(table(quoted_name(self._goal.table, True)))
+                one, there = found
+                rows = select(one, func.count()).select_from(there)
                 streamed = connection.execution_options(stream_results=True, yield_per=_GROUPS_AT_ONCE)
                 for batch_id, count in streamed.execute(rows.where(one.is_not(None)).group_by(one)):
                     yield str(batch_id), count
@@ -236,7 +288,7 @@ class SqlSink:
 
     def horizon(self) -> int:
         """``created_ns`` before which the ledger may have forgotten batches. Makes nothing."""
-        with self._reading() as connection:
+        with self._connections.to_read() as connection:
             if connection is None:
                 return 0
             with connection.begin():
@@ -244,19 +296,32 @@ class SqlSink:
 
     def forget(self, batch_ids: Sequence[str], horizon_ns: int) -> None:
         """Remove entries from the ledger, and move its horizon, in one transaction."""
-        with self._connected() as connection, connection.begin():
+        with self._connections.to_load() as connection, connection.begin():
             ledger.forget(connection, self.stream, self._store_id, batch_ids, horizon_ns)
 
     def receipts(self) -> Generator[tuple[str, int], None, None]:
         """(batch id, rows) of each batch in the ledger, by id; none where there is no ledger. Makes nothing."""
-        with self._reading() as connection:
+        with self._connections.to_read() as connection:
             if connection is not None:
                 yield from ledger.receipts(connection, self.stream)
 
     def count(self) -> int:
         """How many batches of this stream the ledger has."""
-        with self._connected() as connection, connection.begin():
+        with self._connections.to_load() as connection, connection.begin():
             return ledger.count(connection, self.stream)
+
+    def _load(
+        self,
+        connection: Connection,
+        batches: Sequence[Batch],
+        quarantine: Quarantine,
+        load: Callable[[TableWork, Group], None],
+    ) -> list[Receipt]:
+        try:
+            return self._transaction(connection, batches, quarantine, load, clears=self.replaces)
+        except NothingLoadable:
+            forget(connection)
+            return self._transaction(connection, batches, quarantine, load, clears=False)
 
     def _transaction(
         self,
@@ -264,6 +329,8 @@ class SqlSink:
         batches: Sequence[Batch],
         quarantine: Quarantine,
         load: Callable[[TableWork, Group], None],
+        *,
+        clears: bool,
     ) -> list[Receipt]:
         work = TableWork(connection, self._dialect, self._goal)
         if self._dialect.ddl_commits:
@@ -276,14 +343,17 @@ class SqlSink:
             new = ledger.claim(connection, self.stream, batches)
             reach("sink.ledger")
             once = {batch.batch_id: batch for batch in batches if batch.batch_id in new}
+            if self._batch_column is not None and once:
+                first_ns = min(batch.created_ns for batch in once.values())
+                ledger.label(connection, self.stream, self._batch_column, first_ns)
             groups = group(list(once.values()))
             if groups:
                 work.prepare(groups)
-                if self.replaces:
+                if clears:
                     work.clear()
                 for one in groups:
                     load(work, one)
-                if self.replaces and all(one.is_refused for one in groups):
+                if clears and all(one.is_refused for one in groups):
                     work.keep_old()
                 for one in groups:
                     self._keep_refused(connection, one, quarantine)
@@ -307,7 +377,7 @@ class SqlSink:
         for batch, rows, reasons in one.refused_by_batch():
             # The batch's own rows, as they came: what is replayed later is what arrived.
             came = batch.table if self._batch_column is None else batch.table.drop_columns([self._batch_column])
-            quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons)
+            quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons, rows)
             ledger.set_rows(connection, self.stream, batch.batch_id, batch.table.num_rows - len(rows))
 
     def _check_owner(self, connection: Connection) -> None:
@@ -319,103 +389,3 @@ class SqlSink:
                 'the table was there before this stream\'s first load and if_exists="fail"; '
                 'drop or rename the table, or set if_exists="append"'
             )
-
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        """A connection for one load; its errors leave as ours, and on any error it isn't used again."""
-        connection: Connection | None = None
-        try:
-            connection = self._open()
-            self._make_ledger(connection)
-            yield connection
-            connection.close()
-        except BaseException as error:
-            self._drop(connection, error)
-            ours = self._ours(error)
-            if ours is None:
-                raise
-            raise ours from error
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection | None]:
-        """A connection that only reads; None where there is no database, or no ledger in it."""
-        connection: Connection | None = None
-        try:
-            connection = self._open_to_read()
-            yield connection
-            if connection is not None:
-                connection.close()
-        except BaseException as error:
-            self._drop(connection, error)
-            ours = self._ours(error)
-            if ours is None:
-                raise
-            raise ours from error
-
-    def _open_to_read(self) -> Connection | None:
-        if not self._dialect.is_there(self._url):
-            return None
-        engine = (self._shared_engines or self._own_engines).get(self._url, self._dialect)
-        try:
-            connection = engine.connect().execution_options(**{READS: True})
-        except self._dialect.errors as error:
-            if self._dialect.is_missing_database(error, self._url):
-                return None
-            raise
-        with connection.begin():
-            has_ledger = ledger.exists(connection)
-        if has_ledger:
-            return connection
-        connection.close()
-        return None
-
-    def _open(self) -> Connection:
-        engine = (self._shared_engines or self._own_engines).get(self._url, self._dialect)
-        try:
-            return engine.connect()
-        except self._dialect.errors as error:
-            if not self._dialect.is_missing_database(error, self._url):
-                raise
-        self._dialect.create_database(self._url)
-        log.info("database created target=%s", self._dialect.target(self._url))
-        return engine.connect()
-
-    def _make_ledger(self, connection: Connection) -> None:
-        if _LEDGER_READY in connection.info:
-            return
-        with connection.begin():
-            if not ledger.exists(connection):
-                try:
-                    self._dialect.lock_schema(connection, ledger.NAME)
-                    ledger.create(connection)
-                except self._dialect.errors as error:
-                    cause = self._dialect.cause(error)
-                    if cause.error is not FatalError:
-                        raise
-                    raise FatalError(
-                        f"the ledger can't be created: {cause.text}; {cause.advice}, "
-                        f"or as someone who may, run: {ledger.ddl(connection.dialect)}"
-                    ) from error
-        connection.info[_LEDGER_READY] = True
-
-    def _drop(self, connection: Connection | None, error: BaseException) -> None:
-        if connection is not None:
-            connection.invalidate()
-            connection.close()
-        if isinstance(error, self._dialect.errors) and self._dialect.cause(error).lost:
-            # The others in the pool are most likely as dead; each would cost a retry to find out.
-            (self._shared_engines or self._own_engines).get(self._url, self._dialect).dispose()
-
-    def _ours(self, error: BaseException) -> SinkError | None:
-        """The error as ours: stream, table, cause, what to do. None for what isn't a database's."""
-        where = f"stream {self.stream}: table {self._goal.table}"
-        if isinstance(error, SinkError):
-            return type(error)(f"{where}: {error}")
-        if isinstance(error, self._dialect.errors):
-            cause = self._dialect.cause(error)
-            return cause.error(f"{where}: {cause.text}" + (f"; {cause.advice}" if cause.advice else ""))
-        if isinstance(error, SQLAlchemyError):
-            if isinstance(error, TimeoutError):
-                return RetryableError(f"{where}: no connection was free in time")
-            return RetryableError(f"{where}: {type(error).__name__}: {redact(str(error))[:500]}")
-        return None

@@ -111,6 +111,8 @@ class SQLite:
     max_threads: int | None = 1
     chunk_rows = 20_000
     ddl_commits = False
+    adds = "ADD COLUMN"
+    refusals = None
     errors: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error)
 
     def engine(self, url: URL, pool_size: int) -> Engine:
@@ -143,6 +145,9 @@ class SQLite:
         kind, advice = _CAUSES.get(code & 0xFF, (RetryableError, ""))
         advice = next((known for words, known in _ADVICE if words in str(error)), advice)
         return Cause(kind, f"{error} ({getattr(error, 'sqlite_errorname', code)})", advice)
+
+    def reading(self, url: URL) -> URL:
+        return url
 
     def is_there(self, url: URL) -> bool:
         return _file(url).exists()

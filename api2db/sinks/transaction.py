@@ -12,10 +12,16 @@ from api2db.batch import Batch, Receipt
 from api2db.errors import BadDataError, FatalError
 from api2db.schema import Kind
 from api2db.sinks.conform import Slot, reason
-from api2db.sinks.dialect import ORDINAL, Cause, Column, Dialect, MergeRule, Stage, cursor
+from api2db.sinks.dialect import ORDINAL, Cause, Column, Dialect, FindRefusals, MergeRule, Stage, cursor
 from api2db.sinks.fitting import Fitting, Goal, learned
 from api2db.sinks.group import Group
 from api2db.sinks.names import place
+
+_OLD, _HERE = "api2db_old", "api2db"
+
+
+class NothingLoadable(Exception):
+    """Old rows were deleted for new ones of which not one can be loaded: the transaction is to be done without."""
 
 
 class TableWork:
@@ -50,7 +56,8 @@ class TableWork:
         """Delete all rows; for other transactions they stay until this one commits."""
         if not self._creatable:
             return
-        self._run("SAVEPOINT api2db_old")
+        if self._dialect.refusals is None:
+            self._savepoint(_OLD)
         with self._old_rows_go():
             self._run(f"DELETE FROM {self._dialect.quote(self._goal.table)}")
 
@@ -69,9 +76,24 @@ class TableWork:
             ) from error
 
     def keep_old(self) -> None:
-        """Take ``clear`` back: of what was to replace the rows, not one could be loaded."""
+        """Take ``clear`` back: of what was to replace the rows, not one could be loaded.
+
+        Raises NothingLoadable where the transaction has to be taken back for that.
+        """
+        if self._creatable and self._dialect.refusals is not None:
+            raise NothingLoadable
         if self._creatable:
-            self._run("ROLLBACK TO SAVEPOINT api2db_old")
+            self._roll_back_to(_OLD)
+
+    # In each database's own words.
+    def _savepoint(self, name: str) -> None:
+        self._connection.dialect.do_savepoint(self._connection, name)
+
+    def _roll_back_to(self, name: str) -> None:
+        self._connection.dialect.do_rollback_to_savepoint(self._connection, name)
+
+    def _release(self, name: str) -> None:
+        self._connection.dialect.do_release_savepoint(self._connection, name)
 
     def _run(self, sql: str) -> None:
         with cursor(self._connection) as run:
@@ -86,6 +108,9 @@ class TableWork:
 
         A merge goes into a stage first, as far as that takes the rows, and from there in parts.
         """
+        if self._dialect.refusals is not None:
+            self._leave_out_refused(one, self._dialect.refusals)
+            return
         with self._old_rows_go():  # a rule that waits for COMMIT speaks now, of what was deleted
             self._dialect.begin_careful(self._connection)
         stage = self._stage(one)
@@ -97,6 +122,15 @@ class TableWork:
         self._by_halves(one, lambda start, stop: stage.fill(one.chunks(slots, start, stop, rows, ORDINAL)))
         self._by_halves(one, lambda start, stop: stage.merge(start + 1, stop))
         stage.close()
+
+    def _leave_out_refused(self, one: Group, find: FindRefusals) -> None:
+        if not self._why_none_fits(one):
+            slots, rule = self._slots(one)
+            used = [slot for slot in slots if slot is not None]
+            chunks = one.chunks(slots, 0, one.table.num_rows, self._goal.chunk_rows, ORDINAL)
+            found = dict(find(self._connection, self._goal.table, used, chunks, rule))
+            one.refused.update({ordinal - 1: self._told(one, ordinal - 1, why) for ordinal, why in found.items()})
+        self._load(one, 0, one.table.num_rows)
 
     def _stage(self, one: Group) -> Stage | None:
         """For a merge that can be tried at all; None where parts of the group itself are loaded."""
@@ -113,7 +147,7 @@ class TableWork:
         Steps halve at a refusal and double at a success: a few bad rows cost a few statements each, and a group of
         nothing but bad rows one for each.
         """
-        self._run("SAVEPOINT api2db")
+        self._savepoint(_HERE)
         at, step = 0, one.table.num_rows
         while at < one.table.num_rows:
             stop = min(at + step, one.table.num_rows)
@@ -125,7 +159,7 @@ class TableWork:
             else:
                 one.refused[at] = self._told(one, at, refusal)
                 at = stop
-        self._run("RELEASE SAVEPOINT api2db")
+        self._release(_HERE)
 
     def _told(self, one: Group, row: int, cause: Cause) -> str:
         """Why the database refuses this row: with type and value of the column it names; else in its own words."""
@@ -145,10 +179,10 @@ class TableWork:
             cause = self._dialect.cause(error)
             if cause.error is not BadDataError:
                 raise
-            self._run("ROLLBACK TO SAVEPOINT api2db")
+            self._roll_back_to(_HERE)
             return cause
-        self._run("RELEASE SAVEPOINT api2db")
-        self._run("SAVEPOINT api2db")
+        self._release(_HERE)
+        self._savepoint(_HERE)
         return None
 
     def _load(self, one: Group, start: int, stop: int) -> None:

@@ -38,6 +38,8 @@ def shape(records: object, form: Form) -> Shaped | None:
     """
     if records is None:
         return None
+    if isinstance(records, Shaped):
+        return records
     if isinstance(records, pd.DataFrame):
         return from_frame(records)
     if isinstance(records, pa.RecordBatch):

@@ -1,16 +1,9 @@
-"""The import path of stores. There are none in this version; programs whose lists of stores are empty run."""
+"""The documented stores: each composes the files of a folder and loads them through an ordinary stream."""
 
-from __future__ import annotations
+from api2db.store.store import Store
+from api2db.store.store2bigquery import Store2Bigquery
+from api2db.store.store2local import Store2Local
+from api2db.store.store2omnisci import Store2Omnisci
+from api2db.store.store2sql import Store2Sql
 
-__all__: list[str] = []
-
-_DOCUMENTED = ("Store", "Store2Sql", "Store2Bigquery", "Store2Omnisci")
-
-
-def __getattr__(name: str) -> object:
-    if name in _DOCUMENTED:
-        raise ImportError(
-            f"{name} isn't in this version of api2db. A stream loads as data comes in; to compose a folder of shards"
-            " use FileConverter.static_compose_df_from_dir"
-        )
-    raise AttributeError(f"module 'api2db.store' has no attribute {name!r}")
+__all__ = ["Store", "Store2Bigquery", "Store2Local", "Store2Omnisci", "Store2Sql"]

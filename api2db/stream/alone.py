@@ -25,8 +25,8 @@ from api2db.runtime.assembly import Kept, delivery_to, directories_of, opened, p
 from api2db.runtime.delivery import Delivery, State
 from api2db.runtime.replacement import ReplacingDelivery
 from api2db.shard import Header
-from api2db.sinks.base import Target
-from api2db.spool import CollectorSpool
+from api2db.sinks.base import Renewing, Target
+from api2db.spool.collector import CollectorSpool
 from api2db.upgrade import take_over
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Post:
         self._news = threading.Event()
         self._pause = threading.Event()  # never set: nobody calls off a script's own call
         self._started: object = None
-        self._delivery: Delivery = delivery_to(target, directory, shards, kept)
+        self._delivery: Delivery = _delivery(target, directory, shards, kept)
 
     def belong_to(self, owner: object, target: Target) -> None:
         """From now on deliver as this stream object says, where another one had the same place before.
@@ -82,7 +82,7 @@ class Post:
                 " close that one first, or use it"
             )
         with self._stepping, self._accepting:
-            self._delivery = delivery_to(target, self._directory, self._shards, self._kept)
+            self._delivery = _delivery(target, self._directory, self._shards, self._kept)
             self._owner = owner
 
     def accept(self, table: pa.Table) -> int | None:
@@ -193,6 +193,14 @@ class Post:
                 if give_up():
                     return False
                 self._pause.wait(_AGAIN_S)
+
+
+def _delivery(target: Target, directory: str, shards: CollectorSpool, kept: Kept) -> Delivery:
+    """Once stopped, it goes in with what is in AUTH/ now."""
+    if not isinstance(target, Renewing):
+        return delivery_to(target, directory, shards, kept)
+    renewed = target.renewed
+    return delivery_to(target, directory, shards, kept, lambda: [renewed()])
 
 
 class Alone:

@@ -26,7 +26,7 @@ class FileConverter:
     """name    the collector's name
     dtypes  column -> pandas dtype of the data; None: those kept for the collector, if any are
     path    a file or a folder; which one, the subclass says
-    fmt     "parquet", "json", "pickle" or "csv"; None where no file is written
+    fmt     "parquet", "json", "pickle", "csv", "feather" or "orc"; None where no file is written
 
     Raises ConfigError (a ValueError) for another fmt. The static functions raise nothing that a file or a folder
     may be the cause of: they answer False or None, and log the reason as an error.
@@ -119,6 +119,14 @@ class FileConverter:
         return _store(path, df, "parquet", force=force)
 
     @staticmethod
+    def feather_store(path: str, df: pd.DataFrame, force: bool = True) -> bool:
+        return _store(path, df, "feather", force=force)
+
+    @staticmethod
+    def orc_store(path: str, df: pd.DataFrame, force: bool = True) -> bool:
+        return _store(path, df, "orc", force=force)
+
+    @staticmethod
     def store_valid(path: str, force: bool) -> bool:
         """Is there a folder for this file? With ``force`` it is created."""
         try:
@@ -153,6 +161,14 @@ class FileConverter:
     @staticmethod
     def parquet_load(path: str) -> pd.DataFrame | None:
         return FileConverter.static_load_df(path, "parquet")
+
+    @staticmethod
+    def feather_load(path: str) -> pd.DataFrame | None:
+        return FileConverter.static_load_df(path, "feather")
+
+    @staticmethod
+    def orc_load(path: str) -> pd.DataFrame | None:
+        return FileConverter.static_load_df(path, "orc")
 
 
 def dtypes_path(name: str) -> Path:

@@ -23,7 +23,7 @@ from api2db.form.tables import from_frame
 from api2db.formats import frame_of
 from api2db.runtime.delivery import GROUP
 from api2db.secret import redact
-from api2db.sinks.base import Forgetful, Limits, NewestWins, Paced, Placement, Quarantine, Renewable, Sink, Telling
+from api2db.sinks.base import Forgetful, Limits, NewestWins, Paced, Placement, Quarantine, Renewable, Sink, Traceable
 
 if TYPE_CHECKING:
     from api2db.stream.stream import Stream
@@ -122,7 +122,13 @@ class OverriddenSink:
         ]
         loaded: dict[str, Receipt] = {}
         if self._inner is not None and handed:
-            loaded = {receipt.batch_id: receipt for receipt in self._inner.load(handed, quarantine)}
+
+            def keep(batch: Batch, rows: pa.Table, reasons: Sequence[str], at: Sequence[int] | None = None) -> None:
+                quarantine(
+                    batch, rows, reasons
+                )  # where they are in what was handed on isn't where they are in the batch
+
+            loaded = {receipt.batch_id: receipt for receipt in self._inner.load(handed, keep)}
         self._handed = handed
         self._changed.clear()
         # What isn't handed on is wherever ``stream`` has put it.
@@ -164,7 +170,7 @@ class OverriddenSink:
 
     def lacks(self, shards: Mapping[int, str]) -> set[int]:
         """As the place it extends says. What ``stream`` does itself is done again."""
-        if not isinstance(self._inner, Telling):
+        if not isinstance(self._inner, Traceable):
             raise FatalError(f"stream {self.stream}: its own stream(data) doesn't tell which batches it has delivered")
         return self._inner.lacks(shards)
 

@@ -37,7 +37,7 @@ class Stream2Local(Stream):
                          "update": the file's rows, then those of the batch; each time the whole file is read and
                          written, so this is for files of some hundred thousand rows
                          "replace": the file is what the newest poll brought, whole
-    fmt                  "parquet", "json", "pickle" or "csv"
+    fmt                  "parquet", "json", "pickle", "csv", "feather" or "orc"
     drop_duplicate_keys  columns that make two rows duplicates; None: all columns; an empty list: none are duplicates
     keep                 which of duplicates stays, "first" or "last"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from sqlalchemy import URL
 
 from api2db.credentials import load_auth
 from api2db.errors import ConfigError, SinkError
-from api2db.place import DRIVERS, parse_url
+from api2db.place import DRIVERS, FILE_DIALECTS, parse_url, url_of_parts
 from api2db.secret import redact_url
 from api2db.sinks.base import Placement
 from api2db.sinks.sql import IfExists, SqlSink, dialect_of
@@ -24,16 +25,18 @@ log = logging.getLogger(__name__)
 
 # As many as SQLAlchemy's own engines keep.
 _ENGINE_CONNECTIONS = 5
-_UNSUPPORTED = ("amazon_aurora", "oracle", "microsoft_sql")
+# A documented name for two databases.
+_AURORA = 'say which: dialect="amazon_aurora_mysql" or "amazon_aurora_postgresql"'
 
 
 class Stream2Sql(Stream):
     """Appends to one table, merges into it or replaces what is in it; database and table are created.
 
     name        the collector's name, and the table's
-    db_name     the database; for dialect="sqlite" a file, against the project's folder
-    dialect     "postgresql", "mariadb", "mysql" or "sqlite"
-    username, password, host, port   of the server; not needed for sqlite
+    db_name     the database; for dialect="sqlite" or "duckdb" a file, against the project's folder
+    dialect     "postgresql", "mariadb", "mysql", "sqlite", "duckdb", "amazon_aurora_mysql",
+                "amazon_aurora_postgresql", "oracle" or "microsoft_sql"; others by their url
+    username, password, host, port   of the server; not needed for sqlite and duckdb
     auth_path   a JSON file with username, password and host instead
     if_exists   "append" adds rows; "replace" puts what a poll brings in the place of all rows, in one transaction;
                 "fail" refuses a table that was there before this stream
@@ -100,17 +103,30 @@ class Stream2Sql(Stream):
         self.connected = False
         if url is None:
             if auth_path is not None:
-                auth = load_auth(auth_path)
-                self.username, self.host = auth.username, auth.host
-                self.password = None if auth.password is None else auth.password.reveal()
-                self.port = self.port or str(auth.port or "")
-                if auth.url is not None:
-                    self._url = parse_url(auth.url.reveal(), f"Stream2Sql {name}: {auth_path}")
-            elif dialect != "sqlite":
+                self._read_auth(auth_path)
+            elif dialect not in FILE_DIALECTS:
                 missing = [word for word in ("username", "password", "host") if getattr(self, word) is None]
                 if missing:
                     raise ConfigError(f"Stream2Sql {name}: {', '.join(missing)} missing; or give auth_path or url")
         self.load()
+
+    def _read_auth(self, auth_path: str) -> None:
+        auth = load_auth(auth_path)
+        self.username, self.host = auth.username, auth.host
+        self.password = None if auth.password is None else auth.password.reveal()
+        self.port = self.port or str(auth.port or "")
+        if auth.url is not None:
+            self._url = parse_url(auth.url.reveal(), f"Stream2Sql {self.name}: {auth_path}")
+
+    def renewed(self) -> Stream2Sql:
+        """The same stream with the file of its ``auth_path`` read anew. Raises ConfigError."""
+        if self.auth_path is None:
+            return self
+        again = copy.copy(self)
+        del again._url
+        again._read_auth(self.auth_path)
+        again.load()
+        return again
 
     def load(self) -> None:
         """Find the driver and make ``engine_str`` and ``log_str``.
@@ -162,7 +178,7 @@ class Stream2Sql(Stream):
             log.error("not loaded, kept in %s to be tried again cause=%s", post.kept_in, post.cause)
 
     def _engine(self, url: URL) -> sqlalchemy.Engine:
-        if url.get_backend_name() in ("mysql", "mariadb"):
+        if url.get_backend_name() in ("mysql", "mariadb", "duckdb"):
             # Parameters such as ssl_mode are ours: the driver doesn't know them.
             return dialect_of(url).engine(url, _ENGINE_CONNECTIONS)
         return sqlalchemy.create_engine(url)
@@ -186,27 +202,19 @@ class Stream2Sql(Stream):
         )
 
     def _at(self, project: Path) -> URL:
-        """The URL, with SQLite's file against the project's folder."""
-        if self._url.get_backend_name() != "sqlite" or not self._url.database:
+        """The URL, with a file's path against the project's folder."""
+        if self._url.get_backend_name() not in FILE_DIALECTS or not self._url.database:
             return self._url
         return self._url.set(database=os.path.abspath(project / self._url.database))
 
     def _url_of_parts(self) -> URL:
-        if self.dialect in _UNSUPPORTED:
-            raise NotImplementedError(f"Stream2Sql {self.name}: dialect {self.dialect!r} isn't supported")
+        if self.dialect == "amazon_aurora":
+            raise NotImplementedError(f"Stream2Sql {self.name}: dialect {self.dialect!r} is two databases; {_AURORA}")
         if self.dialect not in DRIVERS:
             raise ConfigError(
                 f"Stream2Sql {self.name}: dialect={self.dialect!r}; the dialects are {', '.join(DRIVERS)}"
             )
         if not self.db_name:
             raise ConfigError(f"Stream2Sql {self.name}: db_name is missing")
-        if self.dialect == "sqlite":
-            return URL.create("sqlite", database=self.db_name)
-        return URL.create(
-            DRIVERS[self.dialect],
-            username=self.username,
-            password=self.password,
-            host=self.host,
-            port=int(self.port) if self.port else None,
-            database=self.db_name,
-        )
+        port = int(self.port) if self.port else None
+        return url_of_parts(self.dialect, self.db_name, self.username, self.password, self.host, port)

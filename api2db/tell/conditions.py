@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from api2db.layout import HELD
+from api2db.layout import FILES, HELD
 from api2db.runtime.status import CollectorStatus, Status, StreamStatus
 from api2db.runtime.vitals import Vitals
 from api2db.telling import Telling
@@ -75,6 +75,9 @@ def _of_collector(c: CollectorStatus, vitals: Vitals, *, early: bool, store_full
     if c.held_files:
         cause = f"rows don't fit the types of their columns; see STORE/quarantine/{name}/{HELD}/"
         yield Condition("held", name, None, cause, c.held_files)
+    if c.unread_files:
+        cause = f"files can't be read; see STORE/quarantine/{name}/{FILES}/"
+        yield Condition("unread", name, None, cause, c.unread_files)
 
 
 def _unsure(c: CollectorStatus, early: bool) -> Iterator[Condition]:

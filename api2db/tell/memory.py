@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ def write_memory(path: Path, memory: Memory, *, flush: bool) -> None:
     write_atomic(path, json.dumps(kept).encode(), flush=flush)
 
 
-def sent_within_s(memory: Memory) -> float:
+def sent_within_s(memory: Memory, now_ns: int) -> float:
     """Seconds since the last message got through; a clock that went back counts as long ago."""
-    age_s = (time.time_ns() - memory.sent_ns) / 1e9
+    age_s = (now_ns - memory.sent_ns) / 1e9
     return age_s if age_s >= 0 else float("inf")

@@ -40,19 +40,32 @@ class Teller:
 
     seen    one look at how things are; may raise StoreError or TimeoutError
     away_s  how long no daemon ran before this one
+    clock   monotonic seconds; ``wall_ns`` nanoseconds since 1970
     """
 
     def __init__(
-        self, channel: Channel, path: Path, seen: Callable[[], Seen], *, every_s: float, away_s: float, project: Path
+        self,
+        channel: Channel,
+        path: Path,
+        seen: Callable[[], Seen],
+        *,
+        every_s: float,
+        away_s: float,
+        project: Path,
+        clock: Callable[[], float] = time.monotonic,
+        wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._channel = channel
         self._path = path
         self._seen = seen
         self._every_s = every_s
         self._project = project
+        self._clock = clock
+        self._wall_ns = wall_ns
         self._memory = read_memory(path)
         self._say_again = away_s >= max(every_s, AWAY_S)
-        self._began_s = time.monotonic()
+        self._began_s = self._clock()
+        self._sent_s = self._began_s - sent_within_s(self._memory, wall_ns())
         self._failures = 0
         self._next_try_s = 0.0
         self._unkept = False
@@ -60,21 +73,23 @@ class Teller:
 
     def step(self) -> float:
         """Look, tell what is to be told now. Seconds until the next turn."""
-        if self._memory.outbox is not None and time.monotonic() >= self._next_try_s:
+        if self._memory.outbox is not None and self._clock() >= self._next_try_s:
             self._send()
         try:
             self._observe(self._seen())
         except (StoreError, TimeoutError) as error:
             log.debug("can't look at STORE now cause=%s", error)  # --status and the pages say so
-        if self._memory.outbox is None and sent_within_s(self._memory) >= self._every_s and self._write_message():
+        # By both clocks: one that is set back must not delay a message, nor a machine that was suspended.
+        quiet_s = max(self._clock() - self._sent_s, sent_within_s(self._memory, self._wall_ns()))
+        if self._memory.outbox is None and quiet_s >= self._every_s and self._write_message():
             self._send()
         pause_s = min(LOOK_S, self._every_s / 5)
         if self._memory.outbox is not None:
-            pause_s = min(pause_s, self._next_try_s - time.monotonic())
+            pause_s = min(pause_s, self._next_try_s - self._clock())
         return max(MIN_LOOK_S, pause_s)
 
     def _observe(self, seen: Seen) -> None:
-        now_ns = time.time_ns()
+        now_ns = self._wall_ns()
         records, changed = self._memory.records, False
         for key, condition in seen.bad.items():
             if key not in records:
@@ -83,7 +98,7 @@ class Teller:
         for key, record in records.items():
             if key not in seen.bad and key not in seen.unknown:
                 changed |= record.see(None, now_ns)
-        if self._say_again and (not seen.unknown & records.keys() or time.monotonic() - self._began_s > GRACE_S):
+        if self._say_again and (not seen.unknown & records.keys() or self._clock() - self._began_s > GRACE_S):
             self._say_again = False
             for record in records.values():
                 record.again = changed = True
@@ -94,7 +109,7 @@ class Teller:
 
     def _write_message(self) -> bool:
         """Put what is to be told into the outbox. False if there is nothing."""
-        now_ns, memory = time.time_ns(), self._memory
+        now_ns, memory = self._wall_ns(), self._memory
         changes = [(change, record) for record in memory.records.values() if (change := record.change(now_ns))]
         if not changes:
             return False
@@ -120,7 +135,7 @@ class Teller:
         except NotToldError as error:
             self._failures += 1
             delay_s = RETRY.delay_s(self._failures, self._rng)
-            self._next_try_s = time.monotonic() + delay_s
+            self._next_try_s = self._clock() + delay_s
             if self._failures & (self._failures - 1) == 0:
                 log.warning(
                     "message not told, trying again channel=%s failures=%d next_try_s=%.1f cause=%s",
@@ -128,7 +143,8 @@ class Teller:
                 )  # fmt: skip
             return
         log.info("told channel=%s number=%d failures=%d", self._channel.name, self._memory.number, self._failures)
-        self._failures, self._memory.outbox, self._memory.sent_ns = 0, None, time.time_ns()
+        self._failures, self._memory.outbox = 0, None
+        self._sent_s, self._memory.sent_ns = self._clock(), self._wall_ns()
         self._keep(flush=True)
 
     def _keep(self, *, flush: bool) -> None:

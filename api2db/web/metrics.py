@@ -66,6 +66,7 @@ OF_COLLECTORS = (
         "1 if no poll has succeeded within its fresh_within; absent without one.",
         lambda c: None if c.fresh_within_s is None else int(c.stale),
     ),
+    OfCollector("api2db_collector_unread_files", "Files a store can't read, set aside.", lambda c: c.unread_files),
     OfCollector("api2db_collector_held_files", "Files of rows held before they were accepted.", lambda c: c.held_files),
 )
 

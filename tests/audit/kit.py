@@ -15,7 +15,7 @@ from api2db.runtime.assembly import Kept, delivery_to, directories_of, opened, p
 from api2db.runtime.delivery import Delivery
 from api2db.shard import Header
 from api2db.sinks.base import Target
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
 from api2db.stream.stream2local import Stream2Local
 from api2db.stream.stream2sql import Stream2Sql
 from api2db.upgrade import take_over

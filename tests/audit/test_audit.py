@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -148,6 +149,22 @@ def test_refused_rows_are_in_quarantine_or_are_missed(store):
     assert (stream.holds, stream.difference) == (False, 0)
 
 
+def test_rows_taken_out_of_a_file_in_quarantine_or_put_into_it_are_named(store):
+    store.database(f"CREATE TABLE {NAME} (n INTEGER CHECK (n < 10))")
+    batch = store.accept(1, 20, 30, 40)
+    store.deliver(SQL)
+    (file,) = store.layout.quarantine(NAME, SQL).iterdir()
+    there = pq.read_table(file)
+    for rows_now, found in ((there.slice(0, 1), 1), (pa.concat_tables([there, there]), 6), (None, None)):
+        if rows_now is None:
+            file.write_bytes(b"")
+        else:
+            pq.write_table(rows_now, file)
+        stream = store.stream()
+        assert kinds(stream) == [("quarantine_differs", batch)]
+        assert (stream.holds, stream.findings[0].found) == (False, found)
+
+
 def test_a_damaged_shard_set_aside_is_in_quarantine(store):
     store.accept(1, 2)
     store.shards.settle()
@@ -160,7 +177,7 @@ def test_a_damaged_shard_set_aside_is_in_quarantine(store):
 
 def test_rows_a_person_took_away_by_command_are_purged_not_missing(store):
     store.accept(1, 2)
-    store.kept.journal.outcome(NAME, SQL, store.shards.waiting(SQL)[0], "purged")
+    store.kept.journal.outcome(NAME, SQL, store.shards.queue(SQL).waiting()[0], "purged")
     stream = store.stream()
     assert (stream.purged, stream.holds) == (2, True)
 
@@ -187,6 +204,7 @@ def test_a_place_that_cannot_be_reached_is_said_and_the_rest_is_audited(tmp_path
     far, near = answer.streams
     assert (far.holds, far.waiting, near.holds, near.loaded) == (None, 2, True, 2)
     assert "127.0.0.1" in str(far.unreached)
+    assert not far.notes
     assert "secret" not in str(answer.as_dict())
     store.database("DELETE FROM _api2db_ledger")
     assert store.audit().holds is False
@@ -247,12 +265,35 @@ def test_deep_rows_that_somebody_changed_in_table_or_file_are_named(tmp_path):
     store.close()
 
 
+@pytest.mark.parametrize(
+    "done", ["DELETE FROM numbers WHERE _of IN (:first, :second)", "DELETE FROM numbers", "DROP TABLE numbers"]
+)
+def test_deep_a_table_that_lost_its_oldest_batches_or_all_of_them_breaks_it(tmp_path, done):
+    old, new = Stream2Sql(NAME, "numbers.db", "sqlite"), Stream2Sql(NAME, "numbers.db", "sqlite", batch_column="_of")
+    store = Store(tmp_path, [old])
+    store.accept(0)
+    store.deliver()
+    store.close()
+    store.targets[0] = new
+    store.open()
+    batches = [store.accept(1, 2), store.accept(3, 4), store.accept(5)]
+    store.deliver()
+    assert store.audit(deep=True).holds
+    store.database(done.replace(":first", f"'{batches[0]}'").replace(":second", f"'{batches[1]}'"))
+    answer = store.audit(deep=True)
+    assert answer.holds is False
+    found = [(f.kind, f.batch_id, f.found) for stream in answer.streams for f in stream.findings]
+    assert found == [("table_differs", batch, 0) for batch in (batches[:2] if ":first" in done else batches)]
+    assert store.audit().holds
+    store.close()
+
+
 def test_a_refused_row_is_kept_without_the_batch_column(tmp_path):
     store = Store(tmp_path, [Stream2Sql(NAME, "numbers.db", "sqlite", batch_column="_of")])
     store.database(f"CREATE TABLE {NAME} (n INTEGER CHECK (n < 10))")
     batch = store.accept(1, 30)
     store.deliver()
     kept = pq.read_table(store.layout.quarantine(NAME, SQL) / f"{batch}.parquet")
-    assert kept.column_names == ["n", "_quarantine_reason"]
+    assert kept.column_names == ["n", "_quarantine_reason", "_quarantine_row"]
     assert store.audit(deep=True).holds
     store.close()

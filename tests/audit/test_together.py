@@ -124,7 +124,7 @@ def test_a_copy_of_store_that_is_older_than_the_ledgers_memory_brings_nothing_ba
     shutil.copy(bench.folder / "journal.sqlite", bench.store / "journal.sqlite")
     shutil.copytree(bench.folder / "log", bench.store / "log")
     answer = bench.command("replay", "numbers")
-    assert answer[SQL]["batches"] == 0
+    assert answer[f"numbers/{SQL}"]["batches"] == 0
     assert "2 kept batches are older than what its ledger remembers" in "\n".join(answer["lines"])
     assert bench.sqlite(IDS) == [(1,), (2,), (3,)]
     assert audited(bench) == sums(accepted=3, loaded=3)

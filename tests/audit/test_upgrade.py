@@ -87,6 +87,21 @@ def test_killed_while_it_is_taken_over_it_is_taken_over_again(folder):
     store.close()
 
 
+def test_a_copy_of_store_without_its_hidden_files_keeps_its_name_and_one_without_any_name_is_refused(folder):
+    store = Store(folder)
+    name = store.layout.id
+    store.close()
+    (store.layout.root / ".id").unlink()
+    assert store.layout.id == name
+    store.open()
+    store.close()
+    assert (store.layout.root / ".id").read_text().strip() == name
+    (store.layout.root / ".id").unlink()
+    (store.layout.root / "state" / "store.id").unlink()
+    with pytest.raises(StoreError, match=r"copy \.id, or state/store\.id"):
+        store.open()
+
+
 def test_a_store_of_a_newer_version_is_refused_by_everyone_and_left_alone(folder):
     (folder / "STORE" / "format").write_text("3\n")
     with pytest.raises(StoreError, match="newer api2db"):

@@ -81,6 +81,19 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Attacked:
     return Attacked(project.folder, Path(answer["scratch"]), done.returncode, answer)
 
 
+def test_where_nothing_was_accepted_nothing_is_said_to_hold(tmp_path: Path) -> None:
+    silent = "from api2db import collector\n\n@collector(every=0.5)\ndef silent():\n    return None\n"
+    project = Project(tmp_path, silent=silent)
+    done = subprocess.run(
+        [sys.executable, "-c", "from api2db.cli.main import main; main()", "-C", str(project.folder),
+         "chaos", "--faults", "1", "--seed", "5"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, timeout=110,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "NOTHING IS PROVEN" in done.stdout
+    assert "HOLDS" not in done.stdout
+
+
 def scratch_of(attacked: Attacked) -> Scratch:
     return Scratch(Plan.read(attacked.scratch))
 

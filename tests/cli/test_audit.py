@@ -8,7 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
+from api2db.cli.main import main
 from tests.project_kit import REPOSITORY, Project, eventually
 
 COUNTER = """
@@ -64,3 +66,29 @@ def test_beside_a_running_daemon_and_after_its_kill_the_equation_holds_and_a_res
     assert code == 1
     assert "sql.sqlite  BROKEN" in told
     assert "api2db replay" in told
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "said"),
+    [
+        (lambda project: None, "there is no collector 'couner'; did you mean 'counter'?"),
+        (lambda project: (project.store / "format").write_text("99\n"), "was written by a newer api2db"),
+        (lambda project: (project.store / "journal.sqlite").write_bytes(b"rubbish" * 1000), "can't be read"),
+        (lambda project: (project.folder / "api2db.toml").write_text("colour = 1\n"), "colour"),
+    ],
+    ids=["unknown collector", "newer STORE", "damaged journal", "wrong setting"],
+)
+def test_a_command_that_cannot_tell_exits_2_and_not_as_if_rows_were_missing(project, spoiled, said):
+    process = project.start()
+    project.ready(process)
+    assert project.stop(process) == 0
+    spoiled(project)
+    asked = ["-C", str(project.folder), "audit", "couner"]
+    told = CliRunner().invoke(main, asked)
+    assert told.exit_code == 2
+    assert said in told.output
+    told = CliRunner().invoke(main, [*asked, "--json"])
+    assert told.exit_code == 2
+    answer = json.loads(told.stdout)
+    assert answer["holds"] is None
+    assert said in answer["error"]

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.layout import Layout, StoreLock
 from tests.project_kit import REPOSITORY, Project, eventually
 

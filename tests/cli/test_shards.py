@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -81,6 +83,23 @@ def test_a_damaged_shard_and_one_that_is_not_what_its_name_says_are_found(bench)
     assert sorted(what.partition(":")[0] for _, what in said["wrong"]) == ["damaged", "foreign"]
 
 
+def test_what_is_in_quarantine_is_verified_too(bench):
+    bench.collect("numbers", rows(1))
+    quarantine = bench.store / "quarantine" / "numbers"
+    files = [quarantine / "sql.sqlite" / f"{'a' * 32}.parquet", quarantine / "held" / "b.jsonl",
+             quarantine / "source" / "c.json"]  # fmt: skip
+    for path in files:
+        path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"id": [1], "_quarantine_reason": ["odd"]}), files[0])
+    files[1].write_text('{"reason": "odd", "row": {"id": 1}}\n')
+    files[2].write_text('{"reason": "odd", "received_ns": 1, "payload": []}\n')
+    assert bench.command("shards", "verify") == {"checked": 4, "wrong": []}
+    for path in files:
+        path.write_bytes(b"")
+    said = bench.command("shards", "verify", status=1)
+    assert [path for path, what in said["wrong"] if what.startswith("damaged: ")] == sorted(map(str, files), key=str)
+
+
 def test_what_failed_is_tried_at_once_and_what_fails_again_stays(bench):
     parked(bench, rows(1), rows(2))
     said = bench.command("shards", "retry", "numbers/local.parquet", status=1)
@@ -115,4 +134,55 @@ def test_what_is_given_up_is_said_before_and_counted_as_purged(bench):
     assert bench.journal(purged) == [("local.parquet", 2)]
     # Given up stays given up: a replay doesn't bring it back, unless the batch is named.
     (bench.folder / "warehouse").unlink()
-    assert bench.command("replay", "numbers/local.parquet")["local.parquet"]["batches"] == 0
+    assert bench.command("replay", "numbers/local.parquet")["numbers/local.parquet"]["batches"] == 0
+
+
+def test_a_store_of_a_newer_version_is_left_alone_and_said_so(bench):
+    bench.collect("numbers", rows(1))
+    (bench.folder / "STORE" / "format").write_text("99\n")
+    told = CliRunner().invoke(main, ["-C", str(bench.folder), "shards", "ls"])
+    assert told.exit_code == 1
+    assert "was written by a newer api2db" in told.output
+
+
+def without(bench):
+    """The collector delivers to the folder of files no longer, where its batches failed."""
+    parked(bench, rows(1, 2), rows(3))
+    (bench.folder / "warehouse").unlink()
+    bench.write("numbers", COLLECTOR.replace('"database", "warehouse"', '"database"'))
+    bench.collect("numbers", rows(4))
+
+
+def test_what_waits_for_a_stream_that_was_taken_away_is_given_up_and_holds_back_the_log_no_longer(bench):
+    without(bench)
+    kept = shards_in(bench.store / "log" / "numbers")
+    assert [path.stat().st_nlink for path in kept] == [2, 2, 1]
+    refused = bench.command("shards", "purge", "numbers/local.parquet", status=1)["text"]
+    assert "shards purge --removed" in refused
+    asked = bench.command("shards", "purge", "numbers", "--removed", typed="n\n", status=1)["text"]
+    assert "numbers/local.parquet: no collector has this stream now; 2 shards, 3 rows" in asked
+    assert len(bench.waiting()) == 2
+    assert bench.command("shards", "purge", "numbers", "--removed", "--yes")["rows"] == 3
+    assert bench.waiting() == []
+    assert [path.stat().st_nlink for path in kept] == [1, 1, 1]
+    audited = {one["stream"]: one for one in bench.command("audit")["collectors"][0]["streams"]}
+    assert (audited["local.parquet"]["accepted"], audited["local.parquet"]["purged"]) == (3, 3)
+    assert audited["sql.sqlite"]["loaded"] == 4
+
+
+def test_a_running_daemon_gives_up_what_waits_for_a_stream_taken_away_and_keeps_that_of_collectors_it_cannot_run(bench):
+    without(bench)
+    bench.write("off", COLLECTOR.replace("numbers", "off").replace("3600", "0"))
+    bench.write("lost", COLLECTOR.replace("numbers", "lost"))
+    bench.collect("lost", rows(1), deliver=False)
+    (bench.folder / "collectors" / "lost.py").unlink()
+    bench.write("typo", "def broken(:")
+    process = bench.start()
+    bench.ready(process)
+    assert bench.command("shards", "purge", "numbers/local.parquet", "--removed", "--yes")["rows"] == 3
+    assert "declared" in bench.command("shards", "purge", "off", "--removed", "--yes", status=1)["text"]
+    assert "typo.py" in bench.command("shards", "purge", "lost", "--removed", "--yes", status=1)["text"]
+    assert bench.stop(process) == 0
+    (bench.folder / "collectors" / "typo.py").unlink()
+    assert bench.command("shards", "purge", "lost", "--removed", "--yes")["rows"] == 2  # in each of its two streams
+    assert bench.waiting() == []

@@ -8,6 +8,8 @@ import json
 import pandas as pd
 import pytest
 
+from api2db.layout import Layout
+from api2db.runtime.status import read_status
 from api2db.stream.file_converter import FileConverter
 from tests.compat.feed import ROWS, Feed
 from tests.compat.kit import Program
@@ -185,6 +187,35 @@ def test_files_in_three_modes_and_four_formats(started, monkeypatch):
         assert (update["level"] * 4 == update["id"]).all()
         assert (update["high"] == update["id"] % 2).all()
     assert served >= 4
+
+
+def test_stores_load_what_a_stream_has_sharded(started, postgres, database, mariadb, mariadb_database):
+    """Each row is served, and so stored, twice but for the poll that brought it."""
+    feed = Feed(
+        tides=lambda number, ids: {"rows": [{"id": key, "level": key / 4, "port": f"p {key}"} for key in ids * 2]}
+    )
+    program = started("stores", feed, sql_auth=auth(postgres))
+    program.env |= {"DB": database, "PORT": str(postgres.port), "MY_DB": mariadb_database, "MY_USER": mariadb.user}
+    program.env |= {"MY_PASSWORD": mariadb.password, "MY_HOST": mariadb.host, "MY_PORT": str(mariadb.port)}
+    program.killed_at("composing.planned:1")
+    program.killed_after(3)
+    program.run_to_the_end()
+    # The newest files are left until nobody can be writing to them.
+    folders = [program.folder / "STORE" / "tides" / "parquet", program.folder / "shards" / "csv"]
+    process = program.start(env=program.env)
+    eventually(lambda: not any(any(folder.glob("*.*")) for folder in folders), what="empty folders")
+    eventually(lambda: not program.waiting(), what="delivery")
+    assert program.stop(process) == 0, program.console
+    for ids in (
+        ids_of(postgres.psql("SELECT id FROM tides", database)),
+        ids_of(mariadb.query("SELECT id FROM tides", mariadb_database)),
+        sorted(set(program.parquet("shards/loaded")["id"])),
+    ):
+        feed.audit("tides", ids)
+    stores = {each.collector: each for each in read_status(Layout(program.store)).collectors}
+    assert set(stores) == {"tides", "tides.store.sql.postgresql", "tides.store.sql.mariadb"}
+    assert stores["tides.store.sql.postgresql"].rows == len(ids)
+    assert (program.folder / "shards" / "composed").is_dir()
 
 
 def test_several_streams_of_one_collector_each_have_every_row(started, postgres, database, mariadb, mariadb_database):

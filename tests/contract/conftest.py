@@ -11,11 +11,11 @@ from sqlalchemy import make_url
 
 from api2db.sinks.sql import SqlSink
 from tests.contract.doors import DOORS, MODES, BigQueryDoor, DatabaseDoor, Door, FileDoor
-from tests.contract.places import MariaDBPlace, Place, PostgresPlace, SQLitePlace, table_name
+from tests.contract.places import DuckDBPlace, MariaDBPlace, Place, PostgresPlace, SQLitePlace, table_name
 from tests.servers import Postgres
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+@pytest.fixture(params=["sqlite", "duckdb", "postgresql", "mariadb"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return new_place(request, request.param, tmp_path)
 
@@ -47,6 +47,8 @@ def any_door(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Door]:
 def new_place(request: pytest.FixtureRequest, dialect: str, folder: Path) -> Place:
     if dialect == "sqlite":
         return SQLitePlace(folder / "db.sqlite")
+    if dialect == "duckdb":
+        return DuckDBPlace(folder / "db.duckdb")
     if dialect == "mariadb":
         server = request.getfixturevalue("mariadb")
         return MariaDBPlace(make_url(server.url(request.getfixturevalue("mariadb_database"))))

@@ -17,7 +17,7 @@ from tests.sinks.bigquery_kit import Table
 from tests.sinks.local_kit import Queue
 
 MODES = ("shard", "update", "replace")
-DOORS = ("sqlite", "postgresql", "mariadb", *MODES)
+DOORS = ("sqlite", "duckdb", "postgresql", "mariadb", *MODES)
 
 
 class Door(Protocol):

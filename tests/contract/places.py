@@ -17,6 +17,7 @@ from sqlalchemy import URL, make_url
 
 from api2db.batch import Batch, new_batch_id
 from api2db.errors import FatalError
+from api2db.sinks.duck_connection import open_file
 from api2db.sinks.sql import SqlSink
 from tests.mariadb import MariaDB
 
@@ -48,6 +49,21 @@ class SQLitePlace:
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
             return connection.execute(sql).fetchall()
+
+
+@dataclass
+class DuckDBPlace:
+    path: Path
+    name: str = "duckdb"
+
+    @property
+    def url(self) -> URL:
+        return URL.create("duckdb", database=str(self.path))
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with closing(open_file(self.path, read_only=False, timeout_s=60)) as connection:
+            connection.held.execute("SET TimeZone = 'UTC'")
+            return connection.held.execute(sql).fetchall()
 
 
 @dataclass
@@ -96,7 +112,7 @@ class Quarantine:
     kept: dict[str, tuple[pa.Table, list[str]]] = field(default_factory=dict)
     on_call: Callable[[], None] = lambda: None
 
-    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str]) -> None:
+    def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str], at: Sequence[int] | None = None) -> None:
         self.on_call()
         assert rows.num_rows == len(reasons) > 0
         assert rows.schema == batch.table.schema

@@ -48,6 +48,7 @@ def test_of_a_column_whose_type_someone_changes_rows_that_fit_go_on_and_others_a
 
 
 CHANGE = {
+    "duckdb": ["UPDATE t SET v = 1", "ALTER TABLE t ALTER COLUMN v TYPE bigint"],
     "postgresql": ["UPDATE t SET v = 1", "ALTER TABLE t ALTER COLUMN v TYPE bigint"],
     "mariadb": ["UPDATE t SET v = 1", "ALTER TABLE t MODIFY v bigint"],
     # SQLite changes no types: the table is put in the place of the old one, as its manual says.
@@ -75,6 +76,7 @@ def test_where_someone_forbids_null_rows_with_a_value_go_on_and_others_are_kept_
 
 
 REQUIRE = {
+    "duckdb": ["ALTER TABLE t ALTER COLUMN v SET NOT NULL"],
     "postgresql": ["ALTER TABLE t ALTER COLUMN v SET NOT NULL"],
     "mariadb": ["ALTER TABLE t MODIFY v bigint NOT NULL"],
     "sqlite": [

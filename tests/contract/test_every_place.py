@@ -17,14 +17,14 @@ import pytest
 
 from api2db.errors import FatalError
 from tests.contract.doors import MODES, DatabaseDoor, Door, FileDoor, table
-from tests.contract.places import SQLitePlace
+from tests.contract.places import DuckDBPlace, SQLitePlace
 from tests.contract.test_load import HOSTILE
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
 TIMEOUT_S = 100.0
 # An update's memory is that of its file: see docs/sinks/local.md.
-LIMITS_MIB = {"sqlite": 64, "postgresql": 64, "mariadb": 64, "shard": 160, "replace": 160, "update": 400}
+LIMITS_MIB = {"sqlite": 64, "duckdb": 160, "postgresql": 64, "mariadb": 64, "shard": 160, "replace": 160, "update": 400}
 
 
 def test_rows_of_several_batches_and_loads_arrive(any_door: Door) -> None:
@@ -72,11 +72,11 @@ from pathlib import Path
 import pyarrow as pa
 from sqlalchemy import make_url
 from tests.contract.doors import DatabaseDoor, FileDoor
-from tests.contract.places import MariaDBPlace, PostgresPlace, SQLitePlace
+from tests.contract.places import DuckDBPlace, MariaDBPlace, PostgresPlace, SQLitePlace
 
 kind, where = sys.argv[1:]
-if kind == "sqlite":
-    door = DatabaseDoor(SQLitePlace(Path(where)))
+if kind in ("sqlite", "duckdb"):
+    door = DatabaseDoor({"sqlite": SQLitePlace, "duckdb": DuckDBPlace}[kind](Path(where)))
 elif kind in ("postgresql", "mariadb"):
     door = DatabaseDoor({"postgresql": PostgresPlace, "mariadb": MariaDBPlace}[kind](make_url(where)))
 else:
@@ -114,7 +114,7 @@ def test_a_million_rows_are_one_transaction_in_little_memory(door: Door, request
     else:
         assert isinstance(door, DatabaseDoor)
         where = door.place.url.render_as_string(hide_password=False)
-        where = str(door.place.path) if isinstance(door.place, SQLitePlace) else where
+        where = str(door.place.path) if isinstance(door.place, (SQLitePlace, DuckDBPlace)) else where
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, kind, where],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -154,15 +154,17 @@ def open_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_a_database_file_that_may_not_be_written_stops_the_stream_and_says_so(open_folder: Path) -> None:
-    door = DatabaseDoor(SQLitePlace(open_folder / "db.sqlite"))
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+def test_a_database_file_that_may_not_be_written_stops_the_stream_and_says_so(open_folder: Path, kind: str) -> None:
+    path = open_folder / "db"
+    door = DatabaseDoor({"sqlite": SQLitePlace, "duckdb": DuckDBPlace}[kind](path))
     door.load(table({"id": [1]}))
     door.reopen()
-    (open_folder / "db.sqlite").chmod(0o444)
+    path.chmod(0o444)
     with as_nobody(), pytest.raises(FatalError, match="make the file and its folder writable"):
         door.load(table({"id": [2]}))
     door.reopen()
-    (open_folder / "db.sqlite").chmod(0o644)
+    path.chmod(0o644)
     door.load(table({"id": [2]}))
     assert door.rows("id") == [(1,), (2,)]
     door.reopen()

@@ -13,19 +13,26 @@ def types_of(place: Place) -> set[str]:
     """The declared types of the columns of table ``t``."""
     if place.name == "sqlite":
         return {kind.lower() for (kind,) in place.query("SELECT type FROM pragma_table_info('t')")}
-    schema = "current_schema()" if place.name == "postgresql" else "DATABASE()"
+    schema = "DATABASE()" if place.name == "mariadb" else "current_schema()"
     columns = f"FROM information_schema.columns WHERE table_name = 't' AND table_schema = {schema}"
-    return {kind for (kind,) in place.query(f"SELECT data_type {columns}")}
+    return {kind.lower() for (kind,) in place.query(f"SELECT data_type {columns}")}
+
+
+def kept_as(place: Place) -> str:
+    return "VIRTUAL" if place.name == "duckdb" else "STORED"
 
 
 def test_defaults_fill_what_a_batch_lacks_and_null_stays_null(place: Place, make_sink: MakeSink) -> None:
-    place.query("CREATE TABLE t (id integer, state text DEFAULT 'new', at text NOT NULL DEFAULT CURRENT_TIMESTAMP)")
+    place.query("CREATE TABLE t (id integer, state text DEFAULT 'new', made text NOT NULL DEFAULT CURRENT_TIMESTAMP)")
     assert not load(make_sink(table="t"), batch({"id": [1]})).kept
-    assert place.query("SELECT id, state, at IS NOT NULL FROM t") == [(1, "new", True)]
+    assert place.query("SELECT id, state, made IS NOT NULL FROM t") == [(1, "new", True)]
     load(make_sink(table="t"), batch({"id": [2], "state": pa.array([None], pa.string())}))
     assert place.query("SELECT state FROM t WHERE id = 2") == [(None,)]
-    kept = load(make_sink(table="t"), batch({"id": [3], "at": pa.array([None], pa.string())}))
-    assert [reason.lower() for reason in kept.reasons] == ['column "at" (text) cannot take null: it must have a value']
+    kept = load(make_sink(table="t"), batch({"id": [3], "made": pa.array([None], pa.string())}))
+    text = "varchar" if place.name == "duckdb" else "text"
+    assert [reason.lower() for reason in kept.reasons] == [
+        f'column "made" ({text}) cannot take null: it must have a value'
+    ]
 
 
 @pytest.mark.parametrize(
@@ -72,8 +79,14 @@ def test_a_table_dropped_and_made_anew_by_someone_else_is_theirs(place: Place, m
 
 
 def test_an_identity_or_rowid_key_numbers_rows_by_itself_and_takes_numbers(place: Place, make_sink: MakeSink) -> None:
-    numbers = {"sqlite": "INTEGER", "postgresql": "integer GENERATED ALWAYS AS IDENTITY"}
+    numbers = {
+        "sqlite": "INTEGER",
+        "postgresql": "integer GENERATED ALWAYS AS IDENTITY",
+        "duckdb": "integer DEFAULT nextval('numbers')",
+    }
     number = numbers.get(place.name, "integer AUTO_INCREMENT")
+    if place.name == "duckdb":
+        place.query("CREATE SEQUENCE numbers")
     place.query(f"CREATE TABLE t (id {number} PRIMARY KEY, x integer)")
     load(make_sink(table="t"), batch({"x": [10, 20]}))
     load(make_sink(table="t"), batch({"id": [7], "x": [30]}))
@@ -85,7 +98,7 @@ def test_an_identity_or_rowid_key_numbers_rows_by_itself_and_takes_numbers(place
 def test_a_generated_column_is_computed_and_a_value_for_it_is_refused_with_what_to_do(
     place: Place, make_sink: MakeSink, key: tuple[str, ...]
 ) -> None:
-    place.query("CREATE TABLE t (id integer PRIMARY KEY, twice integer GENERATED ALWAYS AS (id * 2) STORED)")
+    place.query(f"CREATE TABLE t (id integer PRIMARY KEY, twice integer GENERATED ALWAYS AS (id * 2) {kept_as(place)})")
     sink = make_sink(table="t", key=key)
     load(sink, batch({"id": [4]}))
     load(sink, batch({"id": [5], "twice": pa.nulls(1)}))
@@ -110,7 +123,7 @@ def test_columns_the_batches_lack_stay_as_they_are(place: Place, make_sink: Make
 
 
 def test_rows_whose_columns_the_table_computes_or_lacks_are_kept(place: Place, make_sink: MakeSink) -> None:
-    place.query("CREATE TABLE t (id integer, twice integer GENERATED ALWAYS AS (id * 2) STORED)")
+    place.query(f"CREATE TABLE t (id integer, twice integer GENERATED ALWAYS AS (id * 2) {kept_as(place)})")
     kept = load(make_sink(table="t"), batch({"twice": pa.nulls(2), "other": pa.nulls(2)}))
     assert kept.reasons == ["every value is NULL and the table has none of these columns, or computes them itself"] * 2
 

@@ -61,6 +61,7 @@ RECORDS = st.dictionaries(
 )
 SHOWN = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
+    "duckdb": "SELECT table_name FROM duckdb_tables()",
     "postgresql": "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()",
     "mariadb": "SELECT table_name FROM information_schema.tables WHERE table_schema = database()",
 }

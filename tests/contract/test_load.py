@@ -209,7 +209,7 @@ def test_a_required_column_the_rows_lack_sends_them_to_quarantine(place: Place, 
     sink = make_sink(table="t")
     quarantine = load(sink, batch({"id": [1]}))
     assert [reason.lower() for reason in quarantine.reasons] == [
-        'column "name" (text) must have a value and the rows have none'
+        f'column "name" ({"varchar" if place.name == "duckdb" else "text"}) must have a value and the rows have none'
     ]
     load(sink, batch({"id": [2], "name": ["x"]}))
     assert place.query("SELECT * FROM t") == [(2, "x", 7)]
@@ -222,8 +222,9 @@ def test_a_table_altered_by_someone_else_is_read_anew(place: Place, make_sink: M
     load(sink, batch({"id": [2], "name": ["b"], "extra": [5]}))
     place.query("DROP TABLE t")
     again = batch({"id": [3], "name": ["c"]})
-    with pytest.raises(RetryableError):
-        load(sink, again)
+    if place.name != "duckdb":  # whose catalog is read at each load
+        with pytest.raises(RetryableError):
+            load(sink, again)
     load(sink, again)
     assert place.query("SELECT id, name FROM t") == [(3, "c")]
 
@@ -281,7 +282,8 @@ def test_sinks_share_connections_and_can_be_used_after_close(place: Place) -> No
         load(sink, batch({"id": [1]}))
         sink.close()
         load(sink, batch({"id": [2]}))
-    assert engines.get(place.url, sinks[0]._dialect).pool.checkedin() == 1  # type: ignore[attr-defined]
+    if place.name != "duckdb":  # whose file is let go of after each load
+        assert engines.get(place.url, sinks[0]._dialect).pool.checkedin() == 1  # type: ignore[attr-defined]
     assert place.query("SELECT count(*) FROM t") == [(10,)]
     engines.close()
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HEADING = "## What every place is tested for"
-PLACES = ("sqlite", "postgresql", "mariadb", "shard", "update", "replace")
+PLACES = ("sqlite", "duckdb", "postgresql", "mariadb", "shard", "update", "replace")
 FOLDERS = ("tests/contract", "tests/sinks", "tests/faults")
 # What a module's tests are about where they don't say it themselves.
 MODULES = {

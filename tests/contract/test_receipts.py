@@ -60,4 +60,6 @@ def test_rows_that_carry_their_batchs_id_can_be_recounted(place: Place, make_sin
     recounted = sink.recounted()
     assert recounted is not None
     assert dict(recounted) == {one.batch_id: 3, two.batch_id: 1}
+    assert sink.counted_since() == one.created_ns
+    assert sink.count() == 3
     assert make_sink(table="t").recounted() is None

@@ -69,15 +69,17 @@ def test_old_rows_stay_where_not_one_new_row_can_be_loaded(place: Place, sink: A
 
 
 def test_with_a_key_the_newest_version_within_the_replacement_is_kept(place: Place, make_sink: MakeSink) -> None:
-    sink = make_sink(table="t", if_exists="replace", key="id", version="at")
-    load(sink, batch({"id": [1, 9], "at": [9, 9]}))
-    load(sink, batch({"id": [1, 2], "at": [5, 1]}), batch({"id": [1, 2], "at": [4, 2]}))
-    assert place.query("SELECT id, at FROM t ORDER BY id") == [(1, 5), (2, 2)]
+    sink = make_sink(table="t", if_exists="replace", key="id", version="at_s")
+    load(sink, batch({"id": [1, 9], "at_s": [9, 9]}))
+    load(sink, batch({"id": [1, 2], "at_s": [5, 1]}), batch({"id": [1, 2], "at_s": [4, 2]}))
+    assert place.query("SELECT id, at_s FROM t ORDER BY id") == [(1, 5), (2, 2)]
 
 
 def test_an_error_leaves_the_old_rows(place: Place, sink: Any) -> None:
     class FullDisk(Quarantine):
-        def __call__(self, batch: Batch, rows: pa.Table, reasons: Sequence[str]) -> None:
+        def __call__(
+            self, batch: Batch, rows: pa.Table, reasons: Sequence[str], at: Sequence[int] | None = None
+        ) -> None:
             raise RetryableError("no space left")
 
     place.query("CREATE TABLE t (id integer NOT NULL)")
@@ -130,5 +132,8 @@ def test_two_replacements_at_once_leave_one_of_them(place: Place, make_sink: Mak
         seen.add(place.query("SELECT count(*), count(DISTINCT n) FROM t")[0])
     for thread in threads:
         thread.join()
-    assert failures == []
+    if place.name == "duckdb":  # the daemon gives a file one thread: the second one is told to come again
+        assert all("Conflict" in str(each) for each in failures)
+    else:
+        assert failures == []
     assert seen | {place.query("SELECT count(*), count(DISTINCT n) FROM t")[0]} == {(rows, 1)}

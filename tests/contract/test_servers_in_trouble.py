@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,15 @@ from api2db.batch import Batch, Receipt
 from api2db.errors import RetryableError
 from api2db.sinks.sql import SqlSink
 from tests.contract.conftest import MakeSink, new_place
-from tests.contract.places import MariaDBPlace, Place, PostgresPlace, Quarantine, SQLitePlace, batch, load
+from tests.contract.places import DuckDBPlace, MariaDBPlace, Place, PostgresPlace, Quarantine, SQLitePlace, batch, load
 from tests.project_kit import eventually
-from tests.servers import account
+from tests.server_process import account
 
 TIMEOUTS = {
     "postgresql": {"options": "-clock_timeout=50"},
     "mariadb": {"lock_timeout": "1"},
     "sqlite": {"timeout": "0"},
+    "duckdb": {"timeout": "0"},
 }
 
 
@@ -36,6 +38,16 @@ def impatient(place: Place) -> URL:
     return place.url.update_query_dict(given)
 
 
+@contextmanager
+def opened_by_another_process(place: DuckDBPlace) -> Iterator[None]:
+    code = "import sys, duckdb; held = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(place.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"\n"
+        yield
+
+
 def test_a_table_that_someone_has_locked_is_tried_again_and_gets_each_row_once(place: Place) -> None:
     sink = SqlSink(stream="s", url=impatient(place), table="t")
     load(sink, batch({"id": [1]}))
@@ -45,6 +57,9 @@ def test_a_table_that_someone_has_locked_is_tried_again_and_gets_each_row_once(p
             other.execute("BEGIN EXCLUSIVE")
             with pytest.raises(RetryableError, match="another program holds the file"):
                 load(sink, one)
+    elif isinstance(place, DuckDBPlace):
+        with opened_by_another_process(place), pytest.raises(RetryableError, match="another program has the file open"):
+            load(sink, one)
     elif isinstance(place, PostgresPlace):
         with place.connect() as other:
             other.execute("LOCK TABLE t")
@@ -144,7 +159,7 @@ def test_a_database_without_space_is_tried_again_and_gets_each_row_once_when_the
     columns = "(id bigint, x longtext)" if dialect == "mariadb" else "(id bigint, x text)"
     if dialect == "postgresql":
         space = f"small_{os.getpid()}"
-        owner = account()
+        owner = account("postgres")
         data = small_disk / "data"
         data.mkdir()
         if owner is not None:

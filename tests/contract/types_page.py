@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 
 from api2db.sinks.sql import SqlSink
@@ -26,7 +27,7 @@ from tests.sinks.bigquery_kit import Table
 from tests.sinks.local_kit import Queue
 
 PAGE = Path(__file__).parents[2] / "docs" / "types.md"
-PLACES = ("sqlite", "postgresql", "mariadb", "bigquery", "parquet", "json", "pickle", "csv")
+PLACES = ("sqlite", "duckdb", "postgresql", "mariadb", "bigquery", "parquet", "json", "pickle", "csv")
 REFUSED = "quarantine"
 
 
@@ -142,6 +143,7 @@ def held_by_database(place: Place, table: str) -> Held:
 
 _CATALOG = {
     "sqlite": "SELECT name, type FROM pragma_table_info('{table}')",
+    "duckdb": "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = '{table}'",
     "postgresql": "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
     "WHERE attrelid = '{table}'::regclass AND attnum > 0",
     "mariadb": "SELECT COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS "
@@ -184,6 +186,11 @@ def into_file(folder: Path, fmt: str, table: pa.Table) -> Held:
 
 def _read_parquet(path: Path) -> Held:
     table = pq.read_table(path)
+    return Held({field.name: str(field.type) for field in table.schema}, table.to_pydict())
+
+
+def _read_feather(path: Path) -> Held:
+    table = pyarrow.feather.read_table(path)
     return Held({field.name: str(field.type) for field in table.schema}, table.to_pydict())
 
 
@@ -247,6 +254,7 @@ def csv_value(cell: str, given: Any) -> Any:
 
 _READERS: dict[str, Callable[[Path], Held]] = {
     "parquet": _read_parquet,
+    "feather": _read_feather,
     "json": _read_json,
     "pickle": _read_pickle,
     "csv": _read_csv,

@@ -30,7 +30,7 @@ from api2db.runtime.assembly import delivery_to, directories_of, opened, place_o
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.job import Job, Run
 from api2db.settings import load
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
 from api2db.stream import Stream2Local, Stream2Sql
 
 COUNT = 9

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from api2db.journal import RUNS_KEPT, Journal
+from api2db.journal.journal import RUNS_KEPT, Journal
 from api2db.layout import Layout, StoreLock
 from api2db.runtime.status import read_pulse
 from tests.http_api import HttpApi
@@ -209,7 +209,9 @@ def test_runs_written_down_after_a_clock_was_set_back_are_kept_before_those_of_i
             journal.run("x", started_ns=started_ns, duration_s=0.0, outcome="ok" if number < RUNS_KEPT else "failed",
                         batches=0, rows=0, cause=None, steps=[], next_run_ns=None)  # fmt: skip
         journal.prune()
-        outcomes = journal._connection.execute("SELECT outcome, count(*) FROM runs GROUP BY 1 ORDER BY 1").fetchall()
+        outcomes = journal._file.connection.execute(
+            "SELECT outcome, count(*) FROM runs GROUP BY 1 ORDER BY 1"
+        ).fetchall()
         assert outcomes == [("failed", 1), ("ok", RUNS_KEPT - 1)]
     finally:
         journal.close()

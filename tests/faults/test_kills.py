@@ -34,7 +34,8 @@ COLLECTOR = """
         yield response.json()
 """
 ELSEWHERE = ("spool.parked", "local.copied", "local.moved", "quarantine.held")
-ELSEWHERE += ("spool.origin", "replay.linked", "retention.forgot")
+ELSEWHERE += ("spool.origin", "replay.linked", "retention.forgot", "composing.frozen", "composing.planned")
+ELSEWHERE += ("composing.removed",)
 ELSEWHERE += tuple(point for point in POINTS if point.startswith("bigquery."))
 # While it runs, at named points, in recovery, while it stops.
 MIX = {KILL: 6, KILL_AT: 4, KILL_STARTING: 2, KILL_STOPPING: 2}
@@ -142,7 +143,7 @@ def attack(watched: Watched, kills: int, seed: str) -> tuple[int, Attack]:
     env = {**os.environ, **watched.env, "PYTHONPATH": str(REPOSITORY)}
     victim = Victim([sys.executable, "main.py"], project.folder, project.folder / "console.txt", env)
     attack = Attack(victim)
-    count = len(watched.api)
+    count = watched.api.count()
     try:
         for fault in schedule(seed, MIX):
             fresh = 5 + attack.kills % 30

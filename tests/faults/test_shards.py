@@ -40,7 +40,7 @@ def bench(tmp_path: Path):
 
 
 def outcomes(bench: Bench) -> list[str]:
-    found = bench.journal._connection.execute("SELECT outcome FROM deliveries ORDER BY created_ns")
+    found = bench.journal._file.connection.execute("SELECT outcome FROM deliveries ORDER BY created_ns")
     return [outcome for (outcome,) in found]
 
 
@@ -51,7 +51,7 @@ def test_a_damaged_shard_is_kept_as_it_was_found_and_the_others_are_delivered(
 ) -> None:
     bench.accept(1, 2, 3, 4, 5)
     bench.shards.settle()
-    third = bench.shards.path(STREAM, bench.shards.waiting(STREAM)[2], parked=False)
+    third = bench.shards.queue(STREAM).path(bench.shards.queue(STREAM).waiting()[2], parked=False)
     if running:
         bench.restart()  # what is in memory is loaded from there, whatever the file has become
     damage(third)
@@ -62,7 +62,7 @@ def test_a_damaged_shard_is_kept_as_it_was_found_and_the_others_are_delivered(
     assert bench.sink.numbers == [1, 2, 4, 5]
     assert (bench.root / "quarantine" / "c" / STREAM / third.name).read_bytes() == found
     assert "shard damaged, not loaded" in caplog.text
-    assert bench.shards.waiting(STREAM) == []
+    assert bench.shards.queue(STREAM).waiting() == []
 
 
 def test_a_deleted_shard_is_said_to_be_gone_and_counts_as_removed_not_as_kept(
@@ -71,7 +71,7 @@ def test_a_deleted_shard_is_said_to_be_gone_and_counts_as_removed_not_as_kept(
     bench.accept(1, 2, 3)
     bench.shards.settle()
     bench.restart()
-    paths = [bench.shards.path(STREAM, shard, parked=False) for shard in bench.shards.waiting(STREAM)]
+    paths = [bench.shards.queue(STREAM).path(shard, parked=False) for shard in bench.shards.queue(STREAM).waiting()]
     for path in paths:
         bench.journal.accepted(decode_header(path.read_bytes()))
     second = paths[1]

@@ -17,7 +17,7 @@ def test_minutes_of_ten_collectors_leave_no_thread_and_no_file_behind_and_every_
 
 def test_what_goes_up_and_down_is_no_growth_and_what_goes_up_is():
     def sample(at: int, rss_mb: float, files: int) -> Sample:
-        return Sample(at / POLLS_AN_HOUR, rss_mb, 0, 20, 30, files, 0, 0, 0, 0)
+        return Sample(at / POLLS_AN_HOUR, rss_mb, 0, 0, 0, 0, 0, 20, 30, files, 0, 0, 0, 0, 0, 0)
 
     samples = [sample(at, 100 + at % 7, 10 + at) for at in range(100)]
     grown = growths(samples)

@@ -22,7 +22,8 @@ class Fault:
     tests: tuple[str, ...]
 
 
-SPOOL = "api2db/spool.py"
+ACCEPTS = "api2db/spool/collector.py"
+RECOVERY = "api2db/spool/recovery.py"
 DELIVERY = "api2db/runtime/delivery.py"
 SQL = "api2db/sinks/sql.py"
 SHARD_SINK = "api2db/sinks/local/shard.py"
@@ -30,15 +31,15 @@ SHARD_SINK = "api2db/sinks/local/shard.py"
 FAULTS = (
     Fault(
         "the shard isn't flushed before it is accepted",
-        SPOOL,
+        ACCEPTS,
         "write_durable(temporary, data, flush=self._spool.durable)\n            reach(",
         "write_durable(temporary, data, flush=False)\n            reach(",
         ("tests/test_spool.py", "-k", "flushes"),
     ),
     Fault(
         "the directory isn't flushed after the accepting rename",
-        SPOOL,
-        "            self._flush(self._accepted)\n            self._fan_out(name, streams)",
+        ACCEPTS,
+        "            self._spool.flush(self._accepted)\n            self._fan_out(name, streams)",
         "            self._fan_out(name, streams)",
         ("tests/test_spool.py", "-k", "flushes"),
     ),
@@ -51,7 +52,7 @@ FAULTS = (
     ),
     Fault(
         "the cursor moves before the shard has its name",
-        SPOOL,
+        ACCEPTS,
         "        try:\n            write_durable(temporary, data,",
         "        self._state = after_batch(self._state, cursor, batch.created_ns, types)\n"
         "        write_state(self._state_path, self._state, flush=self._spool.durable)\n"
@@ -60,29 +61,29 @@ FAULTS = (
     ),
     Fault(
         "accepted names go before the shard is in its streams' directories",
-        SPOOL,
+        ACCEPTS,
         "                for name, streams in unlinked:\n                    self._fan_out(name, streams)\n",
         "",
         ("tests/test_spool.py", "-k", "link_failed"),
     ),
     Fault(
         "recovery doesn't repeat the fan-out",
-        SPOOL,
-        "            self._fan_out(path.name, header.streams)\n",
+        ACCEPTS,
+        "        self._fan_out(path.name, header.streams)\n",
         "",
         ("tests/test_spool.py", "-k", "Machine"),
     ),
     Fault(
         "recovery forgets the cursor of what it finds",
-        SPOOL,
-        "                if header.created_ns > self._state.last_ns:",
-        "                if False:",
+        ACCEPTS,
+        "            if header.created_ns > self._state.last_ns:",
+        "            if False:",
         ("tests/test_spool.py", "-k", "Machine"),
     ),
     Fault(
         "names begin again after the clock has stepped back",
-        SPOOL,
-        "self.clock.raise_to(read_state(path).last_ns)",
+        RECOVERY,
+        "spool.clock.raise_to(read_state(path).last_ns)",
         "read_state(path)",
         ("tests/test_spool.py", "-k", "clock"),
     ),
@@ -104,7 +105,7 @@ FAULTS = (
         "a shard is dropped before its receipt",
         DELIVERY,
         "        receipts = self.sink.load(taken.batches, self.quarantine)\n        if taken.superseded:",
-        "        self.spool.drop(self.stream, taken.shards, parked=lane.parked)\n"
+        "        self.queue.drop(taken.shards, parked=lane.parked)\n"
         "        receipts = self.sink.load(taken.batches, self.quarantine)\n        if taken.superseded:",
         ("tests/runtime/test_delivery.py", "-k", "repeated_until"),
     ),
@@ -164,7 +165,7 @@ FAULTS = (
     Fault(
         "rows the database refuses aren't kept",
         SQL,
-        "            quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons)\n",
+        "            quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons, rows)\n",
         "",
         ("tests/contract/test_load.py", "-k", "bad_row or refuses"),
     ),
@@ -194,7 +195,7 @@ FAULTS = (
     ),
     Fault(
         "limits on the disk aren't looked at",
-        "api2db/spool.py",
+        ACCEPTS,
         "        if refusal:\n            raise StoreFullError",
         "        if False:\n            raise StoreFullError",
         ("tests/test_spool.py", "-k", "limit or free_space"),
@@ -222,16 +223,14 @@ FAULTS = (
     ),
     Fault(
         "a replayed file of quarantine goes before its batch is accepted",
-        SPOOL,
-        "        self._check_origin(origin)\n",
-        "        self._check_origin(origin)\n"
-        "        if origin is not None:\n"
-        "            (self._layout.root / origin).unlink()\n",
+        ACCEPTS,
+        "                self._origins.check(origin)\n",
+        "                self._origins.check(origin)\n            (self._layout.root / origin).unlink()\n",
         ("tests/runtime/test_mend.py",),
     ),
     Fault(
         "a file of quarantine can be replayed twice at once",
-        SPOOL,
+        "api2db/spool/origins.py",
         '            raise StoreError(f"{origin} is being replayed already',
         '            print(f"{origin} is being replayed already',
         ("tests/test_spool.py", "-k", "replayed_once"),

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.http_api import Answer, HttpApi, Record, Request
+from tests.mariadb import MariaDB
 from tests.power.disk import Cut
 from tests.power.machine import Machine
 from tests.project_kit import Project, eventually
@@ -24,7 +26,9 @@ COLLECTORS = """
     import os
     import requests
     from api2db import Cursor, collector
-    from api2db.stream import Stream2Local
+    from api2db.stream import Stream2Local, Stream2Sql
+
+    away = ["warehouse", *os.environ.get("MORE", "").split()]
 
     def pages(name, since):
         while True:
@@ -39,15 +43,25 @@ COLLECTORS = """
         name="numbers", mode="update", path=os.environ["DISK"] + "/out/numbers.parquet", drop_duplicate_keys=[]
     )
 
-    @collector(every=0.02, to=["database", "files", "warehouse", updated])
+    @collector(every=0.02, to=["database", "files", *away, updated])
     def numbers(since=Cursor("id", start=0)):
         yield from pages("numbers", since)
 
-    @collector(every=0.02, to=["database", "warehouse"], key="key", version="id")
+    @collector(every=0.02, to=["database", *away], key="key", version="id")
     def latest(since=Cursor("id", start=0)):
         yield from pages("latest", since)
+
+    urls = [f"sqlite:///{os.environ['DISK']}/STORE/database.sqlite", *os.environ["URLS"].split()]
+    whole = Stream2Local(name="board", mode="replace", path=os.environ["DISK"] + "/out/board.parquet")
+
+    @collector(every=0.2, to=[whole, *(Stream2Sql("board", url=url, if_exists="replace") for url in urls)])
+    def board():
+        for page in pages("board", 0):
+            yield [{"id": row["id"], "key": row["key"]} for row in page]
 """
 ROWS_A_CUT = 60
+BOARD = 13
+"""How many rows, the newest, the board shows: in three items."""
 FLUSHES = 200
 """A power cut comes at the latest when a daemon has asked for so many: its start, and about thirty batches."""
 
@@ -74,6 +88,9 @@ class Source(HttpApi):
 
     def answer_to(self, request: Request) -> tuple[Answer, list[Record]]:
         name, since = request.params["of"], int(request.params["since"])
+        if name == "board":
+            newest = str(max(since, self.count - BOARD))
+            return super().answer_to(replace(request, params={**request.params, "since": newest}))
         with self._seeing:
             before = self.reached.get(name, 0)
             if since < before:
@@ -98,19 +115,35 @@ class Powered:
     """SQLite and files on the machine, PostgreSQL off it: that one keeps what the machine may forget.
 
     durability  the daemon's setting
+    mariadb     one more server off the machine, whose power isn't cut either
     """
 
     def __init__(
-        self, folder: Path, postgres: Postgres, database: str, *, seed: int, durability: str = "fsync"
+        self,
+        folder: Path,
+        postgres: Postgres,
+        database: str,
+        *,
+        seed: int,
+        durability: str = "fsync",
+        mariadb: MariaDB | None = None,
     ) -> None:
         self.rng = random.Random(seed)
         self.postgres = postgres
         self.database = database
+        self.mariadb = mariadb
+        self.maria_database = "" if mariadb is None else mariadb.create_database()
         self.source = Source()
         self.machine = Machine(folder / "disk", seed)
         toml = f'durability = "{durability}"\n[places.warehouse]\nurl = "{postgres.url(database)}"\n'
+        urls = [postgres.url(database)]
+        if mariadb is not None:
+            urls.append(mariadb.url(self.maria_database))
+            toml += f'[places.maria]\nurl = "{urls[1]}"\n'
         self.project = PoweredProject(folder / "project", folder / "disk", toml=toml, numbers=COLLECTORS)
-        self._env = {"URL": self.source.url, "DISK": str(self.machine.mount)}
+        self._env = {"URL": self.source.url, "DISK": str(self.machine.mount), "URLS": " ".join(urls)}
+        if mariadb is not None:
+            self._env["MORE"] = "maria"
 
     def close(self) -> None:
         self.project.close()
@@ -149,7 +182,12 @@ class Powered:
     def _is_idle(self, process: subprocess.Popen[str]) -> bool:
         """The source has been read to its end, and nothing waits any more."""
         everywhere = all(self.source.reached.get(name) == self.source.count for name in ("numbers", "latest"))
-        return everywhere and self._is_running(process) and not self.project.waiting()
+        try:
+            # The board is polled again and again, so something of it may always wait.
+            waits = [path for path in self.project.waiting() if path.parents[1].name != "board"]
+            return everywhere and self._is_running(process) and not waits and not self._boards_behind()
+        except (OSError, sqlite3.DatabaseError, pa.ArrowException):
+            return False  # the power went while this looked
 
     def audit(self) -> list[str]:
         """Deliver and check; being stuck is wrong too."""
@@ -178,8 +216,42 @@ class Powered:
             found.append("SQLite: not the newest row of each key")
         if dict(self._query("SELECT key, id FROM latest")) != newest_loadable:
             found.append("PostgreSQL: not the newest row of each key")
+        if self.mariadb is not None:
+            found += _differences("MariaDB", [n for (n,) in self._maria(sql)], everything)
+            if dict(self._maria("SELECT `key`, id FROM latest")) != newest:
+                found.append("MariaDB: not the newest row of each key")
+        found += [f"{place}: the board isn't the newest" for place in self._boards_behind()]
         torn = [str(path) for path in (self.project.store / "quarantine").glob("*/*/*.parquet") if path.stem.isdigit()]
         return found + [f"torn shard: {path}" for path in torn]
+
+    def boards(self) -> dict[str, list[int]]:
+        """What each place shows that is replaced by every poll."""
+        sql, path = "SELECT id FROM board ORDER BY id", self.machine.mount / "out" / "board.parquet"
+        found = {
+            "SQLite": [n for (n,) in self.project.sqlite(sql)],
+            "the replaced file": sorted(pq.read_table(path).column("id").to_pylist()) if path.exists() else [],
+            "PostgreSQL": [n for (n,) in self._query(sql)],
+        }
+        return found if self.mariadb is None else {**found, "MariaDB": [n for (n,) in self._maria(sql)]}
+
+    def half_boards(self) -> list[str]:
+        """Those that don't show one whole poll: ``BOARD`` rows that end where the source once ended."""
+        return [
+            f"{place}: a board of {rows}"
+            for place, rows in self.boards().items()
+            if rows and (rows[-1] % ROWS_A_CUT or rows != list(range(rows[-1] - BOARD + 1, rows[-1] + 1)))
+        ]
+
+    def _boards_behind(self) -> list[str]:
+        newest = list(range(self.source.count - BOARD + 1, self.source.count + 1))
+        return [place for place, rows in self.boards().items() if rows != newest]
+
+    def _maria(self, sql: str) -> list[tuple[int, ...]]:
+        assert self.mariadb is not None
+        table = sql.partition(" FROM ")[2].split()[0]
+        if not self.mariadb.query(f"SHOW TABLES LIKE '{table}'", self.maria_database):
+            return []
+        return self.mariadb.query(sql, self.maria_database)
 
     def _updated(self) -> list[int]:
         path = self.machine.mount / "out" / "numbers.parquet"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from itertools import pairwise
 
 import pytest
@@ -11,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api2db.errors import ConfigError, FatalError, RetryableError
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.quarantine import RowQuarantine
 from api2db.retry import MIN_DELAY_S, RetryPolicy
-from api2db.runtime.delivery import GROUP_ROWS, STOPPED_PROBE_S, Delivery, State, Waiting
+from api2db.runtime.delivery import GROUP_ROWS, STOPPED_PROBE_S, Delivery, State
+from api2db.runtime.lanes import Waiting
 from api2db.runtime.pool import DeliveryPool
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
+from api2db.spool.queue import StreamQueue
+from tests.project_kit import eventually
 from tests.sink_kit import MemorySink
 from tests.spool_kit import make_spool, rows
 
@@ -94,7 +98,7 @@ def test_batches_are_loaded_oldest_first_in_shared_transactions_and_dropped(benc
     bench.run()
     assert bench.sink.numbers == list(range(20))
     assert bench.sink.transactions == [20]
-    assert bench.shards.waiting(STREAM) == []
+    assert bench.shards.queue(STREAM).waiting() == []
     assert bench.sink.published == [batch.created_ns for batch in bench.sink.loaded]
 
 
@@ -111,7 +115,7 @@ def test_a_failed_load_is_repeated_until_it_is_in_and_nothing_is_dropped_before(
     bench.accept(1, 2)
     bench.delivery.step()
     assert bench.delivery.state is State.RETRYING
-    assert len(bench.shards.waiting(STREAM)) == 2
+    assert len(bench.shards.queue(STREAM).waiting()) == 2
     bench.run()
     assert bench.sink.numbers == [1, 2]
     assert bench.delivery.state is State.OK
@@ -125,7 +129,7 @@ def test_after_five_retries_the_oldest_shard_is_parked_and_the_later_ones_wait(b
         bench.delivery.step()
     assert bench.delivery.state is State.DOWN
     assert bench.delivery.backlog == (2, 1)
-    failed = bench.shards.path(STREAM, bench.shards.parked(STREAM)[0], parked=True)
+    failed = bench.shards.queue(STREAM).path(bench.shards.queue(STREAM).parked()[0], parked=True)
     assert failed.parent == bench.root / "upload_failed" / "c" / STREAM
     # The outage goes on: the later shards burn no retries of their own.
     for _ in range(2):
@@ -149,7 +153,7 @@ def test_when_the_place_is_back_what_failed_goes_first_one_shard_at_a_time(make)
 def test_where_order_matters_nothing_passes_a_parked_batch(make):
     bench = make(MemorySink(ordered=True))
     bench.accept(1, 2)
-    bench.sink.refuse = {bench.shards.waiting(STREAM)[0]: DOWN}
+    bench.sink.refuse = {bench.shards.queue(STREAM).waiting()[0]: DOWN}
     bench.run(steps=60)
     assert bench.sink.numbers == []
     bench.sink.refuse = {}
@@ -159,7 +163,7 @@ def test_where_order_matters_nothing_passes_a_parked_batch(make):
 
 def test_plain_appends_pass_a_parked_batch_and_it_follows_when_it_can(bench):
     bench.accept(1, 2, 3)
-    bench.sink.refuse = {bench.shards.waiting(STREAM)[0]: DOWN}
+    bench.sink.refuse = {bench.shards.queue(STREAM).waiting()[0]: DOWN}
     bench.run(steps=60)
     assert bench.sink.numbers == [2, 3]
     assert bench.delivery.backlog == (0, 1)
@@ -192,7 +196,7 @@ def test_being_woken_early_does_not_shorten_a_back_off(bench):
 
 def test_an_unexpected_error_in_a_parked_shard_backs_off_like_any_other(bench):
     bench.accept(1)
-    bench.sink.refuse = {bench.shards.waiting(STREAM)[0]: ZeroDivisionError("a bug")}
+    bench.sink.refuse = {bench.shards.queue(STREAM).waiting()[0]: ZeroDivisionError("a bug")}
     bench.run(steps=30)
     assert bench.delivery.backlog == (0, 1)
     moments = bench.run(steps=10)
@@ -206,7 +210,7 @@ def test_a_refused_password_stops_the_stream_and_it_heals_by_a_slow_probe(bench)
     bench.delivery.step()
     assert bench.delivery.state is State.STOPPED
     assert bench.delivery.due_in_s() == STOPPED_PROBE_S
-    assert len(bench.shards.waiting(STREAM)) == 1
+    assert len(bench.shards.queue(STREAM).waiting()) == 1
     bench.run()
     assert bench.sink.numbers == [1]
     assert bench.delivery.state is State.OK
@@ -259,8 +263,8 @@ def test_parked_shards_are_found_again_after_a_restart(bench):
 
 def test_a_torn_shard_is_set_aside_and_the_others_are_loaded(bench):
     bench.accept(1, 2, 3)
-    torn = bench.shards.waiting(STREAM)[1]
-    path = bench.shards.path(STREAM, torn, parked=False)
+    torn = bench.shards.queue(STREAM).waiting()[1]
+    path = bench.shards.queue(STREAM).path(torn, parked=False)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
@@ -273,13 +277,13 @@ def test_a_torn_shard_is_set_aside_and_the_others_are_loaded(bench):
 
 def test_a_batch_loaded_before_a_crash_and_delivered_again_is_in_once(bench):
     bench.accept(1)
-    created_ns = bench.shards.waiting(STREAM)[0]
-    batch = bench.shards.read(STREAM, created_ns, parked=False)
+    created_ns = bench.shards.queue(STREAM).waiting()[0]
+    batch = bench.shards.queue(STREAM).read(created_ns, parked=False)
     bench.sink.load([batch], lambda *_: None)
     bench.restart()
     bench.run()
     assert bench.sink.numbers == [1]
-    assert bench.shards.waiting(STREAM) == []
+    assert bench.shards.queue(STREAM).waiting() == []
 
 
 @given(st.integers(1, 100_000), st.floats(0.01, 10), st.floats(10, 1000), st.integers())
@@ -347,6 +351,34 @@ def test_a_pool_delivers_many_streams_with_few_threads_and_never_one_stream_twic
     assert threading.active_count() < 20
 
 
+def test_places_that_hang_do_not_hold_up_a_retry_into_another(make):
+    go_on, hang, loaded = threading.Event(), threading.Semaphore(0), threading.Event()
+
+    class Hanging(MemorySink):
+        def load(self, batches, quarantine):
+            hang.release()
+            go_on.wait(30)
+            return super().load(batches, quarantine)
+
+    failing, first, second = make(), make(Hanging()), make(Hanging())
+    failing.sink.failures.append(DOWN)
+    failing.delivery.retry = RetryPolicy(base_s=4.0)  # by this rng half a second: both others hang by then
+    failing.sink.publish = lambda batches: loaded.set()
+    pool = DeliveryPool(threads=4, target_threads=2)
+    for number, bench in enumerate((failing, first, second)):
+        bench.sink.server = f"place {number}"
+        bench.delivery.clock = time.monotonic
+        bench.accept(1)
+    pool.wake(failing.delivery)
+    eventually(lambda: pool._later)
+    for bench in (first, second):
+        pool.wake(bench.delivery)
+        assert hang.acquire(timeout=10)
+    assert loaded.wait(10)
+    go_on.set()
+    assert pool.stop(deadline=10**9)
+
+
 def test_a_bug_in_one_stream_does_not_stop_the_others(make):
     class Broken(MemorySink):
         def load(self, batches, quarantine):
@@ -363,7 +395,7 @@ def test_a_bug_in_one_stream_does_not_stop_the_others(make):
     assert loaded.wait(10)
     pool.stop(deadline=10**9)
     assert bad_bench.delivery.state is State.RETRYING
-    assert len(bad_bench.shards.waiting(STREAM)) == 1
+    assert len(bad_bench.shards.queue(STREAM).waiting()) == 1
 
 
 def test_a_shard_that_went_after_its_receipt_stays_known_as_loaded(bench):
@@ -372,20 +404,19 @@ def test_a_shard_that_went_after_its_receipt_stays_known_as_loaded(bench):
     batch = bench.shards.accept(rows(1), None)
     bench.journal.accepted(Header(batch.batch_id, "c", batch.created_ns, 1, None, (STREAM,)))
     bench.delivery.notify(batch)
-    drop, bench.shards.drop = bench.shards.drop, broken_after(bench.shards.drop)
+    queue = bench.delivery.queue
+    bench.delivery.queue = OnAFailingDisk(**vars(queue))
     bench.run(steps=1)
-    bench.shards.drop = drop
+    bench.delivery.queue = queue
     bench.run()
-    found = bench.journal._connection.execute("SELECT outcome FROM deliveries").fetchall()
+    found = bench.journal._file.connection.execute("SELECT outcome FROM deliveries").fetchall()
     assert found == [("loaded",)]
-    assert bench.shards.waiting(STREAM) == []
+    assert bench.shards.queue(STREAM).waiting() == []
 
 
-def broken_after(drop):
-    """As on a disk that fails when a directory is flushed: the name is gone, and nobody heard of it."""
+class OnAFailingDisk(StreamQueue):
+    """The directory can't be flushed: the name is gone, and nobody heard of it."""
 
-    def broken(*arguments, **options):
-        drop(*arguments, **options)
+    def drop(self, shards, *, parked, flush=True):
+        super().drop(shards, parked=parked, flush=flush)
         raise OSError(5, "Input/output error")
-
-    return broken

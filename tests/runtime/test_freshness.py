@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.runtime.status import read_status
 
@@ -64,9 +64,9 @@ def test_one_that_was_never_polled_is_stale_once_its_time_is_over(layout, journa
 
 def test_restarts_do_not_make_one_younger_that_never_succeeded(layout, journal):
     declare(journal, fresh_within_s=3600)
-    first = journal._connection.execute("SELECT declared_ns FROM collectors").fetchone()
+    first = journal._file.connection.execute("SELECT declared_ns FROM collectors").fetchone()
     declare(journal, fresh_within_s=3600)
-    assert journal._connection.execute("SELECT declared_ns FROM collectors").fetchone() == first
+    assert journal._file.connection.execute("SELECT declared_ns FROM collectors").fetchone() == first
 
 
 @pytest.mark.parametrize("state", ["disabled", "broken"])

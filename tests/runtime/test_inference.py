@@ -68,7 +68,7 @@ def test_types_of_a_batch_that_was_not_settled_are_found_again_in_its_shard(poll
 
 def test_a_shard_tells_types_only_where_they_are_new(polls):
     made = polls([{"v": 1}], [{"v": 2}], [{"v": 2.5}])
-    paths = [made.shards.path("s", at, parked=False) for at in made.shards.waiting("s")]
+    paths = [made.shards.queue("s").path(at, parked=False) for at in made.shards.queue("s").waiting()]
     assert [decode_header(path.read_bytes()).types for path in paths] == [{"v": "int"}, None, {"v": "float"}]
 
 

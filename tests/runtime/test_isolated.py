@@ -205,6 +205,26 @@ def test_whatever_a_source_yields_crosses_as_it_is_and_its_state_stays_from_poll
     assert still["pid"] == counted["pid"]
 
 
+def test_one_that_dies_at_every_poll_is_started_ever_more_rarely_and_says_so(asked, tmp_path):
+    now = [0.0]
+    asked.source = Isolated(asked.collector, asked.children, clock=lambda: now[0])
+    started = []
+    start = asked.children.start
+    asked.children.start = lambda name: started.append(now[0]) or start(name)
+    said = []
+    for _ in range(40):
+        with pytest.raises(SourceError, match=r"the next poll starts another$") as error:
+            asked.poll("leave", str(tmp_path / "left"))
+        said.append(str(error.value))
+        now[0] += 0.1
+    assert len(started) < 15
+    assert "it died 3 times in a row, and is left alone for" in said[2]
+    now[0] += 1000.0
+    assert asked.poll("polls")[0]["polls"] == 1
+    with pytest.raises(SourceError, match=r"^[^;]*; the next poll starts another$"):
+        asked.poll("leave", str(tmp_path / "left"))
+
+
 def test_a_process_that_ends_takes_what_it_started_with_it_and_another_goes_on(asked, tmp_path):
     (first,) = asked.poll("polls")
     files = len(os.listdir("/proc/self/fd"))

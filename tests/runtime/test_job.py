@@ -12,9 +12,9 @@ import pytest
 
 from api2db import ApiForm, Collector, Cursor, Feature, Page, collector
 from api2db.errors import ConfigError
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.runtime.job import Job, Run
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
 from tests.spool_kit import make_spool
 
 
@@ -42,11 +42,11 @@ class Polls:
         self.job.poll(threading.Event())
         self.job.run = None
         query = "SELECT outcome, cause FROM runs ORDER BY rowid DESC LIMIT 1"
-        return self.journal._connection.execute(query).fetchone()
+        return self.journal._file.connection.execute(query).fetchone()
 
     @property
     def batches(self):
-        return [self.shards.read("s", at, parked=False).table for at in self.shards.waiting("s")]
+        return [self.shards.queue("s").read(at, parked=False).table for at in self.shards.queue("s").waiting()]
 
     @property
     def rows(self):
@@ -259,7 +259,7 @@ def test_the_form_shapes_each_response_and_counts_its_steps(polls):
     made = polls(lambda: [{"n": "7", "deep": {"x": 1}}, {"n": "no"}], form=lambda: form)
     assert made.poll() == ("ok", None)
     assert made.rows == [[{"n": 7, "x": 1.0}, {"n": None, "x": None}]]
-    (steps,) = made.journal._connection.execute("SELECT steps FROM collectors").fetchone()
+    (steps,) = made.journal._file.connection.execute("SELECT steps FROM collectors").fetchone()
     (features,) = json.loads(steps)
     assert (features["rows_in"], features["rows_out"]) == (2, 2)
     assert features["nulled"] >= 1

@@ -94,8 +94,8 @@ def test_a_file_whose_rows_were_replayed_once_is_not_loaded_again(bench):
     assert not path.exists()
 
 
-def killed_at(bench, point):
-    words = ["replay", "numbers", "--from", "quarantine"]
+def killed_at(bench, point, *words):
+    words = words or ("replay", "numbers", "--from", "quarantine")
     done = subprocess.run(
         [sys.executable, "-c", "from api2db.cli.main import main; main()", "-C", str(bench.folder), *words],
         env={"PYTHONPATH": str(REPOSITORY), "API2DB_FAILPOINT": point, "PATH": "/usr/bin"},
@@ -114,6 +114,16 @@ def test_killed_in_the_midst_of_a_replay_every_refused_row_is_in_once(bench, poi
     assert bench.sqlite(IDS) == [(1,), (2,), (3,)]
     assert not path.exists()
     assert bench.journal(OUTCOMES) == [("loaded", 1, 0), ("loaded", 2, 0)]
+
+
+def test_rows_refused_by_a_load_that_has_not_committed_are_not_replayed_beside_it(bench):
+    make_table(bench, STRICT)
+    bench.collect("numbers", rows(1) + rows(2, 3, value=100), deliver=False)
+    killed_at(bench, "quarantine.written", "shards", "retry", "numbers")
+    said = bench.command("replay", "numbers", "--from", "quarantine", status=1)
+    assert "isn't delivered yet" in said["lines"][0]
+    bench.collect("numbers")
+    assert bench.journal(OUTCOMES) == [("loaded", 1, 2)]
 
 
 def hold(bench, *held):

@@ -7,11 +7,11 @@ import random
 import pytest
 
 from api2db.errors import RetryableError
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.quarantine import RowQuarantine
 from api2db.runtime.delivery import State
 from api2db.runtime.replacement import ReplacingDelivery
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
 from tests.sink_kit import MemorySink
 from tests.spool_kit import make_spool, rows
 
@@ -68,7 +68,7 @@ class Bench:
         return numbers
 
     def outcomes(self):
-        found = self.journal._connection.execute("SELECT outcome FROM deliveries ORDER BY created_ns")
+        found = self.journal._file.connection.execute("SELECT outcome FROM deliveries ORDER BY created_ns")
         return [outcome for (outcome,) in found]
 
 
@@ -85,7 +85,7 @@ def test_only_the_newest_of_what_waits_is_loaded(bench):
         bench.accept(number)
     bench.run()
     assert bench.loads == [[4]]
-    assert bench.shards.waiting(STREAM) == []
+    assert bench.shards.queue(STREAM).waiting() == []
 
 
 def test_the_items_of_one_poll_are_one_replacement_once_it_has_ended(bench):
@@ -96,7 +96,7 @@ def test_the_items_of_one_poll_are_one_replacement_once_it_has_ended(bench):
     bench.accept(run=7, ends=3)
     bench.run()
     assert bench.loads == [[1, 2, 3]]
-    assert bench.shards.waiting(STREAM) == []
+    assert bench.shards.queue(STREAM).waiting() == []
 
 
 def test_a_poll_that_never_ended_waits_until_a_younger_one_supersedes_it(bench):
@@ -108,7 +108,7 @@ def test_a_poll_that_never_ended_waits_until_a_younger_one_supersedes_it(bench):
     bench.accept(run=8, ends=1)
     bench.run()
     assert bench.loads == [[3]]
-    assert bench.shards.waiting(STREAM) == []
+    assert bench.shards.queue(STREAM).waiting() == []
 
 
 def test_items_of_a_poll_under_way_wait_while_the_one_before_is_loaded(bench):
@@ -125,16 +125,16 @@ def test_items_of_a_poll_under_way_wait_while_the_one_before_is_loaded(bench):
 def test_a_replacement_with_a_torn_shard_is_not_loaded_by_halves(bench, torn):
     bench.accept(9)
     ours = [bench.accept(1, run=7), bench.accept(2, run=7), bench.accept(run=7, ends=2)]
-    path = bench.shards.path(STREAM, ours[torn].created_ns, parked=False)
+    path = bench.shards.queue(STREAM).path(ours[torn].created_ns, parked=False)
     bench.start()  # nothing is in memory
     path.write_bytes(path.read_bytes()[:-20])
     bench.run()
     assert bench.loads == [[9]]
-    assert bench.shards.waiting(STREAM) == []
+    assert bench.shards.queue(STREAM).waiting() == []
     bench.accept(4)
     bench.run()
     assert bench.loads == [[9], [4]]
-    assert bench.shards.waiting(STREAM) == []
+    assert bench.shards.queue(STREAM).waiting() == []
 
 
 def test_a_replacement_is_repeated_until_it_is_in_and_a_younger_one_takes_its_place_meanwhile(bench):
@@ -145,7 +145,7 @@ def test_a_replacement_is_repeated_until_it_is_in_and_a_younger_one_takes_its_pl
     bench.accept(2)
     bench.run()
     assert bench.loads == [[2]]
-    assert bench.shards.waiting(STREAM) == bench.shards.parked(STREAM) == []
+    assert bench.shards.queue(STREAM).waiting() == bench.shards.queue(STREAM).parked() == []
 
 
 def test_what_was_not_loaded_is_known_as_superseded(bench):
@@ -167,7 +167,7 @@ def test_after_a_restart_the_newest_whole_poll_is_found_again(bench):
     bench.start()
     bench.run()
     assert bench.loads == [[2, 3]]
-    assert bench.shards.waiting(STREAM) == [], "a poll of before the start will never be whole"
+    assert bench.shards.queue(STREAM).waiting() == [], "a poll of before the start will never be whole"
 
 
 def test_a_poll_that_failed_half_way_fills_nothing(bench):
@@ -179,19 +179,19 @@ def test_a_poll_that_failed_half_way_fills_nothing(bench):
     bench.delivery.give_up(7)
     bench.run()
     assert bench.loads == [[3]]
-    assert len(bench.shards.waiting(STREAM)) == 1
+    assert len(bench.shards.queue(STREAM).waiting()) == 1
     bench.delivery.give_up(9)
     bench.run()
-    assert bench.shards.waiting(STREAM) == []
+    assert bench.shards.queue(STREAM).waiting() == []
     assert bench.loads == [[3]]
 
 
 def test_what_was_parked_while_the_stream_appended_is_older_than_what_waits(bench):
     old, new = bench.accept(1), bench.accept(2)
-    bench.shards.park(STREAM, old.created_ns)
-    bench.shards.unpark(STREAM, old.created_ns)
+    bench.shards.queue(STREAM).park(old.created_ns)
+    bench.shards.queue(STREAM).unpark(old.created_ns)
     bench.start()
     bench.run()
     assert bench.loads == [[2]]
-    assert bench.shards.waiting(STREAM) == []
+    assert bench.shards.queue(STREAM).waiting() == []
     assert new.created_ns > old.created_ns

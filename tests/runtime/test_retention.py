@@ -29,7 +29,7 @@ def sum_up(store, history_s=ALL):
 
 
 def lines(store):
-    return store.kept.journal._connection.execute(
+    return store.kept.journal._file.connection.execute(
         "SELECT (SELECT count(*) FROM deliveries), (SELECT count(*) FROM batches)"
     ).fetchone()
 

@@ -33,7 +33,7 @@ from api2db.sinks.transaction import TableWork
 from api2db.stream import Stream2Sql
 from tests.contract.places import MariaDBPlace, Quarantine, batch, load
 from tests.mariadb import MariaDB, OwnMariaDB
-from tests.servers import shared_folder
+from tests.server_process import shared_folder
 
 TIMEOUT_S = 60.0
 
@@ -315,7 +315,7 @@ def test_a_server_that_does_not_flush_and_one_that_forbids_local_files_are_named
         with caplog.at_level(logging.WARNING):
             load(sink, batch({"id": range(10_000)}))
             # A new connection, as after an error.
-            sink._own_engines.get(sink._url, sink._dialect).dispose()
+            sink._connections._own_engines.get(place.url, sink._dialect).dispose()
             load(sink, batch({"id": [1]}))
     finally:
         place.query("SET GLOBAL innodb_flush_log_at_trx_commit = 1")
@@ -429,7 +429,7 @@ def test_a_trigger_may_fill_in_and_may_refuse(place: MariaDBPlace, sink: SqlSink
 def test_if_exists_fail_survives_a_death_between_table_and_load(place: MariaDBPlace) -> None:
     one = batch({"id": [1]})
     dying = SqlSink(stream="s", url=place.url, table="t", if_exists="fail")
-    with dying._connected() as connection:
+    with dying._connections.to_load() as connection:
         dying._fit_first(connection, TableWork(connection, dying._dialect, dying._goal), [one])
     dying.close()
     assert place.query("SELECT count(*) FROM t") == [(0,)]

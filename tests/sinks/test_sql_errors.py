@@ -191,7 +191,9 @@ def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("oracle://localhost/x", '"mysql", "postgresql" and "sqlite"'),
+        ("dbase://localhost/x", '"mysql", "postgresql", "sqlite"'),
+        ("duckdb://", "memory"),
+        ("duckdb:///x.duckdb?threads=1", "takes timeout, not threads"),
         ("sqlite://", "memory"),
         ("sqlite:///:memory:", "memory"),
     ],

@@ -126,7 +126,7 @@ def test_what_is_in_the_file_already_is_recognised_whatever_it_is(tmp_path, fmt,
     assert len(queue.read()) == len(before) + 1
 
 
-@pytest.mark.parametrize("fmt", ["parquet", "json", "pickle"])
+@pytest.mark.parametrize("fmt", ["parquet", "feather", "json", "pickle"])
 def test_nested_values_stay_what_they_are(tmp_path, fmt):
     queue = update(tmp_path, fmt=fmt)
     queue.deliver(NESTED)
@@ -183,7 +183,7 @@ def test_rows_and_dtypes_come_back_as_they_were(tmp_path_factory, mode, fmt, tab
         assert_frame_equal(queue.read(path), twice, check_column_type=False)
 
 
-@pytest.mark.parametrize("fmt", ["json", "csv"])
+@pytest.mark.parametrize("fmt", ["json", "csv", "orc"])
 def test_a_column_that_is_null_for_a_while_keeps_its_dtype(tmp_path, fmt):
     queue = Queue(tmp_path, mode="replace", fmt=fmt)
     queue.deliver(pa.table({"at": pa.array([dt.datetime(2026, 1, 1)], pa.timestamp("us"))}))
@@ -191,7 +191,7 @@ def test_a_column_that_is_null_for_a_while_keeps_its_dtype(tmp_path, fmt):
     assert str(queue.read()["at"].dtype) == "datetime64[us]"
 
 
-@pytest.mark.parametrize("fmt", ["json", "csv"])
+@pytest.mark.parametrize("fmt", ["json", "csv", "orc"])
 def test_dtypes_are_written_when_they_change_and_only_then(tmp_path, fmt):
     queue = update(tmp_path, fmt=fmt)
     kept = tmp_path / "CACHE" / "c_dtypes.json"
@@ -217,7 +217,7 @@ def test_large_whole_numbers_stay_what_they_are_beside_fractions(tmp_path, fmt):
     assert [str(value) for value in found] == ["0.5", "9007199254740993"]
 
 
-@pytest.mark.parametrize("fmt", ["parquet", "pickle"])
+@pytest.mark.parametrize("fmt", ["parquet", "feather", "pickle"])
 def test_a_format_that_says_its_dtypes_needs_no_file_of_them(tmp_path, fmt):
     update(tmp_path, fmt=fmt).deliver(numbers(1))
     assert not (tmp_path / "CACHE").exists()
@@ -236,7 +236,7 @@ def test_values_frames_know_only_as_objects_are_recognised_too(tmp_path, fmt):
     queue = update(tmp_path, fmt=fmt)
     assert [receipt.rows for receipt in queue.deliver(table)] == [1]
     assert [receipt.rows for receipt in queue.deliver(table)] == [0]
-    if fmt in ("parquet", "pickle"):
+    if fmt in ("parquet", "feather", "pickle"):
         assert queue.read().iloc[0].tolist() == [dt.date(2026, 1, 31), dt.time(12, 30), b"\0x", Decimal("1.10")]
 
 

@@ -467,7 +467,7 @@ def test_an_error_of_the_disk_that_passes_loses_no_frame(script):
         SQLITE
         + """
 from api2db.errors import StoreError
-from api2db.spool import CollectorSpool
+from api2db.spool.collector import CollectorSpool
 accept, failures = CollectorSpool.accept, [StoreError("Input/output error")] * 2
 
 def failing(*arguments, **options):

@@ -63,10 +63,24 @@ def test_an_invalid_auth_file_is_a_value_error_that_names_the_file(tmp_path, tex
         Stream2Sql("weather", "db", "postgresql", auth_path=str(path))
 
 
-@pytest.mark.parametrize("dialect", ["amazon_aurora", "oracle", "microsoft_sql"])
-def test_a_dialect_that_is_not_supported_says_so(dialect):
-    with pytest.raises(NotImplementedError, match=dialect):
-        sql(dialect=dialect)
+def test_aurora_says_that_it_is_two_databases_and_how_each_is_named():
+    with pytest.raises(NotImplementedError, match='"amazon_aurora_mysql" or "amazon_aurora_postgresql"'):
+        sql(dialect="amazon_aurora")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "url"),
+    [
+        ("amazon_aurora_mysql", "mysql+pymysql://u:p%40@h/db"),
+        ("amazon_aurora_postgresql", "postgresql+psycopg://u:p%40@h/db"),
+        ("oracle", "oracle+oracledb://u:p%40@h?service_name=db"),
+        ("microsoft_sql", "mssql+pymssql://u:p%40@h/db"),
+    ],
+)
+def test_every_documented_dialect_names_the_driver_it_is_loaded_through(dialect, url):
+    stream = Stream2Sql("weather", "db", dialect, username="u", password="p@", host="h")
+    assert stream.engine_str == url
+    assert stream.stream_type == f"sql.{dialect}"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from api2db import telling
 from api2db.batch import Receipt
-from api2db.journal import Journal
+from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.runtime.status import read_status
 from api2db.runtime.vitals import Vitals

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from api2db.collector import Collector
 from api2db.errors import ConfigError, SourceError
+from api2db.retry import RetryPolicy
 from api2db.runtime.isolated.child import Child
 from api2db.runtime.isolated.messages import Begin, Close, Done, Items, Next, Poll, Raised, Value
 
@@ -21,6 +23,9 @@ log = logging.getLogger(__name__)
 # A process imports what the collector's module imports before it can poll; the item's own time begins after that.
 START_S = 60.0
 _ANOTHER = "the next poll starts another"
+# So many deaths in a row, without an item in between, are met by a process each; then ever more rarely.
+_AT_ONCE = 3
+_AGAIN = RetryPolicy(base_s=2.0, cap_s=300.0)
 
 
 class Children:
@@ -71,7 +76,12 @@ class Children:
 class Isolated:
     """A collector's function, called in a process of its own that lives from poll to poll."""
 
-    def __init__(self, collector: Collector, children: Children) -> None:
+    def __init__(self, collector: Collector, children: Children, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._rng = random.Random()
+        self._deaths = 0  # in a row
+        self._last_cause = ""
+        self._not_before_s = 0.0
         self._name = collector.name
         self._memory_bytes = collector.memory_bytes
         self._file = _file_of(collector)
@@ -93,6 +103,9 @@ class Isolated:
     def limit_s(self, timeout_s: float) -> float:
         return max(timeout_s, START_S) if self._starting else timeout_s
 
+    def ended(self) -> None:
+        """A function isn't told."""
+
     def kill(self, cause: str) -> bool:
         child = self._child
         if child is None or not child.asking:
@@ -107,6 +120,9 @@ class Isolated:
             return child
         if child is not None:
             self._log.warning("ended between polls collector=%s cause=%s", self._name, self._bury(child))
+        left_s = self._not_before_s - self._clock()
+        if left_s > 0:
+            raise SourceError(f"{self._last_cause}; {self._resting(left_s)}")
         self._starting = True
         try:
             child = self._child = self._children.start(self._name)
@@ -124,13 +140,27 @@ class Isolated:
             answer = child.ask(request)
         except SourceError as error:
             self._bury(child)
-            raise SourceError(f"{error}; {_ANOTHER}") from error
+            raise SourceError(f"{error}; {self._died(str(error))}") from error
         if not isinstance(answer, Raised):
+            if isinstance(answer, Value) or isinstance(request, Next):
+                self._deaths, self._not_before_s = 0, 0.0  # it got somewhere
             return answer
         if answer.last:
             self._bury(child)
-            raise SourceError(f"{answer.cause}; {_ANOTHER}")
+            raise SourceError(f"{answer.cause}; {self._died(answer.cause)}")
         raise SourceError(answer.cause)
+
+    def _died(self, cause: str) -> str:
+        """When there is another."""
+        self._deaths, self._last_cause = self._deaths + 1, cause
+        if self._deaths < _AT_ONCE:
+            return _ANOTHER
+        delay_s = _AGAIN.delay_s(self._deaths - _AT_ONCE + 1, self._rng)
+        self._not_before_s = self._clock() + delay_s
+        return self._resting(delay_s)
+
+    def _resting(self, left_s: float) -> str:
+        return f"it died {self._deaths} times in a row, and is left alone for {left_s:.1f} s; then {_ANOTHER}"
 
     def _bury(self, child: Child) -> str:
         cause = child.bury()

@@ -117,6 +117,12 @@ class ShardSink:
         with sink_errors(self.stream):
             return {ns for ns in shards if not self._target(ns).exists() and not self._ready(ns).exists()}
 
+    def may_take_out(self, batch_ids: Sequence[str]) -> None:
+        """Any batch: its file is its own."""
+
+    def take_out(self, batch_ids: Sequence[str]) -> None:
+        """Nothing to do: the file that comes takes the place of the one that is there."""
+
     def rows_in_file(self, created_ns: int) -> int | None:
         """From the footer of a parquet file; None for other formats, and where it is gone. Raises as ``load``."""
         if self._format.name != "parquet":

@@ -1,0 +1,264 @@
+"""Any other database that SQLAlchemy has a dialect for: batched INSERTs, UPDATEs and the ledger in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy import URL, Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+from sqlalchemy.sql import quoted_name
+
+from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError, SinkError
+from api2db.schema import Field, Kind
+from api2db.secret import redact
+from api2db.sinks import generic_types
+from api2db.sinks.conform import Slot
+from api2db.sinks.dialect import Cause, Column, MergeRule
+from api2db.sinks.names import NameRules
+
+# Keys looked up by one statement: bound parameters have a limit everywhere, 2,100 at the least.
+_KEYS_AT_ONCE = 200
+_ADDS = {"mssql": "ADD", "oracle": "ADD"}
+# By the classes that PEP 249 gives a driver's errors; what isn't here is repeated.
+_CAUSES: dict[str, tuple[type[SinkError], str]] = {
+    "IntegrityError": (BadDataError, ""),
+    "DataError": (BadDataError, ""),
+    "ProgrammingError": (FatalError, "compare the table, and what the account may do, with what is loaded into it"),
+    "NotSupportedError": (FatalError, "compare the table with what is loaded into it"),
+}
+
+
+class Generic:
+    """One database by its URL, with the types and the SQL that its SQLAlchemy dialect makes of plain ones."""
+
+    max_threads: int | None = None
+    chunk_rows = 1_000
+    # Of some databases; for the others a step more.
+    ddl_commits = True
+    refusals = None
+
+    def __init__(self, url: URL) -> None:
+        self.name = url.get_backend_name()
+        try:
+            self._class = url.get_dialect()
+        except NoSuchModuleError:
+            raise ConfigError(
+                f'no sink for dialect "{url.drivername}": there are "duckdb", "mariadb", "mysql", "postgresql", '
+                '"sqlite", and what SQLAlchemy has a dialect for, once its package is installed'
+            ) from None
+        self._dialect: sa.Dialect = self._class()
+        self.adds = _ADDS.get(self.name, "ADD COLUMN")
+        longest = self._dialect.max_identifier_length
+        self.names = NameRules(max_bytes=min(longest, 128) if longest < 9999 else 63, ignores_case=True)
+
+    @cached_property
+    def errors(self) -> tuple[type[Exception], ...]:
+        return (DBAPIError, self._driver().Error)
+
+    def _driver(self) -> Any:
+        try:
+            return self._class.import_dbapi()
+        except ImportError as error:
+            raise ConfigError(f"{self.name} needs its driver: pip install {error.name}") from None
+
+    def engine(self, url: URL, pool_size: int) -> Engine:
+        self._driver()
+        return create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True)
+
+    def quote(self, name: str) -> str:
+        preparer = self._dialect.identifier_preparer
+        return (
+            preparer.initial_quote + name.replace(preparer.final_quote, preparer.final_quote * 2) + preparer.final_quote
+        )
+
+    def target(self, url: URL) -> str:
+        port = f":{url.port}" if url.port else ""
+        return f"{self.name}://{url.host or ''}{port}/{url.database or ''}"
+
+    def cause(self, error: BaseException) -> Cause:
+        lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        original = error.orig or error if isinstance(error, DBAPIError) else error
+        text = redact(" ".join(f"{type(original).__name__}: {original}".split()))[:300]
+        for one in type(original).__mro__:
+            if one.__name__ in _CAUSES:
+                kind, advice = _CAUSES[one.__name__]
+                return Cause(RetryableError if lost else kind, text, advice, lost)
+        return Cause(RetryableError, text, lost=lost)
+
+    def reading(self, url: URL) -> URL:
+        return url
+
+    def is_there(self, url: URL) -> bool:
+        return True
+
+    def is_missing_database(self, error: BaseException, url: URL) -> bool:
+        return False
+
+    def create_database(self, url: URL) -> None:
+        """Not here: how that is done differs too much."""
+
+    def declare(self, field: Field, key_columns: int = 0) -> str:
+        return generic_types.declared(field, bool(key_columns)).compile(dialect=self._dialect)
+
+    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
+        return f"{self.quote(name)} {self.declare(field, key_columns)}"
+
+    def mark(self, table: str, columns: Sequence[str]) -> Sequence[str]:
+        return ()
+
+    def made(self, connection: Connection, table: str, column: str) -> bool:
+        return False  # nothing says so in every database: integers stay integers
+
+    def table_options(self, connection: Connection) -> str:
+        return ""
+
+    def slot(self, column: Column, field: Field) -> Slot:
+        return generic_types.slot(self.name, column, field)
+
+    def columns(self, connection: Connection, table: str) -> tuple[Column, ...] | None:
+        found = self._inspect(connection, table)
+        return None if found is None else tuple(generic_types.column(each, connection.dialect) for each in found)
+
+    def _inspect(self, connection: Connection, table: str) -> list[Any] | None:
+        inspector = sa.inspect(connection)
+        name = quoted_name(table, True)
+        return list(inspector.get_columns(name)) if inspector.has_table(name) else None
+
+    def lock_columns(self, connection: Connection, table: str) -> tuple[Column, ...]:
+        columns = self.columns(connection, table)
+        if columns is None:
+            raise RetryableError("the table was dropped meanwhile")
+        return columns
+
+    def lock_schema(self, connection: Connection, table: str) -> None:
+        """Nothing does that in every database: who comes second fails, and comes again."""
+
+    def widen(self, table: str, column: str) -> Sequence[str]:
+        return ()
+
+    def has_unique(self, connection: Connection, table: str, key: Sequence[str]) -> bool:
+        inspector, name, wanted = sa.inspect(connection), quoted_name(table, True), set(key)
+        if set(inspector.get_pk_constraint(name)["constrained_columns"]) == wanted:
+            return True
+        if any(set(index["column_names"]) == wanted for index in inspector.get_indexes(name) if index["unique"]):
+            return True
+        try:
+            return any(set(each["column_names"]) == wanted for each in inspector.get_unique_constraints(name))
+        except NotImplementedError:
+            return False
+
+    def begin_careful(self, connection: Connection) -> None:
+        """What is deferred to COMMIT isn't known here."""
+
+    def append(
+        self, connection: Connection, table: str, slots: Sequence[Slot], chunks: Iterable[pa.RecordBatch]
+    ) -> None:
+        into = self._table(connection, table, slots)
+        for rows in _rows(slots, chunks, into):
+            connection.execute(sa.insert(into), rows)
+
+    def merge(
+        self,
+        connection: Connection,
+        table: str,
+        slots: Sequence[Slot],
+        chunks: Iterable[pa.RecordBatch],
+        rule: MergeRule,
+    ) -> None:
+        into = self._table(connection, table, slots)
+        for rows in _rows(slots, chunks, into):
+            _merge(connection, into, slots, rows, rule)
+
+    def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> None:
+        """No temporary tables that every database has."""
+
+    def _table(self, connection: Connection, table: str, slots: Sequence[Slot]) -> sa.Table:
+        types = {each["name"]: each["type"] for each in self._inspect(connection, table) or ()}
+        columns = [
+            sa.Column(quoted_name(slot.column, True), types[slot.column], key=f"c{at}") for at, slot in enumerate(slots)
+        ]
+        return sa.Table(quoted_name(table, True), sa.MetaData(), *columns, implicit_returning=False)
+
+
+def _rows(slots: Sequence[Slot], chunks: Iterable[pa.RecordBatch], into: sa.Table) -> Iterator[list[dict[str, Any]]]:
+    """The chunks as the parameters of statements, by the columns' keys."""
+    names = [f"c{at}" for at in range(len(slots))]
+    for chunk in chunks:
+        if not chunk.num_rows:
+            continue
+        columns = [_values(chunk.column(at), slot, into.c[names[at]].type) for at, slot in enumerate(slots)]
+        yield [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values(array: pa.Array, slot: Slot, kind: sa.types.TypeEngine[Any]) -> list[Any]:
+    if slot.kind is Kind.DURATION:
+        array = array.cast(pa.int64())
+    values: list[Any] = array.to_pylist()
+    if slot.kind is Kind.DECIMAL:
+        return [None if value is None else Decimal(value) for value in values]
+    if isinstance(kind, sa.JSON):
+        return [None if value is None else json.loads(value) for value in values]
+    return values
+
+
+def _newest(
+    rows: Sequence[Mapping[str, Any]], key: Sequence[str], version: str | None
+) -> dict[tuple[Any, ...], Mapping[str, Any]]:
+    """Of each key the newest version, NULL the oldest, of equals the later row."""
+    newest: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for row in rows:
+        place = tuple(row[name] for name in key)
+        before = newest.get(place)
+        if version is None or before is None or _is_newer(row[version], before[version]):
+            newest[place] = row
+    return newest
+
+
+def _is_newer(version: Any, than: Any) -> bool:
+    return than is None or (version is not None and bool(version >= than))
+
+
+def _merge(
+    connection: Connection, into: sa.Table, slots: Sequence[Slot], rows: Sequence[Mapping[str, Any]], rule: MergeRule
+) -> None:
+    """Which keys are there is asked; those are updated where the version isn't older, and the others inserted."""
+    names = {slot.column: f"c{at}" for at, slot in enumerate(slots)}
+    key = [names[name] for name in rule.key]
+    version = names.get(rule.version or "")
+    newest = _newest(rows, key, version)
+    there = _there(connection, into, key, list(newest))
+    old = [{f"_{name}": value for name, value in row.items()} for place, row in newest.items() if place in there]
+    new = [row for place, row in newest.items() if place not in there]
+    others = [name for name in names.values() if name not in key]
+    if old and others:
+        same = sa.and_(*(into.c[name] == sa.bindparam(f"_{name}") for name in key))
+        if version is not None:
+            same &= into.c[version].is_(None) | (into.c[version] <= sa.bindparam(f"_{version}"))
+        elif rule.version is not None:
+            one: sa.ColumnClause[Any] = sa.column(quoted_name(rule.version, True))
+            same &= one.is_(None)  # rows without a version are as old as any
+        sets: dict[Any, Any] = {into.c[name]: sa.bindparam(f"_{name}") for name in others}
+        connection.execute(sa.update(into).where(same).values(sets), old)
+    if new:
+        connection.execute(sa.insert(into), new)
+
+
+def _there(
+    connection: Connection, into: sa.Table, key: Sequence[str], places: Sequence[tuple[Any, ...]]
+) -> set[tuple[Any, ...]]:
+    found: set[tuple[Any, ...]] = set()
+    columns = [into.c[name] for name in key]
+    for start in range(0, len(places), _KEYS_AT_ONCE):
+        part = places[start : start + _KEYS_AT_ONCE]
+        if len(key) == 1:
+            meant: sa.ColumnElement[bool] = columns[0].in_([place[0] for place in part])
+        else:
+            meant = sa.or_(*(sa.and_(*(c == v for c, v in zip(columns, place, strict=True))) for place in part))
+        found |= {tuple(row) for row in connection.execute(sa.select(*columns).where(meant))}
+    return found
