@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Goal:
     partition_type    and how finely: "HOUR", "DAY", "MONTH" or "YEAR"
     cluster_by        and the columns, at most four, its rows are clustered by
     load_every_s      between the starts of two jobs, on average; 0 is without a pause
+    fresh             rows are appended by the Storage Write API, as they come, instead of by jobs
     """
 
     pid: str
@@ -46,6 +48,7 @@ class Goal:
     partition_type: str = "DAY"
     cluster_by: tuple[str, ...] = ()
     load_every_s: float = 60.0
+    fresh: bool = False
 
     @property
     def table(self) -> str:
@@ -75,7 +78,8 @@ def parse_goal(
     partition_by: str | None = None,
     partition_type: str = "DAY",
     cluster_by: str | Sequence[str] = (),
-    load_every: str | float = LOAD_EVERY,
+    load_every: str | float | None = None,
+    fresh: bool = False,
 ) -> Goal:
     """Raises ConfigError, beginning with ``where``, for what can't work."""
     for name, value, pattern in (("pid", pid, _PROJECT), ("did", did, _DATASET)):
@@ -96,6 +100,10 @@ def parse_goal(
         )
     if keys and mode is IfExists.REPLACE:
         raise ConfigError(f'{where}: key="…" merges and if_exists="replace" replaces: choose one')
+    if fresh:
+        _check_fresh(where, appends=not keys and mode is not IfExists.REPLACE)
+        if load_every is not None:
+            raise ConfigError(f"{where}: fresh=True writes rows as they come: leave load_every out")
     if chunk_size < 0:
         raise ConfigError(f"{where}: chunk_size={chunk_size} is a number of rows: 0 leaves it to the sink")
     if partition_type.upper() not in PARTITIONS:
@@ -115,8 +123,23 @@ def parse_goal(
         partition_by=partition_by,
         partition_type=partition_type.upper(),
         cluster_by=clusters,
-        load_every_s=_pause(load_every, where),
+        load_every_s=_pause((0.0 if fresh else LOAD_EVERY) if load_every is None else load_every, where),
+        fresh=fresh,
     )
+
+
+def _check_fresh(where: str, *, appends: bool) -> None:
+    if not appends:
+        raise ConfigError(
+            f'{where}: fresh=True appends: rows that are merged (key="…") or replaced can\'t be written that way'
+            " exactly once; leave fresh out, and load_every says how old the table may be"
+        )
+    try:
+        found = importlib.util.find_spec("google.cloud.bigquery_storage_v1")
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise ConfigError(f"{where}: fresh=True needs: pip install 'api2db-daemon[bigquery-storage]'")
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:
