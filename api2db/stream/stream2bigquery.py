@@ -49,6 +49,7 @@ class Stream2Bigquery(Stream):
     partition_by    the date or timestamp column by which a table that is made is partitioned
     partition_type  and how finely: "HOUR", "DAY", "MONTH" or "YEAR"
     cluster_by      up to four columns by which it is clustered
+    nested          of JSON values, the column that is made: "json", or "struct" for STRUCT and ARRAY
     load_every      between two jobs, on average: a table takes some 1,500 a day
     api_endpoint    where BigQuery answers, if not at Google's usual address
 
@@ -80,6 +81,7 @@ class Stream2Bigquery(Stream):
         partition_type: str = "DAY",
         cluster_by: str | Iterable[str] = (),
         load_every: str | float = LOAD_EVERY,
+        nested: str = "json",
         api_endpoint: str | None = None,
     ) -> None:
         super().__init__(name, dtypes=dtypes, chunk_size=chunk_size, stream_type="bigquery", store=store)
@@ -104,6 +106,7 @@ class Stream2Bigquery(Stream):
             partition_type=partition_type,
             cluster_by=cluster_by if isinstance(cluster_by, str) else tuple(cluster_by),
             load_every=load_every,
+            nested=nested,
         )
         self.pid, self.did, self.tid = self._goal.pid, self._goal.did, self._goal.tid
         self.location = location

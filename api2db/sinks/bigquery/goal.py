@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from api2db.durations import seconds
 from api2db.errors import ConfigError
@@ -15,6 +16,13 @@ LOAD_EVERY = "1m"
 PARTITIONS = ("HOUR", "DAY", "MONTH", "YEAR")
 _PROJECT = re.compile(r"[a-z][a-z0-9.:-]{4,61}[a-z0-9]")
 _DATASET = re.compile(r"\w{1,1024}", re.ASCII)
+
+
+class Nested(Enum):
+    """What a column that is made for nested values is."""
+
+    JSON = "json"
+    STRUCT = "struct"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +38,7 @@ class Goal:
     partition_by      of a table that is made: the DATE, DATETIME or TIMESTAMP column it is partitioned by
     partition_type    and how finely: "HOUR", "DAY", "MONTH" or "YEAR"
     cluster_by        and the columns, at most four, its rows are clustered by
+    nested            what a column that is made for nested values is
     load_every_s      between the starts of two jobs, on average; 0 is without a pause
     """
 
@@ -46,6 +55,7 @@ class Goal:
     partition_type: str = "DAY"
     cluster_by: tuple[str, ...] = ()
     load_every_s: float = 60.0
+    nested: Nested = Nested.JSON
 
     @property
     def table(self) -> str:
@@ -76,6 +86,7 @@ def parse_goal(
     partition_type: str = "DAY",
     cluster_by: str | Sequence[str] = (),
     load_every: str | float = LOAD_EVERY,
+    nested: str = "json",
 ) -> Goal:
     """Raises ConfigError, beginning with ``where``, for what can't work."""
     for name, value, pattern in (("pid", pid, _PROJECT), ("did", did, _DATASET)):
@@ -100,6 +111,8 @@ def parse_goal(
         raise ConfigError(f"{where}: chunk_size={chunk_size} is a number of rows: 0 leaves it to the sink")
     if partition_type.upper() not in PARTITIONS:
         raise ConfigError(f"{where}: partition_type={partition_type!r} is none of {', '.join(PARTITIONS)}")
+    if nested not in {each.value for each in Nested}:
+        raise ConfigError(f'{where}: nested={nested!r} is none of "json", "struct"')
     if len(clusters) > 4:
         raise ConfigError(f"{where}: cluster_by names {len(clusters)} columns: BigQuery takes four")
     return Goal(
@@ -116,6 +129,7 @@ def parse_goal(
         partition_type=partition_type.upper(),
         cluster_by=clusters,
         load_every_s=_pause(load_every, where),
+        nested=Nested(nested),
     )
 
 
