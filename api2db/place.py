@@ -42,7 +42,7 @@ MODES = ("shard", "update", "replace")
 _LOCAL_KEYS = ("path", "fmt", "mode")
 _BIGQUERY_TEXTS = (
     *("auth_path", "pid", "did", "tid", "location", "if_exists", "batch_column"),
-    *("partition_by", "partition_type", "api_endpoint", "storage_endpoint"),
+    *("partition_by", "partition_type", "nested", "api_endpoint", "storage_endpoint"),
 )
 _BIGQUERY_KEYS = (*_BIGQUERY_TEXTS, "cluster_by", "load_every", "fresh")
 

@@ -41,8 +41,16 @@ PROJECT = "api2db-test"
 
 # A DuckDB before 2 knows TimeZone only once an extension is loaded. Bytes are base64 in JSON and CSV, not in parquet.
 _LAUNCH = """
+import fcntl
+import os
 import sys
+import threading
 import duckdb
+def leave_with_the_last():
+    with open(os.environ["USERS"]) as users:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        os._exit(0)
+threading.Thread(target=leave_with_the_last, daemon=True).start()
 connect = duckdb.connect
 def patient(*arguments, config=None, **options):
     config = dict(config or {})
@@ -128,15 +136,25 @@ def _make(python: str, folder: Path) -> None:
 class Emulator:
     """One of our own, with the front before it. ``start`` again after ``kill``: same port, same data.
 
-    url   of the front: where clients go
-    storage  the front of the Storage API, with a url of its own
-    keys  a service account's file, for that front
+    url     of the front: where clients go
+    storage the front of the Storage API, with a url of its own
+    keys    a service account's file, for that front
+    shared  a folder: the processes that name it have one emulator between them, each with a front of its own. It ends
+            once none of them holds the lock on its file ``users`` any more, however they end
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Path | None = None) -> None:
         self._home = environment()
         self.folder = Path(tempfile.mkdtemp(prefix="api2db-bigquery-"))
-        self._port, self._grpc_port = free_port(), free_port()
+        self._place = shared or self.folder
+        self._users = open(self._place / "users", "a")  # noqa: SIM115
+        with open(self._place / "ports.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+            ports = self._place / "ports"
+            if not ports.exists():
+                ports.write_text(f"{free_port()} {free_port()}")
+            self._port, self._grpc_port = map(int, ports.read_text().split())
         self._process: subprocess.Popen[bytes] | None = None
         self.front = GoogleFront("127.0.0.1", self._port)
         self.url = self.front.url
@@ -149,24 +167,31 @@ class Emulator:
         """Start and wait until it answers; nothing to do if it runs."""
         if self._process is not None and self._process.poll() is None:
             return
+        with open(self._place / "start.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self._answers():
+                self._start()
+
+    def _start(self) -> None:
         command = [self._home / "bin" / "python", "-c", _LAUNCH, "serve", "--host", "127.0.0.1"]
-        command += ["--port", self._port, "--grpc-port", self._grpc_port, "--data-dir", self.folder / "data"]
-        if setpriv := shutil.which("setpriv"):
-            command = [setpriv, "--pdeathsig", "KILL", "--", *command]
-        with open(self.folder / "log", "ab") as log:
+        command += ["--port", self._port, "--grpc-port", self._grpc_port, "--data-dir", self._place / "data"]
+        with open(self._place / "log", "ab") as log:
             self._process = subprocess.Popen(
                 list(map(str, command)),
-                env={**os.environ, "HOME": str(self._home / "home")},
+                env={**os.environ, "HOME": str(self._home / "home"), "USERS": self._users.name},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        eventually(self._answers, START_TIMEOUT_S, what="the BigQuery emulator answers")
+        eventually(self._is_up, START_TIMEOUT_S, what="the BigQuery emulator answers")
 
-    def _answers(self) -> bool:
+    def _is_up(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
-            raise RuntimeError(f"the emulator ended:\n{(self.folder / 'log').read_text()[-4000:]}")
+            raise RuntimeError(f"the emulator ended:\n{(self._place / 'log').read_text()[-4000:]}")
+        return self._answers()
+
+    def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/bigquery/v2/projects", timeout=5):
                 return True
@@ -179,7 +204,11 @@ class Emulator:
             self._process.wait(TIMEOUT_S)
 
     def close(self) -> None:
-        self.kill()
+        if self._place == self.folder:
+            self.kill()
+        elif self._process is not None:
+            self._process.returncode = 0  # it may outlive us
+        self._users.close()
         self.front.close()
         self.storage.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -200,10 +229,10 @@ class Emulator:
             return [tuple(row.values()) for row in client.query_and_wait(sql)]
 
 
-def start_emulator() -> Emulator:
+def start_emulator(shared: Path | None = None) -> Emulator:
     """Skips the test, with the reason, where there can be none."""
     try:
-        emulator = Emulator()
+        emulator = Emulator(shared)
     except NoEmulator as error:
         pytest.skip(str(error))
     try:

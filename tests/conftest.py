@@ -88,8 +88,10 @@ def http_api() -> Iterator[HttpApi]:
 
 
 @pytest.fixture(scope="session")
-def bigquery_server() -> Iterator[Emulator]:
-    emulator = start_emulator()
+def bigquery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """One for all processes of pytest-xdist: it takes seconds to start."""
+    workers = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else None
+    emulator = start_emulator(workers)
     yield emulator
     emulator.close()
 

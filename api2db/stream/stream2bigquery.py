@@ -49,6 +49,7 @@ class Stream2Bigquery(Stream):
     partition_by    the date or timestamp column by which a table that is made is partitioned
     partition_type  and how finely: "HOUR", "DAY", "MONTH" or "YEAR"
     cluster_by      up to four columns by which it is clustered
+    nested          of JSON values, the column that is made: "json", or "struct" for STRUCT and ARRAY
     load_every      between two jobs, on average: a table takes some 1,500 a day
     api_endpoint    where BigQuery answers, if not at Google's usual address
     fresh           append by the Storage Write API, within seconds, instead of by load jobs
@@ -82,6 +83,7 @@ class Stream2Bigquery(Stream):
         partition_type: str = "DAY",
         cluster_by: str | Iterable[str] = (),
         load_every: str | float | None = None,
+        nested: str = "json",
         api_endpoint: str | None = None,
         fresh: bool = False,
         storage_endpoint: str | None = None,
@@ -109,6 +111,7 @@ class Stream2Bigquery(Stream):
             cluster_by=cluster_by if isinstance(cluster_by, str) else tuple(cluster_by),
             load_every=load_every,
             fresh=fresh,
+            nested=nested,
         )
         self.pid, self.did, self.tid = self._goal.pid, self._goal.did, self._goal.tid
         self.location = location

@@ -11,10 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HEADING = "## What every place is tested for"
-PLACES = ("sqlite", "duckdb", "postgresql", "mariadb", "shard", "update", "replace")
+PLACES = ("sqlite", "duckdb", "postgresql", "mariadb", "bigquery", "shard", "update", "replace")
 FOLDERS = ("tests/contract", "tests/sinks", "tests/faults")
 # What a module's tests are about where they don't say it themselves.
 MODULES = {
+    "test_bigquery": {"bigquery"},
     "test_my_faults": {"mariadb"},
     "test_my_encodings": {"mariadb"},
     "test_pg_encodings": {"postgresql"},

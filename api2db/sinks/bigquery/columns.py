@@ -101,7 +101,7 @@ def slot_of(column: SchemaField, field: Field) -> Slot | None:
     if kind is Kind.INTEGER and field.kind is Kind.DURATION:
         kind, arrow = Kind.DURATION, pa.duration("us")
     declared = column.field_type + (f"({column.max_length})" if column.max_length else "")
-    digits, places = _digits(column)
+    digits, places = digits_of(column)
     return Slot(
         column.name,
         kind,
@@ -124,7 +124,7 @@ def arrow_of(column: SchemaField) -> pa.DataType:
     return _TAKES[column.field_type][1]
 
 
-def _digits(column: SchemaField) -> tuple[int | None, int | None]:
+def digits_of(column: SchemaField) -> tuple[int | None, int | None]:
     """Digits before the point, and behind it, that a column takes."""
     if column.field_type not in _DIGITS:
         return None, None

@@ -20,6 +20,7 @@ from api2db.sinks.bigquery.columns import slot_of
 from api2db.sinks.bigquery.goal import Goal
 from api2db.sinks.bigquery.manifest import JOB, ROWS, Manifest, Member, Part, Way
 from api2db.sinks.bigquery.merge import ORDER
+from api2db.sinks.bigquery.nested import Misfit, is_nested, slot_of_nested, value_of
 from api2db.sinks.bigquery.payload import compact_json, write_rows
 from api2db.sinks.conform import Slot
 from api2db.sinks.group import Group
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from api2db.sinks.bigquery.tables import Columns
 
 CHUNK_ROWS: Final = 50_000
+_SHOWN_CHARS: Final = 40
 # Of Google's 15 TiB a file: an upload that breaks off shall be no hour's work.
 _PART_BYTES: Final = 512 * 2**20
 # Of the 10 MB of a request of the Storage Write API, in the mean: some rows are longer.
@@ -147,6 +149,7 @@ class Freezing:
                 continue
             slots = self._slots(one, columns)
             _refuse_no_json(one, slots)
+            _refuse_misfits(one, slots, columns)
             for chunk in one.chunks(slots, 0, one.table.num_rows, CHUNK_ROWS):
                 if self.way is Way.MERGE:
                     order = pa.array(np.arange(at, at + chunk.num_rows))
@@ -170,7 +173,10 @@ class Freezing:
         slots: list[Slot | None] = []
         for field in one.fields:
             column = columns.named(placed[field.name])
-            slot = None if column is None else slot_of(column, field)
+            if column is not None and is_nested(column) and field.kind is Kind.JSON:
+                slot = slot_of_nested(column)
+            else:
+                slot = None if column is None else slot_of(column, field)
             if column is not None and slot is None and field.kind is not Kind.NULL:
                 raise FatalError(
                     f'column "{column.name}" is {column.mode} {column.field_type}, which isn\'t loaded: leave it out of'
@@ -202,3 +208,19 @@ def _refuse_no_json(one: Group, slots: Iterable[Slot | None]) -> None:
                 one.refused[row] = f'column "{slot.column}" (JSON) cannot take {text[:40]!r}: it isn\'t JSON'
         column = pa.chunked_array([pa.array(compact, pa.string())])
         one.table = one.table.set_column(index, one.table.schema.field(index), column)
+
+
+def _refuse_misfits(one: Group, slots: Iterable[Slot | None], columns: Columns) -> None:
+    """Nested values that aren't of their column's type."""
+    for index, slot in enumerate(slots):
+        column = None if slot is None else columns.named(slot.column)
+        if slot is None or column is None or not is_nested(column) or one.fields[index].kind is not Kind.JSON:
+            continue
+        for row, text in enumerate(one.table.column(index).to_pylist()):
+            if text is None or row in one.refused:
+                continue
+            try:
+                value_of(text, column)
+            except Misfit as misfit:
+                shown = text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
+                one.refused[row] = f'column "{column.name}" ({slot.declared}) cannot take JSON ({shown}): {misfit}'

@@ -6,6 +6,7 @@ import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from api2db.durations import seconds
 from api2db.errors import ConfigError
@@ -16,6 +17,13 @@ LOAD_EVERY = "1m"
 PARTITIONS = ("HOUR", "DAY", "MONTH", "YEAR")
 _PROJECT = re.compile(r"[a-z][a-z0-9.:-]{4,61}[a-z0-9]")
 _DATASET = re.compile(r"\w{1,1024}", re.ASCII)
+
+
+class Nested(Enum):
+    """What a column that is made for nested values is."""
+
+    JSON = "json"
+    STRUCT = "struct"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +39,7 @@ class Goal:
     partition_by      of a table that is made: the DATE, DATETIME or TIMESTAMP column it is partitioned by
     partition_type    and how finely: "HOUR", "DAY", "MONTH" or "YEAR"
     cluster_by        and the columns, at most four, its rows are clustered by
+    nested            what a column that is made for nested values is
     load_every_s      between the starts of two jobs, on average; 0 is without a pause
     fresh             rows are appended by the Storage Write API, as they come, instead of by jobs
     """
@@ -49,6 +58,7 @@ class Goal:
     cluster_by: tuple[str, ...] = ()
     load_every_s: float = 60.0
     fresh: bool = False
+    nested: Nested = Nested.JSON
 
     @property
     def table(self) -> str:
@@ -80,6 +90,7 @@ def parse_goal(
     cluster_by: str | Sequence[str] = (),
     load_every: str | float | None = None,
     fresh: bool = False,
+    nested: str = "json",
 ) -> Goal:
     """Raises ConfigError, beginning with ``where``, for what can't work."""
     for name, value, pattern in (("pid", pid, _PROJECT), ("did", did, _DATASET)):
@@ -102,12 +113,16 @@ def parse_goal(
         raise ConfigError(f'{where}: key="…" merges and if_exists="replace" replaces: choose one')
     if fresh:
         _check_fresh(where, appends=not keys and mode is not IfExists.REPLACE)
+        if nested != "json":
+            raise ConfigError(f'{where}: fresh=True writes nested values as JSON: leave nested="{nested}" out')
         if load_every is not None:
             raise ConfigError(f"{where}: fresh=True writes rows as they come: leave load_every out")
     if chunk_size < 0:
         raise ConfigError(f"{where}: chunk_size={chunk_size} is a number of rows: 0 leaves it to the sink")
     if partition_type.upper() not in PARTITIONS:
         raise ConfigError(f"{where}: partition_type={partition_type!r} is none of {', '.join(PARTITIONS)}")
+    if nested not in {each.value for each in Nested}:
+        raise ConfigError(f'{where}: nested={nested!r} is none of "json", "struct"')
     if len(clusters) > 4:
         raise ConfigError(f"{where}: cluster_by names {len(clusters)} columns: BigQuery takes four")
     return Goal(
@@ -125,6 +140,7 @@ def parse_goal(
         cluster_by=clusters,
         load_every_s=_pause((0.0 if fresh else LOAD_EVERY) if load_every is None else load_every, where),
         fresh=fresh,
+        nested=Nested(nested),
     )
 
 

@@ -144,6 +144,7 @@ class Jobs:
 
 def _config(manifest: Manifest, to: str, columns: Sequence[bigquery.SchemaField], form: str) -> bigquery.LoadJobConfig:
     from google.cloud.bigquery import LoadJobConfig
+    from google.cloud.bigquery.format_options import ParquetOptions
 
     stages = to == manifest.staging
     config = LoadJobConfig(
@@ -152,6 +153,10 @@ def _config(manifest: Manifest, to: str, columns: Sequence[bigquery.SchemaField]
         create_disposition="CREATE_IF_NEEDED",
         write_disposition="WRITE_TRUNCATE" if manifest.way is Way.REPLACE and not stages else "WRITE_APPEND",
     )
+    if form == "PARQUET" and any(column.mode == "REPEATED" or column.fields for column in columns):
+        parquet = ParquetOptions()  # type: ignore[no-untyped-call]
+        parquet.enable_list_inference = True  # else an ARRAY is a RECORD of a list of records
+        config.parquet_options = parquet
     if not stages:
         # Google refuses to replace the rows of a partitioned table by a job that doesn't say how it is partitioned;
         # and a table that was dropped meanwhile becomes what it was.

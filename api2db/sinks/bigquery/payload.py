@@ -9,7 +9,7 @@ import base64
 import io
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from api2db.failpoint import change
 from api2db.sinks.bigquery.columns import arrow_of
+from api2db.sinks.bigquery.nested import RECORDS, arrow_of_nested, is_nested, value_of
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField
@@ -31,17 +32,23 @@ _ROW_GROUP = 100_000
 
 
 def schema_of(columns: Sequence[SchemaField]) -> pa.Schema:
-    return pa.schema([pa.field(column.name, arrow_of(column)) for column in columns])
+    return pa.schema(
+        [
+            pa.field(column.name, arrow_of_nested(column) if is_nested(column) else arrow_of(column))
+            for column in columns
+        ]
+    )
 
 
 def write_rows(path: Path, columns: Sequence[SchemaField], chunks: Iterable[pa.RecordBatch], *, durable: bool) -> int:
     """One file of all chunks, each column of the table in it; how many rows. A chunk's missing columns are NULL."""
     schema, rows = schema_of(columns), 0
+    nested = {column.name: column for column in columns if is_nested(column)}
     temporary = path.with_name(f".{path.name}.tmp")
     change(temporary)
     with open(temporary, "wb") as file, pq.ParquetWriter(file, schema, compression="snappy") as writer:
         for chunk in chunks:
-            writer.write_table(_fitted(chunk, schema), row_group_size=_ROW_GROUP)
+            writer.write_table(_fitted(chunk, schema, nested), row_group_size=_ROW_GROUP)
             rows += chunk.num_rows
     if durable:
         with open(temporary, "rb") as written:
@@ -51,8 +58,12 @@ def write_rows(path: Path, columns: Sequence[SchemaField], chunks: Iterable[pa.R
     return rows
 
 
-def _fitted(chunk: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
+def _fitted(chunk: pa.RecordBatch, schema: pa.Schema, nested: Mapping[str, SchemaField]) -> pa.Table:
     given = dict(zip(chunk.schema.names, chunk.columns, strict=True))
+    for name in given.keys() & nested.keys():
+        texts = given[name].to_pylist()
+        values = [None if text is None else value_of(text, nested[name]) for text in texts]
+        given[name] = pa.array(values, schema.field(name).type)
     columns = [
         given[field.name].cast(field.type) if field.name in given else pa.nulls(chunk.num_rows, field.type)
         for field in schema
@@ -120,13 +131,24 @@ def compact_json(text: str) -> str | None:
 
 def _write_lines(sent: IO[bytes], table: pa.Table, columns: Sequence[SchemaField]) -> None:
     encode = msgspec.json.Encoder().encode
-    shown = [(column.name, _SHOWN.get(column.field_type, _as_it_is)) for column in columns]
+    shown = [(column.name, _shown(column)) for column in columns]
     for chunk in table.to_batches(max_chunksize=10_000):
         values = [chunk.column(name).to_pylist() for name, _ in shown]
         for row in zip(*values, strict=True):
             line = {name: show(value) for (name, show), value in zip(shown, row, strict=True) if value is not None}
             sent.write(encode(line))
             sent.write(b"\n")
+
+
+def _shown(column: SchemaField) -> Callable[[Any], Any]:
+    """How a value of a column, which isn't None, is written."""
+    one = _shown_record(column) if column.field_type in RECORDS else _SHOWN.get(column.field_type, _as_it_is)
+    return (lambda values: [one(value) for value in values]) if column.mode == "REPEATED" else one
+
+
+def _shown_record(column: SchemaField) -> Callable[[Any], Any]:
+    inside = {field.name: _shown(field) for field in column.fields}
+    return lambda value: {name: show(value[name]) for name, show in inside.items() if value[name] is not None}
 
 
 def _as_it_is(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from google.api_core.exceptions import Conflict, NotFound
 from api2db.errors import FatalError
 from api2db.schema import Field, Kind
 from api2db.sinks.bigquery.columns import NAMES, declare
-from api2db.sinks.bigquery.goal import Goal
+from api2db.sinks.bigquery.goal import Goal, Nested
 from api2db.sinks.bigquery.jobs import ONCE, TIMEOUT_S
+from api2db.sinks.bigquery.nested import declare_nested
 from api2db.sinks.group import Group
 from api2db.sinks.names import place
 
@@ -141,9 +143,18 @@ class Tables:
             placed = place([field.name for field in typed], names, NAMES)
             for field in typed:
                 if placed[field.name] not in names:
-                    names.append(placed[field.name])
-                    new.append(declare(placed[field.name], field))
+                    column = self._declare(placed[field.name], field, one)
+                    if column is not None:
+                        names.append(column.name)
+                        new.append(column)
         return new
+
+    def _declare(self, name: str, field: Field, one: Group) -> SchemaField | None:
+        """The column that is made for a field; None where nothing is known yet of what its nested values hold."""
+        if field.kind is Kind.JSON and self._goal.nested is Nested.STRUCT:
+            with suppress(ValueError):  # what has no common type goes into a JSON column
+                return declare_nested(name, one.table.column(field.name).to_pylist())
+        return declare(name, field)
 
     def _add(self, table: bigquery.Table, columns: Sequence[SchemaField]) -> bigquery.Table | None:
         """The table with these columns; None if somebody else has changed it meanwhile."""
