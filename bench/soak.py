@@ -58,7 +58,7 @@ class Sample:
 
     blocks_k, malloc_mb, arrow_mb  in use: thousands of Python's small objects, of the C library, of Arrow
     free_mb  what the C library keeps for later
-    files   of STORE and LOGS, but for shards on their way, kept or published
+    files   of STORE and LOGS, but for shards on their way, kept or published, and older parts of logs
     log     shards that are kept
     ledger  batches that the database remembers
     """
@@ -159,7 +159,8 @@ def polls(project: Project) -> int:
 
 def look(project: Project, pid: int, count: int, rate: float) -> Sample:
     moving = [project.store / name for name in ("queue", "log", "two_places")]
-    files = [path for root in (project.store, project.folder / "LOGS") for path in root.rglob("*") if path.is_file()]
+    # LOGS/ by its collectors: each log keeps so many older parts once it has been full as often, and no more.
+    files = [path for path in project.store.rglob("*") if path.is_file()] + [*(project.folder / "LOGS").glob("*.log")]
     size = {name: sum(p.stat().st_size for p in project.store.glob(f"{name}.sqlite*")) for name in _DATABASES}
     return Sample(
         hours=count / POLLS_AN_HOUR,

@@ -52,7 +52,8 @@ class Finding:
     """A batch that breaks the equation.
 
     kind  a key of ``KINDS``
-    rows  rows that were accepted; found: rows that were found instead, where that says something
+    rows  rows that were accepted, or of ``*_differs`` of a table or file, that were loaded
+    found rows that were found instead, where that says something
     """
 
     kind: str

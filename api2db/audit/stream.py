@@ -267,7 +267,7 @@ class _Pass:
 
     def _differs(self, kind: str, entry: Entry, rows: int) -> None:
         found = None if rows < 0 else rows  # a file that can't be read
-        self._answer.findings.append(Finding(kind, entry.batch_id, entry.created_ns, entry.accepted or 0, found))
+        self._answer.findings.append(Finding(kind, entry.batch_id, entry.created_ns, entry.rows or 0, found))
 
     @property
     def _name(self) -> tuple[str, str]:

@@ -73,7 +73,9 @@ def as_text(answer: Audit) -> str:
 
 def _step(step: dict[str, object]) -> str:
     parts = [f"{step['step']}: {step['rows_in']:,} rows in, {step['rows_out']:,} out"]
-    parts += [f"{step[word]:,} {word}" for word in ("dropped", "nulled", "replaced") if step[word]]
+    counts = ((word, step[word]) for word in ("dropped", "nulled", "replaced"))
+    # A step that makes several rows of one, a list of records for example, has dropped none.
+    parts += [f"{count:,} {word}" for word, count in counts if isinstance(count, int) and count > 0]
     return ", ".join(parts)
 
 
