@@ -35,7 +35,6 @@ class Trouble:
 
 UNAVAILABLE = Trouble(503, "backendError")
 RATE_LIMITED = Trouble(403, "rateLimitExceeded")
-TOO_MANY = Trouble(429, "rateLimitExceeded")
 FORBIDDEN = Trouble(403, "accessDenied")
 DROPPED = Trouble(0)
 ANSWER_LOST = Trouble(0, passes=True)

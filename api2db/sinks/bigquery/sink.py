@@ -174,6 +174,12 @@ class BigQuerySink:
         """(batch id, rows) in the table, by the column that holds the id; None without one."""
         return None if self._goal.batch_column is None else self._recounted(self._goal.batch_column)
 
+    def counted_since(self) -> int | None:
+        """``created_ns`` of the first batch whose rows hold its id; None where that isn't known."""
+        with self._errors():
+            column = self._goal.batch_column
+            return None if column is None else self._record.labelled_since(column)
+
     def _recounted(self, batch_column: str) -> Generator[tuple[str, int], None, None]:
         with self._errors():
             table = self._tables.get()
@@ -198,6 +204,8 @@ class BigQuerySink:
 
     def _load_together(self, batches: Sequence[Batch], groups: Sequence[Group], quarantine: Quarantine) -> None:
         columns = self._tables.fit(groups, self._record.mark)
+        if columns is not None and self._goal.batch_column is not None:
+            self._record.label(self._goal.batch_column, min(batch.created_ns for batch in batches))
         freezing = Freezing(self._goal, batches, groups, columns)
         manifest = freezing.freeze(self._staging, quarantine, durable=self._durable)
         if manifest is not None:
