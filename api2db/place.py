@@ -42,9 +42,9 @@ MODES = ("shard", "update", "replace")
 _LOCAL_KEYS = ("path", "fmt", "mode")
 _BIGQUERY_TEXTS = (
     *("auth_path", "pid", "did", "tid", "location", "if_exists", "batch_column"),
-    *("partition_by", "partition_type", "nested", "api_endpoint"),
+    *("partition_by", "partition_type", "nested", "api_endpoint", "storage_endpoint"),
 )
-_BIGQUERY_KEYS = (*_BIGQUERY_TEXTS, "cluster_by", "load_every")
+_BIGQUERY_KEYS = (*_BIGQUERY_TEXTS, "cluster_by", "load_every", "fresh")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +156,10 @@ def _bigquery(name: str, table: Mapping[str, object], project: Path, where: str)
     if not isinstance(clusters, list) or not all(isinstance(each, str) and each for each in clusters):
         raise ConfigError(f"{where}: cluster_by must be a list of columns")
     options["cluster_by"] = tuple(clusters)
+    if "fresh" in table:
+        if not isinstance(table["fresh"], bool):
+            raise ConfigError(f"{where}: fresh must be true or false")
+        options["fresh"] = table["fresh"]
     if "load_every" in table:
         try:
             options["load_every"] = seconds(table["load_every"])

@@ -172,3 +172,15 @@ def _shown(payload: object) -> str:
         return repr(payload)
     except Exception as error:  # noqa: BLE001 - a payload of user code, whose repr may raise anything
         return f"<{type(payload).__name__}: repr raised {type(error).__name__}>"
+
+
+def is_kept(layout: Layout, collector: str, stream: str, batch_id: str, created_ns: int) -> bool:
+    """Whether a file in quarantine holds rows of a stream's batch, or its whole shard."""
+    refused = layout.quarantine(collector, stream) / f"{batch_id}.parquet"
+    return refused.exists() or is_set_aside(layout, collector, stream, created_ns)
+
+
+def is_set_aside(layout: Layout, collector: str, stream: str, created_ns: int) -> bool:
+    """Whether a batch's whole shard is in quarantine: it was damaged, or held."""
+    name = f"{created_ns}.parquet"
+    return any((layout.quarantine(collector, of) / name).exists() for of in (stream, ACCEPTED))

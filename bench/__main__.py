@@ -20,6 +20,7 @@ WORKLOADS = (
     "postgres",
     "mariadb",
     "sqlite",
+    "bigquery",
     "duckdb",
     "replace",
     "local",

@@ -43,21 +43,23 @@ def main(url: str, count: int, way: str = "append") -> None:
     click.echo(json.dumps({"seconds": seconds, "growth_mb": growth_mb}))
 
 
-def grouped(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
-    """As many batches as a delivery puts into one transaction."""
+def grouped(
+    batches: Sequence[Batch], max_rows: int = GROUP_ROWS, max_bytes: int = GROUP_BYTES
+) -> Iterator[list[Batch]]:
+    """As many batches as a delivery loads at once."""
     group: list[Batch] = []
     for batch in batches:
         together = [*group, batch]
-        too_many = sum(one.table.num_rows for one in together) > GROUP_ROWS
-        if group and (too_many or sum(one.table.nbytes for one in together) > GROUP_BYTES):
+        too_many = sum(one.table.num_rows for one in together) > max_rows
+        if group and (too_many or sum(one.table.nbytes for one in together) > max_bytes):
             yield group
             together = [batch]
         group = together
     yield group
 
 
-def refuse(batch: Batch, refused: pa.Table, reasons: Sequence[str], at: object = None) -> None:
-    raise AssertionError(f"{refused.num_rows} rows refused: {reasons[0]}")
+def refuse(batch: Batch, rows: pa.Table, reasons: Sequence[str], at: object = None) -> None:
+    raise AssertionError(f"{rows.num_rows} rows refused: {reasons[0]}")
 
 
 if __name__ == "__main__":

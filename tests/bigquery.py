@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.google_front import GoogleFront
 from tests.project_kit import eventually
 from tests.servers import TIMEOUT_S, free_port
+from tests.storage_front import StorageFront
 
 EMULATOR = "local-bigquery==0.4.0"
 # Instead of the DuckDB it asks for, whose extensions aren't packages.
@@ -136,6 +137,7 @@ class Emulator:
     """One of our own, with the front before it. ``start`` again after ``kill``: same port, same data.
 
     url     of the front: where clients go
+    storage the front of the Storage API, with a url of its own
     keys    a service account's file, for that front
     shared  a folder: the processes that name it have one emulator between them, each with a front of its own. It ends
             once none of them holds the lock on its file ``users`` any more, however they end
@@ -156,6 +158,7 @@ class Emulator:
         self._process: subprocess.Popen[bytes] | None = None
         self.front = GoogleFront("127.0.0.1", self._port)
         self.url = self.front.url
+        self.storage = StorageFront(f"127.0.0.1:{self._grpc_port}")
         self.keys = service_account(self.folder / "key.json", f"{self.url}/token")
         self._datasets = 0
         self._lock = threading.Lock()
@@ -207,6 +210,7 @@ class Emulator:
             self._process.returncode = 0  # it may outlive us
         self._users.close()
         self.front.close()
+        self.storage.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def dataset(self) -> str:

@@ -101,4 +101,5 @@ def bigquery(bigquery_server: Emulator) -> Emulator:
     """A running BigQuery emulator behind a front, shared by all tests; one that kills it may leave it so."""
     bigquery_server.start()
     bigquery_server.front.calm()
+    bigquery_server.storage.calm()
     return bigquery_server

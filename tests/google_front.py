@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -26,15 +27,18 @@ class Trouble:
     """status, reason  the answer in place of the emulator's
     passes           the request is passed on all the same: what it asks for is done, and nobody hears of it
     status 0         the connection is cut instead of an answer
+    also             called then: after the request was passed on, if it is, and before the answer
     """
 
     status: int
     reason: str = ""
     passes: bool = False
+    also: Callable[[], object] | None = None
 
 
 UNAVAILABLE = Trouble(503, "backendError")
 RATE_LIMITED = Trouble(403, "rateLimitExceeded")
+TOO_MANY = Trouble(429, "rateLimitExceeded")
 FORBIDDEN = Trouble(403, "accessDenied")
 DROPPED = Trouble(0)
 ANSWER_LOST = Trouble(0, passes=True)
@@ -97,7 +101,13 @@ class GoogleFront:
             def log_message(self, *_arguments: Any) -> None:
                 """Tests look at ``seen``."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, request: object, client_address: object) -> None:
+                """A client that was killed, or gave up, is no error of ours."""
+                if not isinstance(sys.exception(), ConnectionError):
+                    super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -133,7 +143,11 @@ class GoogleFront:
             self._token += 1
 
     def _handle(self, request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        size = int(request.headers.get("Content-Length") or 0)
+        body = request.rfile.read(size)
+        if len(body) < size:
+            request.close_connection = True  # a client that was killed: half a request is none
+            return
         if request.path == "/token":
             self._give_token(request)
             return
@@ -179,6 +193,8 @@ class GoogleFront:
             _answer(request, 200, {"access_token": f"token-{number}", "expires_in": 3600, "token_type": "Bearer"})
 
     def _meet(self, request: BaseHTTPRequestHandler, trouble: Trouble) -> None:
+        if trouble.also is not None:
+            trouble.also()
         if trouble.status:
             _answer(request, trouble.status, _error(trouble.status, trouble.reason, "made to fail by the test"))
             return

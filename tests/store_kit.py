@@ -121,6 +121,8 @@ class Shop:
     def close(self) -> None:
         for part in self.parts.values():
             settle(part.shards)
+            for delivery in part.deliveries:
+                delivery.sink.close()
         self.kept.engines.close()
         self.kept.journal.close()
 

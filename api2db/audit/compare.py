@@ -19,6 +19,7 @@ class Entry(NamedTuple):
     quarantined  rows in quarantine; None as before
     replayed     rows that left quarantine, and are a batch of their own now
     purged       rows that left quarantine, given up by a person
+    elsewhere    the target it went to, if that isn't the stream's any more
     """
 
     batch_id: str
@@ -29,6 +30,7 @@ class Entry(NamedTuple):
     quarantined: int | None = None
     replayed: int = 0
     purged: int = 0
+    elsewhere: str | None = None
 
     @property
     def gone(self) -> int:
@@ -45,6 +47,7 @@ class Found:
     forgotten  it is older than what that ledger keeps
     shard      where its shard is: "waiting", "parked" or ""
     kept       a file of it is in quarantine
+    aside      its whole shard is
     published  its file is at its place or on the way there; None where that can't be told
     refused    the rows in its file of refused rows; -1 where that can't be read, None where its whole shard is there
     """
@@ -54,6 +57,7 @@ class Found:
     forgotten: bool = False
     shard: str = ""
     kept: bool = False
+    aside: bool = False
     published: bool | None = None
     refused: int | None = None
 
@@ -106,7 +110,7 @@ def _open(accepted: int, found: Found) -> Verdict:
         return Verdict(parked=accepted)
     if found.shard:
         return Verdict(waiting=accepted)
-    if found.kept:  # it was found damaged: the whole shard was set aside
+    if found.aside:
         return Verdict(quarantined=accepted, late=True)
     if found.published:
         return Verdict(loaded=accepted, late=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from api2db.audit.report import Audit, CollectorAudit, StreamAudit
-from api2db.audit.store import Lines, stream_folders
+from api2db.audit.store import Lines, holds_anything, stream_folders
 from api2db.audit.stream import Asked, audit_stream
 from api2db.collector import Collector
 from api2db.discovery import Broken
@@ -51,6 +52,7 @@ def audit(
         running = lock_owner(layout) is not None
         lines = Lines(layout)
         stack.callback(lines.close)
+        _tell_begun_anew(answer, lines.begun_anew_ns(), settings.history)
         places = dict(_places(settings, layout, declared[0], targets_of, engines))
         broken = {each.path: f"{each.path} can't be used: {each.cause}" for each in declared[1]}
         # A program declares all collectors there are; a module one of them.
@@ -77,12 +79,24 @@ def audit(
     return answer
 
 
+def _tell_begun_anew(answer: Audit, began_ns: int | None, history_s: float) -> None:
+    """What a journal never knew can't be told; until it would be summed up anyway, and compared with nothing."""
+    if began_ns is None or time.time_ns() - began_ns > history_s * 1e9:
+        return
+    began = dt.datetime.fromtimestamp(began_ns // 10**9, dt.UTC)
+    answer.notes.append(
+        f"the journal was begun anew at {began:%Y-%m-%d %H:%M:%S} UTC: of what was accepted before, only what waits"
+        " and what is in STORE/log was audited; what places lack of the rest can't be told"
+    )
+    answer.blind = True
+
+
 def _told(stream: StreamAudit, places: Mapping[str, Sink] | str) -> StreamAudit:
     """With what is to be said of a stream that no sink could be made for."""
     if isinstance(places, str):
         stream.unreached = places
     elif stream.stream not in places:
-        stream.notes = [_REMOVED, *(note for note in stream.notes if "journal's word" not in note)]
+        stream.notes = [_REMOVED, *(note for note in stream.notes if "keeps no record" not in note)]
     return stream
 
 
@@ -102,8 +116,9 @@ def _sinks(
     settings: Settings, layout: Layout, collector: str, targets: Sequence[Target], engines: Engines
 ) -> Mapping[str, Sink]:
     places = [(target.stream_type, target.target(settings.project, layout.root)) for target in targets]
-    waiting = frozenset(stream for name, stream in stream_folders(layout) if name == collector)
-    directories, _ = assign_directories(read_state(layout.state(collector)).streams, places, waiting)
+    known = read_state(layout.state(collector)).streams
+    waiting = frozenset(stream for stream in known if holds_anything(layout, collector, stream))
+    directories, _ = assign_directories(known, places, waiting)  # as the daemon would
     return {
         directory: target.sink(
             Placement(

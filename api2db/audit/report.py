@@ -23,7 +23,8 @@ KINDS: Mapping[str, tuple[str, str]] = {
     ),
     "lost": (
         "it was accepted and has no outcome, its shard is gone and no place has it",
-        "somebody removed files of STORE: put the shard back from a backup, or load it again: api2db replay",
+        "somebody removed files of STORE: put the shard back from a backup and start again, load it again from the log:"
+        " api2db replay, or give it up: api2db shards purge --lost",
     ),
     "quarantine_missing": (
         "rows of it went to quarantine and the file isn't there",

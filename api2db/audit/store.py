@@ -12,19 +12,16 @@ from typing import Any
 
 from api2db.audit.compare import Entry
 from api2db.errors import StoreError
-from api2db.journal.file import open_to_read
+from api2db.journal.file import BEGUN_ANEW, columns, open_to_read
 from api2db.journal.sums import LEFT_QUARANTINE
 from api2db.layout import ACCEPTED, Layout
 
 _ENTRY = (
-    "SELECT d.batch_id, d.created_ns, b.rows, d.outcome, d.rows, d.quarantined, {replayed}"
+    "SELECT d.batch_id, d.created_ns, b.rows, d.outcome, d.rows, d.quarantined, {replayed}, {target}"
     " FROM deliveries d LEFT JOIN batches b ON b.batch_id = d.batch_id {replays}"
     " WHERE d.collector = ? AND d.stream = ?"
 )
-_REPLAYED = _ENTRY.format(
-    replayed="coalesce(r.replayed, 0), coalesce(r.purged, 0)",
-    replays=LEFT_QUARANTINE,
-)
+_REPLAYED = ("coalesce(r.replayed, 0), coalesce(r.purged, 0)", LEFT_QUARANTINE)
 _IDS_PER_QUERY = 500
 _SUMMED = ("batches", "accepted", "loaded", "quarantined", "replayed", "superseded", "purged")
 
@@ -37,14 +34,16 @@ class Lines:
         try:
             self._db = open_to_read(self._path)
             self._begin()
+            self._targets = "target" in columns(self._db, "deliveries")
             self._tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         except sqlite3.DatabaseError as error:
             raise self._unreadable(error) from error
 
     @property
     def _entry(self) -> str:
-        # An older version's journal has no replays.
-        return _REPLAYED if "replays" in self._tables else _ENTRY.format(replayed="0, 0", replays="")
+        # An older version's journal has no replays, and no targets.
+        replayed, replays = _REPLAYED if "replays" in self._tables else ("0, 0", "")
+        return _ENTRY.format(replayed=replayed, replays=replays, target="d.target" if self._targets else "NULL")
 
     def close(self) -> None:
         self._db.close()
@@ -62,6 +61,12 @@ class Lines:
         """(collector, stream) of all that the journal knows."""
         return [(collector, stream) for collector, stream in self._rows("SELECT collector, stream FROM streams")]
 
+    def begun_anew_ns(self) -> int | None:
+        """When the journal was begun in a STORE that had been used before; None if it knows all of it."""
+        for (began_ns,) in self._rows("SELECT value FROM daemon WHERE key = ?", (BEGUN_ANEW,)):
+            return int(began_ns)
+        return None
+
     def collectors(self) -> list[str]:
         return [str(name) for (name,) in self._rows("SELECT collector FROM collectors")]
 
@@ -69,6 +74,19 @@ class Lines:
         """Every batch of a stream, sorted by batch id. SQLite sorts them in a file where they are many."""
         for row in self._rows(f"{self._entry} ORDER BY d.batch_id", (collector, stream)):
             yield Entry(*row)
+
+    def place(self, collector: str, stream: str) -> str | None:
+        """The target that a stream's deliveries went to; None where the journal doesn't know."""
+        query = "SELECT place FROM streams WHERE collector = ? AND stream = ?"
+        return next((row[0] for row in self._rows(query, (collector, stream))), None) if self._targets else None
+
+    def elsewhere(self, collector: str, stream: str) -> list[tuple[str, int, int]]:
+        """(target, batches, rows) of what went to targets that the stream doesn't have any more."""
+        query = (
+            "SELECT target, count(*), coalesce(sum(rows), 0) FROM deliveries"
+            " WHERE collector = ? AND stream = ? AND target IS NOT NULL GROUP BY target ORDER BY min(created_ns)"
+        )
+        return [(str(t), n, rows) for t, n, rows in self._rows(query, (collector, stream))] if self._targets else []
 
     def totals(self, collector: str, stream: str) -> dict[str, int]:
         """What was summed up of a stream: batches, accepted, loaded, quarantined, replayed, superseded, purged."""
@@ -161,16 +179,6 @@ def numbered(folder: Path) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit() and len(stem) <= 19)
 
 
-def is_kept(layout: Layout, collector: str, stream: str, entry: Entry) -> bool:
-    """Whether a file in quarantine holds rows of the batch, or its whole shard."""
-    mine = layout.quarantine(collector, stream)
-    return (
-        (mine / f"{entry.batch_id}.parquet").exists()
-        or (mine / f"{entry.created_ns}.parquet").exists()
-        or (layout.quarantine(collector, ACCEPTED) / f"{entry.created_ns}.parquet").exists()
-    )
-
-
 def stream_folders(layout: Layout) -> set[tuple[str, str]]:
     """(collector, stream) of all folders that hold, or held, shards."""
     return {
@@ -179,3 +187,9 @@ def stream_folders(layout: Layout) -> set[tuple[str, str]]:
         for path in root.glob("*/*")
         if path.is_dir() and path.name != ACCEPTED
     }
+
+
+def holds_anything(layout: Layout, collector: str, stream: str) -> bool:
+    """Does anything wait in a stream's folders: a shard, or a file prepared and not published?"""
+    folders = (layout.queue(collector, stream), layout.failed(collector, stream))
+    return any(any(folder.iterdir()) for folder in folders if folder.is_dir())

@@ -6,13 +6,14 @@ import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 
-from api2db.audit.compare import Entry, Found, Verdict, merged, verdict
+from api2db.audit.compare import OPEN, Entry, Found, Verdict, merged, verdict
 from api2db.audit.report import OUTCOMES, Finding, StreamAudit
-from api2db.audit.store import Lines, Shards, is_kept
+from api2db.audit.store import Lines, Shards
 from api2db.errors import SinkError, StoreError, TornShardError
 from api2db.layout import Layout
-from api2db.quarantine import rows_kept
+from api2db.quarantine import is_kept, is_set_aside, rows_kept
 from api2db.shard import decode_header
 from api2db.sinks.base import Filed, Ledgered, Recountable, Sink
 
@@ -45,14 +46,35 @@ class Asked:
 def audit_stream(asked: Asked) -> StreamAudit:
     """Compare one stream. A place that can't be asked is in the answer's ``unreached``."""
     try:
-        return _Pass(asked, asked.sink).run()
+        before = _went_elsewhere(asked)
+        if before is None:
+            return _Pass(asked, asked.sink).run()
+        cause = (
+            f"it went to {before}; the next load into its place of now, by the daemon or a replay, leaves that behind"
+        )
     except SinkError as error:
-        answer = _Pass(asked, None).run()
-        # What the place may have isn't lost for all one knows.
-        answer.findings = [finding for finding in answer.findings if finding.kind != "lost"]
-        answer.unreached = str(error)
-        answer.target = None if asked.sink is None else asked.sink.target
-        return answer
+        cause = str(error)
+    answer = _Pass(asked, None).run()
+    # What the place may have isn't lost for all one knows.
+    answer.findings = [finding for finding in answer.findings if finding.kind != "lost"]
+    answer.unreached = cause
+    answer.target = None if asked.sink is None else asked.sink.target
+    return answer
+
+
+def _went_elsewhere(asked: Asked) -> str | None:
+    """The place of before, where the stream has another now that has none of its batches, and wasn't used yet."""
+    before = asked.lines.place(asked.collector, asked.stream)
+    if not isinstance(asked.sink, Ledgered) or before in (None, asked.sink.target):
+        return None
+    with closing(asked.lines.entries(asked.collector, asked.stream)) as entries:
+        mine = (entry.batch_id for entry in entries if entry.outcome == "loaded" and entry.elsewhere is None)
+        part = list(islice(mine, _IDS_PER_QUERY))
+        while part and not asked.sink.loaded(part):
+            part = list(islice(mine, _IDS_PER_QUERY))
+            if not part:
+                return before
+    return None  # nothing went there, or its database has moved, with its ledger
 
 
 class _Pass:
@@ -108,7 +130,7 @@ class _Pass:
         where = (self._asked.layout, self._asked.collector, self._asked.stream)
         needs_file = entry.outcome == "quarantined" or bool(entry.quarantined)
         if entry.outcome in ("waiting", "parked", "purged"):
-            needs_file = not shard or (ledger is not None and ledger != entry.accepted)
+            needs_file = ledger is not None and ledger != entry.accepted
         published = None
         if self._filed is not None and not shard and entry.outcome in ("waiting", "parked", "loaded"):
             published = self._filed.published(entry.created_ns)
@@ -116,10 +138,11 @@ class _Pass:
         return Found(
             refused=rows_kept(*where, entry.batch_id, entry.created_ns) if needs_file else None,
             ledger=ledger,
-            asked=self._ledger is not None,
+            asked=self._ledger is not None and (entry.elsewhere is None or ledger is not None),
             forgotten=entry.created_ns < self._horizon_ns,
             shard=shard,
-            kept=needs_file and is_kept(*where, entry),
+            kept=needs_file and is_kept(*where, entry.batch_id, entry.created_ns),
+            aside=entry.outcome in OPEN and not shard and is_set_aside(*where, entry.created_ns),
             published=published,
         )
 
@@ -226,7 +249,11 @@ class _Pass:
             self._note("not recounted: its rows don't carry the id of their batch (batch_column)")
             return
         in_table = dict(counts)
-        loaded = [entry for entry in entries if entry.outcome == "loaded" and entry.batch_id not in known]
+        loaded = [
+            entry
+            for entry in entries
+            if entry.outcome == "loaded" and entry.batch_id not in known and entry.elsewhere is None
+        ]
         # Rows of before there was such a column say nothing.
         since_ns = sink.counted_since() if isinstance(sink, Recountable) else None
         if since_ns is None:
@@ -256,6 +283,11 @@ class _Pass:
             self._note(
                 f"{_batches(strangers)} in the ledger that the journal doesn't know:"
                 " another daemon's, or of before the journal was deleted"
+            )
+        for target, batches, rows in self._asked.lines.elsewhere(*self._name):
+            self._note(
+                f"{_batches(batches)}, {rows:,} rows went to {target}, which no collector has now for this stream:"
+                " what is loaded there is the journal's word"
             )
         if self._gone:
             self._note(f"{self._gone:,} files were taken away since they were published")

@@ -65,7 +65,7 @@ def as_text(answer: Audit) -> str:
         {
             True: "All accepted rows are accounted for." if answer.collectors else "Nothing was accepted here yet.",
             False: "Some batches break the equation: see above.",
-            None: "It can't be told: not every place could be asked.",
+            None: "It can't be told: see above.",
         }[answer.holds]
     )
     return "\n".join(lines)

@@ -102,10 +102,11 @@ def retry(here: Here, which: str | None, as_json: bool) -> int:
     "--in", "where", type=click.Choice(["queue", "failed", "quarantine"]), help="Which of them.  [default: failed]"
 )
 @click.option("--removed", is_flag=True, help="What waits, or failed, for streams that no collector has now.")
+@click.option("--lost", is_flag=True, help="Batches that are nowhere: somebody removed their shards.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON; with --yes.")
 @here
-def purge(here: Here, which: str, where: str | None, removed: bool, yes: bool, as_json: bool) -> int:
+def purge(here: Here, which: str, where: str | None, removed: bool, lost: bool, yes: bool, as_json: bool) -> int:
     """Give up shards that failed to upload, or that wait, or what is in quarantine: its rows never arrive there.
 
     The audit counts them as purged from then on; rows whose file in quarantine was taken away, too.
@@ -113,7 +114,8 @@ def purge(here: Here, which: str, where: str | None, removed: bool, yes: bool, a
     from api2db.cli.asking import ask, confirmed, show, split
 
     collector, stream = split(which)
-    arguments: dict[str, object] = {"collector": collector, "stream": stream, "place": where, "removed": removed}
+    arguments: dict[str, object] = {"collector": collector, "stream": stream, "place": where}
+    arguments |= {"removed": removed, "lost": lost}
     if not yes:
         would = ask(here, "purge", {**arguments, "dry_run": True})
         if not would.lines:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from api2db.errors import StoreError
+from api2db.state import read_state
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,10 @@ CREATE TABLE IF NOT EXISTS batches (
 CREATE TABLE IF NOT EXISTS deliveries (  -- outcome: waiting, parked, loaded, quarantined, superseded, purged, removed
     collector TEXT NOT NULL, stream TEXT NOT NULL, created_ns INTEGER NOT NULL, batch_id TEXT NOT NULL,
     outcome TEXT NOT NULL, rows INTEGER, quarantined INTEGER, at_ns INTEGER,
+    target TEXT,  -- where it went, if not where the stream goes now
     PRIMARY KEY (collector, stream, created_ns)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS deliveries_removed ON deliveries (collector, stream) WHERE outcome = 'removed';
 CREATE TABLE IF NOT EXISTS replays (  -- rows that left a batch's quarantine, to be delivered as another; '': given up
     collector TEXT NOT NULL, stream TEXT NOT NULL, origin_batch TEXT NOT NULL, batch_id TEXT NOT NULL,
     rows INTEGER NOT NULL, at_ns INTEGER NOT NULL, PRIMARY KEY (collector, stream, origin_batch, batch_id)
@@ -39,9 +42,10 @@ CREATE TABLE IF NOT EXISTS collectors (
     last_success_ns INTEGER, polls INTEGER DEFAULT 0, failures INTEGER DEFAULT 0, skips INTEGER DEFAULT 0,
     batches INTEGER DEFAULT 0, rows INTEGER DEFAULT 0, steps TEXT, fresh_within_s REAL, declared_ns INTEGER
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS streams (
+CREATE TABLE IF NOT EXISTS streams (  -- target: while a collector has it; place: where its deliveries went
     collector TEXT NOT NULL, stream TEXT NOT NULL, target TEXT, state TEXT, cause TEXT, retry_ns INTEGER,
     last_success_ns INTEGER, batches INTEGER DEFAULT 0, rows INTEGER DEFAULT 0, quarantined INTEGER DEFAULT 0,
+    place TEXT,
     PRIMARY KEY (collector, stream)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS totals (  -- of deliveries older than the history; until_ns: the newest of them
@@ -58,6 +62,10 @@ CREATE TABLE IF NOT EXISTS steps (  -- of each collector's form, summed over all
 CREATE TABLE IF NOT EXISTS daemon (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
+# Columns that journals of older versions don't have.
+_ADDED = (("deliveries", "target"), ("streams", "place"))
+# In the table ``daemon``: when a journal was begun in a STORE that had been used, so that it doesn't know all of it.
+BEGUN_ANEW = "begun_anew_ns"
 # While the journal can't be written. What is dropped beyond that is found again from shards and ledgers.
 UNWRITTEN_KEPT = 10_000
 BUSY_S = 0.1
@@ -77,6 +85,7 @@ class JournalFile:
         self._unwritten: deque[Write] = deque(maxlen=UNWRITTEN_KEPT)
         self._failures = 0
         self._path = path
+        self._late = _was_used(path.parent)  # before this process adds anything: a new journal has missed what was
         self._opened: sqlite3.Connection | None = None
         try:
             _ = self.connection
@@ -88,7 +97,7 @@ class JournalFile:
         """The open journal; a damaged one is begun anew. Raises sqlite3.OperationalError while it can't be opened."""
         if self._opened is None:
             try:
-                self._opened = _open(self._path)
+                self._opened = _open(self._path, late=self._late)
             except sqlite3.DatabaseError as error:
                 if not _is_damage(error):
                     raise
@@ -96,7 +105,7 @@ class JournalFile:
                 aside = self._path.with_name(f"{self._path.name}.broken-{time.time_ns()}")
                 self._path.rename(aside)
                 log.error("journal can't be read, begun anew cause=%s; the old one is kept as %s", error, aside)
-                self._opened = _open(self._path)
+                self._opened = _open(self._path, late=self._late)
         return self._opened
 
     def write(self, write: Write, *, keep: bool = True) -> bool:
@@ -133,7 +142,7 @@ class JournalFile:
         self.rows("PRAGMA wal_checkpoint(PASSIVE)", ())  # it flushes what was written
         return True
 
-    def rows(self, query: str, of: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, of: tuple[object, ...]) -> list[tuple[Any, ...]]:
         """What a query answers. Raises StoreError while the journal can't be read."""
         with self._lock:
             try:
@@ -166,6 +175,11 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in damage
 
 
+def columns(db: sqlite3.Connection, table: str) -> set[str]:
+    """The names of a table's columns; none if there is no such table."""
+    return {str(name) for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+
+
 def open_to_read(path: Path) -> sqlite3.Connection:
     """A connection that changes nothing, safe beside a running daemon. Raises sqlite3.DatabaseError.
 
@@ -178,7 +192,18 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _was_used(store: Path) -> bool:
+    """Whether batches were accepted in this STORE before, by its collectors' state files."""
+    for path in (store / "state").glob("*.json"):
+        try:
+            if read_state(path).last_ns:
+                return True
+        except StoreError:
+            return True  # it can't be read: nobody can tell that there were none
+    return False
+
+
+def _open(path: Path, *, late: bool) -> sqlite3.Connection:
     # isolation_level=None: transactions are begun and ended in JournalFile.write, and nowhere else.
     # A short wait: whoever reads the journal with a lock must not hold up loads and polls; lines are kept meanwhile.
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
@@ -186,7 +211,13 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=WAL")
         _split_replays(db)
         db.execute("PRAGMA synchronous=NORMAL")
+        if late and not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'deliveries'").fetchone():
+            begun = f"INSERT INTO daemon VALUES ('{BEGUN_ANEW}', {time.time_ns()});"
+            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {begun} COMMIT;")
         db.executescript(_SCHEMA)
+        for table, column in _ADDED:
+            if column not in columns(db, table):
+                db.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
     except sqlite3.DatabaseError:
         db.close()
         raise

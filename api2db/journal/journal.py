@@ -114,7 +114,8 @@ class Journal:
                 "(SELECT b.rows FROM batches b WHERE b.batch_id = deliveries.batch_id), 0) - ?"
                 " - coalesce((SELECT sum(r.rows) FROM replays r WHERE r.collector = deliveries.collector"
                 " AND r.stream = deliveries.stream AND r.origin_batch = deliveries.batch_id), 0))"
-                " WHERE collector = ? AND stream = ? AND created_ns = ? AND outcome IN ('waiting', 'parked')",
+                " WHERE collector = ? AND stream = ? AND created_ns = ?"
+                " AND outcome IN ('waiting', 'parked', 'removed')",
                 place,
             )
         )
@@ -142,12 +143,12 @@ class Journal:
         return self._file.write_safely(lambda db: rows_left(db, place, GIVEN_UP, rows, "purged"))
 
     def shard_given_up(self, collector: str, stream: str, created_ns: int) -> bool:
-        """As ``given_up``, for a shard that was damaged before any stream had it."""
+        """As ``given_up``, for a whole shard: damaged before any stream had it, or removed before it was delivered."""
         place = (time.time_ns(), collector, stream, created_ns)
         return self._file.write_safely(
             lambda db: db.execute(
                 "UPDATE deliveries SET outcome = 'purged', at_ns = ? WHERE collector = ? AND stream = ?"
-                " AND created_ns = ? AND outcome IN ('waiting', 'parked')",
+                " AND created_ns = ? AND outcome IN ('waiting', 'parked', 'removed')",
                 place,
             )
         )
@@ -177,8 +178,8 @@ class Journal:
                 set_elsewhere(db, (header.collector, stream, header.batch_id), elsewhere)
                 db.execute(
                     "INSERT INTO deliveries (collector, stream, created_ns, batch_id, outcome, quarantined)"
-                    " VALUES (?, ?, ?, ?, 'waiting', ?) ON CONFLICT DO UPDATE"
-                    " SET outcome = 'waiting', rows = NULL, quarantined = excluded.quarantined, at_ns = NULL",
+                    " VALUES (?, ?, ?, ?, 'waiting', ?) ON CONFLICT DO UPDATE SET outcome = 'waiting', rows = NULL,"
+                    " quarantined = excluded.quarantined, at_ns = NULL, target = NULL",
                     (*place, header.batch_id, refused or None),
                 )
                 for batch_id in superseded:
@@ -340,7 +341,72 @@ class Journal:
             log.warning("journal can't be read, shards that wait are told to it again cause=%s", error)
             return set()
 
-    def _shards(self, query: str, of: tuple[str, ...]) -> set[int]:
+    def known(self, collector: str, stream: str, since_ns: int) -> set[int]:
+        """``created_ns`` of a stream's lines from there on. Raises StoreError while it can't be read."""
+        return self._shards(
+            "SELECT created_ns FROM deliveries WHERE collector = ? AND stream = ? AND created_ns >= ?",
+            (collector, stream, since_ns),
+        )
+
+    def streams(self, collector: str) -> list[str]:
+        """The streams that a collector has, or had. Raises as ``known``."""
+        found = self._file.rows("SELECT stream FROM streams WHERE collector = ? ORDER BY stream", (collector,))
+        return [str(stream) for (stream,) in found]
+
+    def rows_of(self, batch_ids: Iterable[str]) -> int:
+        """How many rows these batches had, as far as they are known. Raises as ``known``."""
+        query = "SELECT coalesce(sum(rows), 0) FROM batches WHERE batch_id IN (SELECT value FROM json_each(?))"
+        return int(self._file.rows(query, (json.dumps(list(batch_ids)),))[0][0])
+
+    def place(self, collector: str, stream: str) -> str | None:
+        """The target that a stream's deliveries went to; None before the first. Raises as ``known``."""
+        found = self._file.rows("SELECT place FROM streams WHERE collector = ? AND stream = ?", (collector, stream))
+        return found[0][0] if found else None
+
+    def loaded(self, collector: str, stream: str, after_ns: int, limit: int) -> list[tuple[int, str]]:
+        """(created_ns, batch id) of batches that are in ``place``, oldest first. Raises as ``known``."""
+        query = (
+            "SELECT created_ns, batch_id FROM deliveries WHERE collector = ? AND stream = ? AND created_ns > ?"
+            " AND outcome = 'loaded' AND target IS NULL ORDER BY created_ns LIMIT ?"
+        )
+        return self._file.rows(query, (collector, stream, after_ns, limit))
+
+    def goes_to(self, collector: str, stream: str, target: str, *, elsewhere: str | None) -> None:
+        """A stream's deliveries go to ``target`` from now on.
+
+        elsewhere  where they went, if that is another place: what went there stays there. None if its data has moved
+        """
+
+        def write(db: sqlite3.Connection) -> None:
+            name = (collector, stream)
+            add_to_stream(db, *name)
+            if elsewhere is not None:
+                db.execute(
+                    "UPDATE deliveries SET target = ? WHERE collector = ? AND stream = ? AND target IS NULL"
+                    " AND outcome NOT IN ('waiting', 'parked', 'removed')",
+                    (elsewhere, *name),
+                )
+            db.execute(
+                "UPDATE deliveries SET target = NULL WHERE collector = ? AND stream = ? AND target = ?", (*name, target)
+            )
+            db.execute("UPDATE streams SET place = ? WHERE collector = ? AND stream = ?", (target, *name))
+
+        self._file.write(write)
+
+    def summed_until(self, collector: str, stream: str) -> int:
+        """``created_ns`` of the newest line that was summed up; 0 if none was. Raises as ``known``."""
+        found = self._file.rows("SELECT until_ns FROM totals WHERE collector = ? AND stream = ?", (collector, stream))
+        return int(found[0][0]) if found else 0
+
+    def without_outcome(self, collector: str, stream: str) -> dict[int, str]:
+        """``created_ns`` and id of the batches whose rows the journal can't place. Raises as ``known``."""
+        query = (
+            "SELECT created_ns, batch_id FROM deliveries WHERE collector = ? AND stream = ?"
+            " AND outcome IN ('waiting', 'parked', 'removed')"
+        )
+        return dict(self._file.rows(query, (collector, stream)))
+
+    def _shards(self, query: str, of: tuple[object, ...]) -> set[int]:
         return {created_ns for (created_ns,) in self._file.rows(query, of)}
 
     def fold(self, collector: str, stream: str, until_ns: int) -> bool:

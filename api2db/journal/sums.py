@@ -33,7 +33,8 @@ LEFT_QUARANTINE = (
 )
 
 _MINE = (
-    "collector = :collector AND stream = :stream AND created_ns <= :until_ns AND outcome NOT IN ('waiting', 'parked')"
+    "collector = :collector AND stream = :stream AND created_ns <= :until_ns"
+    " AND outcome NOT IN ('waiting', 'parked', 'removed')"
 )
 
 
@@ -58,8 +59,7 @@ def fold(db: sqlite3.Connection, collector: str, stream: str, until_ns: int) -> 
         elif outcome == "quarantined":
             sums["quarantined"] += accepted - replayed - purged
         else:
-            # What someone removed was named for as long as the history is; from now on it counts as given up.
-            sums["purged" if outcome == "removed" else outcome] += accepted
+            sums[outcome] += accepted
     db.execute(
         "INSERT INTO totals VALUES (:collector, :stream, :batches, :accepted, :loaded, :quarantined, :replayed,"
         " :superseded, :purged, :until_ns) ON CONFLICT DO UPDATE SET "

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from api2db.errors import Api2dbError, ConfigError, StoreError
 from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.quarantine import RowQuarantine
 from api2db.runtime.delivery import Delivery
+from api2db.runtime.hindsight import look_back
 from api2db.runtime.replacement import ReplacingDelivery
 from api2db.settings import Settings
 from api2db.shard import decode_header
@@ -123,6 +125,7 @@ def delivery_to(
             kept.journal.outcome(collector, directory, created_ns, "waiting")
     kind = ReplacingDelivery if sink.replaces else Delivery
     delivery = kind(collector, directory, sink, shards, kept.journal, quarantine)
+    delivery.look_back = partial(look_back, delivery)
     if targets_now is not None and isinstance(sink, Renewable):
         here = place_of(target, kept)
         delivery.renew = lambda: _renew(sink, here, targets_now(), placement, kept)
@@ -152,7 +155,7 @@ def reconcile(journal: Journal, shards: CollectorSpool, stream: str) -> None:
                 continue  # torn: delivery sets it aside and says so
             # For this stream alone: to others it may have been delivered long ago, and to this one be replayed.
             journal.accepted(replace(header, streams=(stream,)))
-            # Killed while it was given up: it is there, so it isn't.
-            journal.outcome(shards.collector, stream, created_ns, "waiting", of=("purged",))
+            # Killed while it was given up, or put back: it is there.
+            journal.outcome(shards.collector, stream, created_ns, "waiting", of=("purged", "removed"))
             if parked:
                 journal.outcome(shards.collector, stream, created_ns, "parked")

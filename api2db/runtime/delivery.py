@@ -31,6 +31,11 @@ GROUP = Limits(GROUP_ROWS, GROUP_BYTES, GROUP_SHARDS)
 STOPPED_PROBE_S = 300.0
 
 
+def limits_of(sink: Sink) -> Limits:
+    """What one transaction of this sink may hold of several batches."""
+    return sink.limits if isinstance(sink, Paced) else GROUP
+
+
 class State(enum.Enum):
     OK = "ok"
     RETRYING = "retrying"
@@ -46,6 +51,7 @@ class Delivery:
     clock   monotonic seconds
     renew   read the place's credentials anew, and have the sink use them; whether they are others. May raise
             anything: it calls the collector's own code
+    look_back  once, when the place is reached: tell the journal what it has missed; whether that is done
     """
 
     collector: str
@@ -58,12 +64,13 @@ class Delivery:
     rng: random.Random = field(default_factory=random.Random)
     clock: Callable[[], float] = time.monotonic
     renew: Callable[[], bool] | None = None
+    look_back: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
         self._log = logging.LoggerAdapter(log, {"collector": self.collector})
         self._lock = threading.Lock()
         self._paced = self.sink if isinstance(self.sink, Paced) else None
-        self._limits = GROUP if self._paced is None else self._paced.limits
+        self._limits = limits_of(self.sink)
         self.at_once = False  # whatever pace the place asks for: somebody waits for it
         self.turn = threading.Lock()  # held for a step; whoever else holds it may change what waits
         self.queue = self.spool.queue(self.stream)
@@ -169,9 +176,11 @@ class Delivery:
             taken = self._take(lane, shards)
             if self._unconnected or self.state is not State.OK:
                 self.sink.connect()  # otherwise ``load`` finds its connection by itself
-                self._unconnected = False
                 if isinstance(self.sink, Forgetful):
                     self.horizon_ns = max(self.horizon_ns, self.sink.horizon_ns)
+                if self.look_back is not None and self.look_back():
+                    self.look_back = None
+                self._unconnected = False
                 if self._paced_s():
                     taken = Taken([], [])  # to finish what was under way was this step's share
             held = [shard for shard in taken.shards if shard < self.horizon_ns]

@@ -2,7 +2,8 @@
 
 First the ledger is asked that it agrees with the journal, batch by batch; then it forgets them and moves its horizon,
 in one transaction; then the journal sums them up. A kill in between is repeated by the next pass: what is behind the
-horizon counts as forgotten. At the first batch that doesn't agree a stream's pass ends: ``api2db audit`` names it.
+horizon counts as forgotten. At the first batch that isn't where the journal says, in the place or in quarantine, a
+stream's pass ends: ``api2db audit`` names it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from api2db.failpoint import reach
 from api2db.journal.file import open_to_read
 from api2db.journal.journal import Journal
 from api2db.layout import Layout
+from api2db.quarantine import is_kept, rows_kept
 from api2db.runtime.delivery import Delivery
 from api2db.sinks.base import Forgetful, Ledgered
 
@@ -39,7 +41,14 @@ class _Line:
     batch_id: str
     outcome: str
     rows: int | None
+    quarantined: int | None
     at_ns: int | None
+    target: str | None
+
+    @property
+    def in_quarantine(self) -> bool:
+        """Whether rows of it are there; None are counted of a shard that was set aside whole, until they have left."""
+        return bool(self.quarantined) or (self.outcome == "quarantined" and self.quarantined is None)
 
 
 class Retention:
@@ -112,8 +121,9 @@ class Retention:
             return [
                 _Line(*row)
                 for row in db.execute(
-                    "SELECT created_ns, batch_id, outcome, rows, at_ns FROM deliveries WHERE collector = ?"
-                    " AND stream = ? AND created_ns > ? AND created_ns < ? ORDER BY created_ns LIMIT ?",
+                    "SELECT created_ns, batch_id, outcome, rows, quarantined, at_ns, target FROM deliveries"
+                    " WHERE collector = ? AND stream = ? AND created_ns > ? AND created_ns < ?"
+                    " ORDER BY created_ns LIMIT ?",
                     (delivery.collector, delivery.stream, after_ns, until_ns, AT_ONCE),
                 )
             ]
@@ -123,7 +133,7 @@ class Retention:
 
         The next pass finds their lines, a day after, like any other's.
         """
-        missed = [line for line in lines if line.outcome in ("waiting", "parked")]
+        missed = [line for line in lines if line.outcome in ("waiting", "parked", "removed")]
         if missed and isinstance(delivery.sink, Ledgered):
             had = delivery.sink.loaded([line.batch_id for line in missed])
             for line in missed:
@@ -131,22 +141,30 @@ class Retention:
                     self._journal.found(delivery.collector, delivery.stream, line.created_ns, had[line.batch_id])
 
     def _agreed(self, delivery: Delivery, lines: list[_Line]) -> list[_Line]:
-        """Those before the first that the ledger contradicts."""
-        sink = delivery.sink
-        if not lines or not isinstance(sink, Ledgered):
-            return lines
-        had, horizon_ns = sink.loaded([line.batch_id for line in lines]), sink.horizon()
+        """Those before the first that the ledger, or quarantine, contradicts, or that is nowhere."""
+        sink, had, horizon_ns = delivery.sink, dict[str, int](), 0
+        if lines and isinstance(sink, Ledgered):
+            had, horizon_ns = sink.loaded([line.batch_id for line in lines]), sink.horizon()
 
         def contradicts(line: _Line) -> bool:
-            if line.outcome != "loaded":
+            if line.outcome == "removed":
+                return True  # by someone, before it was delivered, and nobody has given it up
+            place = (delivery.collector, delivery.stream, line.batch_id, line.created_ns)
+            if line.in_quarantine:
+                held = rows_kept(self._layout, *place)
+                if not is_kept(self._layout, *place) or (held is not None and held != line.quarantined):
+                    return True
+            if line.outcome != "loaded" or not isinstance(sink, Ledgered):
                 return False
-            return line.created_ns >= horizon_ns if line.batch_id not in had else had[line.batch_id] != line.rows
+            if line.batch_id not in had:
+                return line.created_ns >= horizon_ns and line.target is None
+            return had[line.batch_id] != line.rows
 
         agreed = _before(lines, contradicts)
         if len(agreed) < len(lines) and delivery.name not in self._told:
             self._told.add(delivery.name)
             log.warning(
-                "history kept: journal and ledger don't agree about a batch; see: api2db audit %s stream=%s batch=%s",
+                "history kept: a batch isn't where the journal says; see: api2db audit %s stream=%s batch=%s",
                 delivery.collector, delivery.name, lines[len(agreed)].batch_id,
             )  # fmt: skip
         return agreed

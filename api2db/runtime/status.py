@@ -15,6 +15,7 @@ from api2db.errors import StoreError
 from api2db.journal.file import open_to_read
 from api2db.layout import ACCEPTED, FILES, HELD, Layout, lock_owner
 
+_LOST = "SELECT collector, stream, count(*) FROM deliveries WHERE outcome = 'removed' GROUP BY collector, stream"
 # The daemon writes its heartbeat every ten seconds; without it what stands here is old.
 SILENT_S = 60.0
 
@@ -23,11 +24,12 @@ SILENT_S = 60.0
 class StreamStatus:
     """One stream. Times are nanoseconds since 1970 UTC, None where there is none yet.
 
-    state        ok, retrying, down or stopped; "removed" if shards wait for a stream no collector has now
+    state        ok, retrying, down or stopped; "removed" if shards wait, or are lost, for a stream no collector has now
     waiting      shards in its queue; parked: those that failed and are tried again
     rows         loaded so far; quarantined: rows kept aside so far
     oldest_ns    of the shards that wait
     quarantine_files   files of refused rows that nobody has taken away yet
+    lost         batches whose shard somebody removed before it was delivered
     """
 
     stream: str
@@ -44,6 +46,7 @@ class StreamStatus:
     backlog_bytes: int
     oldest_ns: int | None
     quarantine_files: int
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,12 @@ class Status:
                         f"{collector.collector}/{stream.stream}: rows were refused; they and the reasons are in"
                         f" STORE/quarantine/{collector.collector}/{stream.stream}/ ({stream.quarantine_files} files)"
                     )
+                if stream.lost:
+                    name = f"{collector.collector}/{stream.stream}"
+                    found.append(
+                        f"{name}: {stream.lost} batches are lost, since somebody removed their shards: api2db audit"
+                        f" names them; put them back, api2db replay, or api2db shards purge {name} --lost"
+                    )
                 if stream.parked and stream.state == "ok":
                     found.append(f"{collector.collector}/{stream.stream}: {stream.parked} shards failed to upload")
         return found
@@ -167,6 +176,7 @@ def read_status(layout: Layout) -> Status:
             collectors = db.execute("SELECT * FROM collectors ORDER BY collector").fetchall()
             streams = db.execute("SELECT * FROM streams ORDER BY collector, stream").fetchall()
             facts = dict(db.execute("SELECT key, value FROM daemon").fetchall())
+            removed = {(name, stream): count for name, stream, count in db.execute(_LOST)}
     except sqlite3.DatabaseError as error:
         raise StoreError(
             f"{layout.journal} can't be read: {error}; the daemon begins a new one at its start"
@@ -175,7 +185,7 @@ def read_status(layout: Layout) -> Status:
     by_collector: dict[str, list[StreamStatus]] = {}
     for row in streams:
         directories.discard((row["collector"], row["stream"]))
-        status = _stream(layout, row)
+        status = _stream(layout, row, removed.get((row["collector"], row["stream"]), 0))
         if status is not None:
             by_collector.setdefault(row["collector"], []).append(status)
     for collector, stream in sorted(directories):
@@ -258,13 +268,16 @@ def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pi
     )
 
 
-def _stream(layout: Layout, row: sqlite3.Row) -> StreamStatus | None:
+def _stream(layout: Layout, row: sqlite3.Row, lost: int) -> StreamStatus | None:
     backlog = _backlog(layout, row["collector"], row["stream"])
     state, cause = row["state"] or "ok", row["cause"]
     if row["target"] is None:
-        if not backlog[0] and not backlog[1]:
+        if backlog[0] or backlog[1]:
+            state, cause = "removed", _REMOVED
+        elif lost:
+            state, cause = "removed", "no running collector has this stream"
+        else:
             return None  # a stream of old, with nothing left of it
-        state, cause = "removed", _REMOVED
     return StreamStatus(
         row["stream"],
         row["target"],
@@ -276,6 +289,7 @@ def _stream(layout: Layout, row: sqlite3.Row) -> StreamStatus | None:
         row["batches"],
         row["quarantined"],
         *backlog,
+        lost,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from api2db.errors import ConfigError
 from api2db.runtime.delivery import Delivery, State
+from api2db.runtime.lost import purge_lost
 from api2db.runtime.mend import replay_quarantine
 from api2db.runtime.purge import purge_quarantine
 from api2db.runtime.removed import purge_removed
@@ -96,8 +97,14 @@ def _try_again(works: Works, delivery: Delivery, answer: Answer, *, dry_run: boo
 
 
 def _purge(works: Works, arguments: Mapping[str, Any]) -> Answer:
-    """collector, stream, place ("queue", "failed" or "quarantine"), removed, dry_run."""
+    """collector, stream, place ("queue", "failed" or "quarantine"), removed, lost, dry_run."""
     answer, place, total = Answer(), arguments.get("place"), 0
+    if arguments.get("lost"):
+        if place is not None or arguments.get("removed"):
+            raise ConfigError("--lost gives up what is nowhere: it can't go with --in or --removed")
+        name, dry_run = arguments["collector"], bool(arguments.get("dry_run"))
+        answer.facts["rows"] = purge_lost(works, name, arguments.get("stream"), answer, dry_run=dry_run)
+        return answer
     if arguments.get("removed"):
         if place == "quarantine":
             raise ConfigError("--removed gives up what waits: it can't go with --in quarantine")

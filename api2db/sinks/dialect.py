@@ -53,6 +53,7 @@ class Cause:
     advice  what a person does next; empty where repeating heals it
     lost    the connection is gone, and others to that server likely with it
     column  the one that refused a value, where the driver names it; ``text`` then begins with ``column "…": ``
+    doubtful  repeated, but it may be a row's fault: the driver doesn't tell
     """
 
     error: type[SinkError]
@@ -60,6 +61,7 @@ class Cause:
     advice: str = ""
     lost: bool = False
     column: str = ""
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)

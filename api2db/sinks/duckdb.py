@@ -28,13 +28,15 @@ _SOURCE = "_api2db_source"
 _READ_ONLY = "read_only"
 _MARK = "api2db: becomes DOUBLE when a fraction arrives"
 _COLUMNS = """
-SELECT c.column_name, c.data_type, NOT c.is_nullable, c.column_default, i.is_generated = 'ALWAYS', t.sql IS NULL
+SELECT c.column_name, c.data_type, NOT c.is_nullable, c.column_default, t.sql IS NULL
 FROM duckdb_columns() AS c
-JOIN information_schema.columns AS i ON i.table_catalog = c.database_name AND i.table_schema = c.schema_name
-  AND i.table_name = c.table_name AND i.column_name = c.column_name
 LEFT JOIN duckdb_tables() AS t ON t.table_oid = c.table_oid AND t.database_name = c.database_name
 WHERE c.database_name = current_database() AND c.schema_name = current_schema() AND lower(c.table_name) = lower(?)
 ORDER BY c.column_index"""
+_GENERATED = """
+SELECT column_name FROM information_schema.columns
+WHERE table_catalog = current_database() AND table_schema = current_schema() AND lower(table_name) = lower(?)
+  AND is_generated = 'ALWAYS'"""
 _MADE = """
 SELECT 1 FROM duckdb_columns() AS c
 WHERE c.database_name = current_database() AND c.schema_name = current_schema()
@@ -144,12 +146,19 @@ class DuckDB:
         return duck_types.slot(column, field)
 
     def columns(self, connection: Connection, table: str) -> tuple[Column, ...] | None:
-        found = []
-        for name, declared, not_null, default, generated, is_view in _rows(connection, _COLUMNS, table):
-            if is_view:
-                raise FatalError("it is a view: load into the table behind it")
-            found.append(duck_types.column(name, declared, not_null, default, generated))
-        return tuple(found) or None
+        found = _rows(connection, _COLUMNS, table)
+        if any(is_view for *_, is_view in found):
+            raise FatalError("it is a view: load into the table behind it")
+        # The expression of a generated column is where others have their default.
+        asks = any(default is not None for _, _, _, default, _ in found)
+        generated = {name for (name,) in _rows(connection, _GENERATED, table)} if asks else set()
+        return (
+            tuple(
+                duck_types.column(name, declared, not_null, default, name in generated)
+                for name, declared, not_null, default, _ in found
+            )
+            or None
+        )
 
     def lock_columns(self, connection: Connection, table: str) -> tuple[Column, ...]:
         # No other process has the file open, and a target has one thread.

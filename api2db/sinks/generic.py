@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
@@ -25,6 +26,17 @@ from api2db.sinks.names import NameRules
 # Keys looked up by one statement: bound parameters have a limit everywhere, 2,100 at the least.
 _KEYS_AT_ONCE = 200
 _ADDS = {"mssql": "ADD", "oracle": "ADD"}
+# What repeating heals, whatever class it has: by SQLSTATE, by Oracle's numbers (a deadlock, busy, not serializable,
+# no space), and by words.
+_PASSING = re.compile(
+    r"\b(?:08|40|53|55|57|58|HYT)[0-9A-Z]{3}\b|ORA-0*(?:54|60|1013|165\d|1688|8177|12\d{3}|300(?:06|36))\b"
+    r"|dead ?lock|\block|time(?:d )?-?out|serializ|again|restart|shut ?down|busy|connect|gone away|network|socket"
+    r"|terminat|kill|cancel|interrupt|space|extend|memory|disk|quota|full|read[- ]only|too many|i/?o error",
+    re.IGNORECASE,
+)
+_NAMES = re.compile(r"([`'\"]).*?\1")
+# Classes of errors that some drivers give a refused row too.
+_DOUBTFUL = ("OperationalError", "InternalError", "DatabaseError")
 # By the classes that PEP 249 gives a driver's errors; what isn't here is repeated.
 _CAUSES: dict[str, tuple[type[SinkError], str]] = {
     "IntegrityError": (BadDataError, ""),
@@ -89,7 +101,9 @@ class Generic:
             if one.__name__ in _CAUSES:
                 kind, advice = _CAUSES[one.__name__]
                 return Cause(RetryableError if lost else kind, text, advice, lost)
-        return Cause(RetryableError, text, lost=lost)
+        told = _NAMES.sub("", " ".join(map(str, original.args)))
+        doubtful = not lost and type(original).__name__ in _DOUBTFUL and not _PASSING.search(told)
+        return Cause(RetryableError, text, lost=lost, doubtful=doubtful)
 
     def reading(self, url: URL) -> URL:
         return url

@@ -17,11 +17,12 @@ from sqlalchemy.sql import quoted_name
 
 from api2db import ledger
 from api2db.batch import Batch, Receipt
-from api2db.errors import BadDataError, ConfigError, FatalError
+from api2db.errors import ConfigError, FatalError
 from api2db.failpoint import reach
 from api2db.sinks.base import Quarantine, Sink
 from api2db.sinks.connections import Connections
 from api2db.sinks.dialect import Dialect
+from api2db.sinks.doubts import Doubts
 from api2db.sinks.engines import Engines
 from api2db.sinks.fitting import Goal, forget
 from api2db.sinks.group import Group, group
@@ -129,6 +130,7 @@ class SqlSink:
             raise ConfigError(f'batch_column="{batch_column}" is for rows that are appended: not with key or replace')
         self._batch_column = batch_column
         self._connections = Connections(stream, name, url, self._dialect, engines)
+        self._doubts = Doubts()
 
     @property
     def target(self) -> str:
@@ -161,16 +163,14 @@ class SqlSink:
         batches = [self._labelled(batch) for batch in batches]
         with self._connections.to_load() as connection:
             try:
-                answers = self._load(connection, batches, quarantine, TableWork.load)
+                answers = self._load_or_look(connection, batches, quarantine)
             except self._dialect.errors as error:
-                cause = self._dialect.cause(error)
-                if cause.error is not BadDataError:
-                    raise
-                forget(connection)
-                log.info("batch refused by the database, looking for the rows stream=%s", self.stream)
-                answers = self._load(connection, batches, quarantine, TableWork.load_carefully)
+                if self._dialect.cause(error).doubtful:
+                    self._doubts.failed(batches[0].batch_id)
+                raise
             reach("sink.committed")
-            return answers
+        self._doubts.loaded(batches[0].batch_id)
+        return answers
 
     def publish(self, batches: Sequence[Batch]) -> None:
         """Nothing to do: COMMIT made the rows visible."""
@@ -309,6 +309,18 @@ class SqlSink:
         """How many batches of this stream the ledger has."""
         with self._connections.to_load() as connection, connection.begin():
             return ledger.count(connection, self.stream)
+
+    def _load_or_look(self, connection: Connection, batches: Sequence[Batch], quarantine: Quarantine) -> list[Receipt]:
+        """Load at once; where the database refuses that because of rows, look for them."""
+        doubt = self._doubts.of(batches[0].batch_id)
+        try:
+            return self._load(connection, batches, quarantine, TableWork.load)
+        except self._dialect.errors as error:
+            if not doubt.blames_rows(self._dialect.cause(error)):
+                raise
+        forget(connection)
+        log.info("batch refused by the database, looking for the rows stream=%s", self.stream)
+        return self._load(connection, batches, quarantine, lambda work, one: work.load_carefully(one, doubt))
 
     def _load(
         self,

@@ -13,6 +13,7 @@ from api2db.errors import BadDataError, FatalError
 from api2db.schema import Kind
 from api2db.sinks.conform import Slot, reason
 from api2db.sinks.dialect import ORDINAL, Cause, Column, Dialect, FindRefusals, MergeRule, Stage, cursor
+from api2db.sinks.doubts import Doubt
 from api2db.sinks.fitting import Fitting, Goal, learned
 from api2db.sinks.group import Group
 from api2db.sinks.names import place
@@ -34,6 +35,8 @@ class TableWork:
         self._columns: dict[str, Column] = {}
         self._creatable = False
         self._fitting = Fitting(connection, dialect, goal)
+        self._doubt = Doubt()
+        self._doubted: Exception | None = None
 
     def fits(self, groups: Sequence[Group]) -> bool:
         """Whether ``fit`` has nothing to do, as far as this connection has seen the table."""
@@ -103,11 +106,13 @@ class TableWork:
         """Load a group at once; rows that don't fit their columns are in ``one.refused`` afterwards."""
         self._load(one, 0, one.table.num_rows)
 
-    def load_carefully(self, one: Group) -> None:
+    def load_carefully(self, one: Group, doubt: Doubt) -> None:
         """Load a group although the database refuses some of its rows, in order, until each of those is alone.
 
-        A merge goes into a stage first, as far as that takes the rows, and from there in parts.
+        A merge goes into a stage first, as far as that takes the rows, and from there in parts. Raises the driver's
+        error where that isn't a row's fault, or likely isn't.
         """
+        self._doubt, self._doubted = doubt, None
         if self._dialect.refusals is not None:
             self._leave_out_refused(one, self._dialect.refusals)
             return
@@ -116,6 +121,8 @@ class TableWork:
         stage = self._stage(one)
         if stage is None:
             self._by_halves(one, lambda start, stop: self._load(one, start, stop))
+            if self._doubted is not None and one.is_refused and not doubt.believes_all_bad:
+                raise self._doubted
             return
         slots, _ = self._slots(one)
         rows = self._goal.chunk_rows
@@ -177,8 +184,10 @@ class TableWork:
             load(start, stop)
         except self._dialect.errors as error:
             cause = self._dialect.cause(error)
-            if cause.error is not BadDataError:
+            if not self._doubt.blames_rows(cause):
                 raise
+            if cause.doubtful:
+                self._doubted = error
             self._roll_back_to(_HERE)
             return cause
         self._release(_HERE)

@@ -21,7 +21,7 @@ from api2db.batch import Batch, Receipt
 from api2db.errors import Api2dbError, FatalError, RetryableError, SinkError
 from api2db.form.tables import from_frame
 from api2db.formats import frame_of
-from api2db.runtime.delivery import GROUP
+from api2db.runtime.delivery import GROUP, limits_of
 from api2db.secret import redact
 from api2db.sinks.base import Forgetful, Limits, NewestWins, Paced, Placement, Quarantine, Renewable, Sink, Traceable
 
@@ -155,7 +155,7 @@ class OverriddenSink:
 
     @property
     def limits(self) -> Limits:
-        return self._inner.limits if isinstance(self._inner, Paced) else GROUP
+        return GROUP if self._inner is None else limits_of(self._inner)
 
     def wait_s(self) -> float:
         return self._inner.wait_s() if isinstance(self._inner, Paced) else 0.0

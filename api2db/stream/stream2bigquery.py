@@ -17,7 +17,7 @@ from api2db.schema import Kind, canonical, fields_of
 from api2db.sinks.base import Placement
 from api2db.sinks.bigquery.access import Access, client_of, credentials_of
 from api2db.sinks.bigquery.columns import NAMES, declare
-from api2db.sinks.bigquery.goal import LOAD_EVERY, parse_goal
+from api2db.sinks.bigquery.goal import parse_goal
 from api2db.sinks.bigquery.sink import BigQuerySink
 from api2db.stream.overridden import hand_over
 from api2db.stream.stream import Stream
@@ -52,6 +52,8 @@ class Stream2Bigquery(Stream):
     nested          of JSON values, the column that is made: "json", or "struct" for STRUCT and ARRAY
     load_every      between two jobs, on average: a table takes some 1,500 a day
     api_endpoint    where BigQuery answers, if not at Google's usual address
+    fresh           append by the Storage Write API, within seconds, instead of by load jobs
+    storage_endpoint  where that answers, if not at Google's usual address
 
     schema      the columns as the client library has them, where dtypes are known, else None
     bq_schema   the same as ``to_gbq`` takes it
@@ -80,9 +82,11 @@ class Stream2Bigquery(Stream):
         partition_by: str | None = None,
         partition_type: str = "DAY",
         cluster_by: str | Iterable[str] = (),
-        load_every: str | float = LOAD_EVERY,
+        load_every: str | float | None = None,
         nested: str = "json",
         api_endpoint: str | None = None,
+        fresh: bool = False,
+        storage_endpoint: str | None = None,
     ) -> None:
         super().__init__(name, dtypes=dtypes, chunk_size=chunk_size, stream_type="bigquery", store=store)
         where = f"Stream2Bigquery {name}"
@@ -106,6 +110,7 @@ class Stream2Bigquery(Stream):
             partition_type=partition_type,
             cluster_by=cluster_by if isinstance(cluster_by, str) else tuple(cluster_by),
             load_every=load_every,
+            fresh=fresh,
             nested=nested,
         )
         self.pid, self.did, self.tid = self._goal.pid, self._goal.did, self._goal.tid
@@ -114,6 +119,8 @@ class Stream2Bigquery(Stream):
         self.key, self.version = self._goal.key, version
         self.batch_column = batch_column
         self.api_endpoint = api_endpoint
+        self.fresh = fresh
+        self.storage_endpoint = storage_endpoint
         self.schema = self.build_schema()
         self.bq_schema = self.build_bq_schema()
         self.cred: Credentials | None = None
@@ -185,7 +192,7 @@ class Stream2Bigquery(Stream):
 
     def sink(self, placement: Placement) -> BigQuerySink:
         # As for the other streams' auth_path: against the folder the program runs in.
-        access = Access(self._key_file(Path.cwd()), self.pid, self.location, self.api_endpoint)
+        access = Access(self._key_file(Path.cwd()), self.pid, self.location, self.api_endpoint, self.storage_endpoint)
         return BigQuerySink(
             stream=placement.stream,
             goal=self._goal,

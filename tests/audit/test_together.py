@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import sqlite3
@@ -13,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from api2db.errors import ConfigError
+from api2db.layout import Layout
 from api2db.runtime.retention import Retention
+from api2db.runtime.status import read_status
 from tests.log_kit import Bench, rows, shards_in
 from tests.project_kit import REPOSITORY
 
@@ -51,7 +54,8 @@ def make(tmp_path):
 
 def audited(bench, stream=SQL, status=0):
     """What the audit says of a stream: the sums that aren't 0, and its kinds of findings."""
-    (collector,) = bench.command("audit", status=status)["collectors"]
+    answer = bench.command("audit", status=status)
+    (collector,) = (json.loads(answer["text"]) if status == 2 else answer)["collectors"]
     (one,) = [each for each in collector["streams"] if each["stream"] == stream]
     words = ("accepted", "loaded", "waiting", "parked", "quarantined", "replayed", "superseded", "purged", "difference")
     return {word: one[word] for word in words if one[word]} | {
@@ -160,8 +164,148 @@ def test_a_journal_begun_anew_calls_nothing_lost_that_was_delivered_and_taken_aw
     for path in [*(bench.folder / "warehouse").rglob("*.parquet"), *bench.store.glob("journal.sqlite*")]:
         path.unlink()
     bench.collect("numbers")  # a start
+    assert audited(bench, status=2) == sums(accepted=2, loaded=2)
+    assert audited(bench, "local.parquet", status=2) == sums()
+
+
+def test_a_journal_begun_anew_hides_nothing_that_a_restored_database_lacks(make):
+    bench = make()
+    refuse(bench)
+    bench.collect("numbers", rows(1, 2))
+    backup = sqlite3.connect(bench.folder / "backup.sqlite")
+    with closing(sqlite3.connect(bench.store / "database.sqlite")) as db:
+        db.backup(backup)
+    bench.collect("numbers", rows(3), rows(4, 5) + rows(6, value=100))
+    before = audited(bench)
+    (bench.store / "journal.sqlite").write_bytes(b"no journal" * 100)
+    bench.collect("numbers")  # a start
+    assert audited(bench, status=2) == before == sums(accepted=6, loaded=5, quarantined=1)
+
+    for path in bench.store.glob("journal.sqlite*"):
+        path.unlink()
+    with closing(backup), closing(sqlite3.connect(bench.store / "database.sqlite")) as db:
+        backup.backup(db)
+    bench.collect("numbers")
+    assert audited(bench, status=1)["findings"] == ["lost", "lost"]
+    bench.command("replay", "numbers")
+    assert bench.sqlite(IDS) == [(number,) for number in range(1, 6)]
+    assert audited(bench, status=2) == before
+    answer = json.loads(bench.command("audit", status=2)["text"])
+    assert answer["holds"] is None
+    assert "the journal was begun anew at" in answer["notes"][0]
+
+    with closing(sqlite3.connect(bench.store / "journal.sqlite")) as db, db:
+        db.execute("UPDATE daemon SET value = value - 91 * 86400 * 1000000000 WHERE key = 'begun_anew_ns'")
+    assert bench.command("audit")["holds"]  # older than the history: nothing of then is compared anyway
+
+
+def test_what_a_power_cut_took_from_the_journal_is_written_again_at_the_next_start(make):
+    bench = make()
+    bench.collect("numbers", rows(1), rows(2, 3))
+    with closing(sqlite3.connect(bench.store / "journal.sqlite")) as db, db:
+        db.execute("DELETE FROM batches WHERE rows = 2")
+        db.execute("DELETE FROM deliveries WHERE rows = 2")
+    assert audited(bench) == sums(accepted=1, loaded=1)
+    bench.collect("numbers")
+    assert audited(bench) == sums(accepted=3, loaded=3)
+
+
+def lose(bench):
+    """The shards that wait for the database go while nothing runs; the last of them, to be put back."""
+    for path in shards_in(bench.store / "queue/numbers/sql.sqlite"):
+        there = path, path.read_bytes()
+        path.unlink()
+        (bench.store / "queue/numbers/accepted" / path.name).unlink()  # as settled
+    return there
+
+
+@pytest.mark.parametrize("of", ["one that runs", "one that was taken out of its collector"])
+def test_a_batch_whose_shard_went_while_nothing_ran_is_told_and_can_be_given_up(make, caplog, of):
+    bench = make()
+    bench.collect("numbers", rows(1))
+    bench.collect("numbers", rows(2, 3), deliver=False)
+    lose(bench)
+    bench.collect("numbers", rows(4))
+    assert "shards removed by someone, their rows not loaded stream=numbers/sql.sqlite" in caplog.text
+    assert any("1 batches are lost" in line for line in read_status(Layout(bench.store)).troubles)
+    if of != "one that runs":
+        bench.write("numbers", PLAIN.format(to="'warehouse'"))
+    assert audited(bench, status=1)["findings"] == ["lost"]
+    words = ("shards", "purge", "numbers/sql.sqlite", "--lost")
+    assert (
+        "1 batches that are nowhere, 2 rows would be given up" in bench.command(*words, typed="n\n", status=1)["text"]
+    )
+    assert bench.command(*words, "--yes")["rows"] == 2
+    assert audited(bench) == sums(accepted=4, loaded=2, purged=2)
+    assert not any("lost" in line for line in read_status(Layout(bench.store)).troubles)
+    bench.write("numbers", PLAIN.format(to="'database'"))
+    sum_up(bench)
+    assert bench.journal("SELECT count(*) FROM deliveries WHERE stream = 'sql.sqlite'") == [(0,)]
+    assert audited(bench) == sums(accepted=4, loaded=2, purged=2)
+
+
+@pytest.mark.parametrize("how", ["put back", "replayed"])
+def test_a_batch_whose_shard_went_is_delivered_once_it_is_put_back_or_replayed(make, how):
+    bench = make()
+    bench.collect("numbers", rows(1, 2), deliver=False)
+    path, shard = lose(bench)
+    bench.collect("numbers")
+    assert audited(bench, status=1)["findings"] == ["lost"]
+    if how == "put back":
+        path.write_bytes(shard)
+        bench.collect("numbers")
+    else:
+        bench.command("replay", "numbers")
+    assert bench.sqlite(IDS) == [(1,), (2,)]
     assert audited(bench) == sums(accepted=2, loaded=2)
-    assert audited(bench, "local.parquet") == sums()
+    assert bench.command("shards", "purge", "numbers", "--lost", "--yes")["rows"] == 0
+    assert "the journal knows no 'number'" in bench.command("shards", "purge", "number", "--lost", status=1)["text"]
+
+
+def points_at(bench, file):
+    toml = bench.folder / "api2db.toml"
+    toml.write_text(toml.read_text().replace("STORE/copy.sqlite", file).replace("STORE/other.sqlite", file))
+
+
+def test_a_place_that_is_pointed_at_another_database_leaves_what_went_to_the_old_one_there(make):
+    bench = make("'copy'")
+    bench.collect("numbers", rows(1, 2), rows(3))
+    points_at(bench, "STORE/other.sqlite")
+    (stream,) = json.loads(bench.command("audit", status=2)["text"])["collectors"][0]["streams"]
+    assert (stream["findings"], "copy.sqlite" in stream["unreached"]) == ([], True)
+
+    bench.collect("numbers", rows(4))
+    assert audited(bench) == sums(accepted=4, loaded=4)
+    (stream,) = bench.command("audit", "--deep")["collectors"][0]["streams"]
+    assert any("2 batches, 3 rows went to" in note and "copy.sqlite" in note for note in stream["notes"])
+    points_at(bench, "STORE/copy.sqlite")  # and back again
+    bench.collect("numbers", rows(5))
+    assert audited(bench) == sums(accepted=5, loaded=5)
+    bench.command("replay", "numbers")
+    assert bench.sqlite(IDS, "copy.sqlite") == [(1,), (2,), (3,), (4,), (5,)]
+    (stream,) = bench.command("audit")["collectors"][0]["streams"]
+    assert (stream["loaded"], stream["notes"]) == (5, [])
+
+    points_at(bench, "STORE/third.sqlite")
+    bench.collect("numbers", rows(6))
+    sum_up(bench)
+    assert audited(bench) == sums(accepted=6, loaded=6)
+    assert bench.journal("SELECT count(*) FROM deliveries") == [(0,)]
+
+
+def test_a_database_that_moved_with_its_ledger_is_compared_as_ever(make):
+    bench = make("'copy'")
+    bench.collect("numbers", rows(1, 2), rows(3))
+    shutil.copy(bench.store / "copy.sqlite", bench.store / "other.sqlite")
+    points_at(bench, "STORE/other.sqlite")
+    assert audited(bench) == sums(accepted=3, loaded=3)
+    bench.collect("numbers", rows(4))
+    assert audited(bench) == sums(accepted=4, loaded=4)
+    bench.command("replay", "numbers")
+    assert bench.sqlite(IDS, "other.sqlite") == [(1,), (2,), (3,), (4,)]
+    with closing(sqlite3.connect(bench.store / "other.sqlite")) as db, db:
+        db.execute("DELETE FROM _api2db_ledger WHERE rows = 2")
+    assert audited(bench, status=1)["findings"] == ["not_in_place"]
 
 
 def test_rows_given_up_in_quarantine_count_as_purged(make):

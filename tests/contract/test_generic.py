@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import threading
 from decimal import Decimal
@@ -68,6 +69,26 @@ def test_rows_that_the_database_refuses_go_to_quarantine_and_the_others_are_in(p
     assert [row["id"] for row in kept.rows] == [7, 30]
     assert place.query("SELECT count(*), sum(id) FROM t") == [(38, sum(range(40)) - 37)]
     assert place.query("SELECT count(*) FROM _api2db_ledger") == [(1,)]
+    into.close()
+
+
+def test_a_row_refused_by_an_error_that_may_be_the_databases_goes_to_quarantine_at_the_second_try(place: Place) -> None:
+    if place.name != "mariadb":
+        pytest.skip("its driver tells")
+    place.query("CREATE TABLE t (id integer, CHECK (id <> 7))")  # an OperationalError to its driver
+    into, one = sink(place), batch({"id": list(range(20))})
+    with pytest.raises(RetryableError, match="CONSTRAINT"):
+        into.load([one], Quarantine())
+    kept = Quarantine()
+    assert into.load([one], kept) == [Receipt(one.batch_id, 19, quarantined=1)]
+    assert [row["id"] for row in kept.rows] == [7]
+    # Nothing else shows that the database is well: it is tried more often.
+    alone, tries = batch({"id": [7]}), 0
+    while not kept.kept.get(alone.batch_id):
+        tries += 1
+        with contextlib.suppress(RetryableError):
+            assert into.load([alone], kept) == [Receipt(alone.batch_id, 0, quarantined=1)]
+    assert tries == 6
     into.close()
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pyarrow.parquet as pq
 import pytest
 
 from api2db.runtime import retention
@@ -105,6 +106,53 @@ def test_a_batch_that_ledger_and_journal_disagree_about_is_never_summed_up(store
     stream = store.stream()
     assert [finding.batch_id for finding in stream.findings] == [lost]
     assert (stream.folded, in_ledger(store)) == (1, 1)
+
+
+@pytest.mark.parametrize("how", ["a file of refused rows is gone", "a whole shard set aside is gone", "removed"])
+def test_a_batch_that_is_nowhere_is_never_summed_up_until_a_person_gives_it_up(store, how):
+    store.database(f"CREATE TABLE {NAME} (n INTEGER CHECK (n < 10))")
+    store.accept(1)
+    store.deliver()
+    batch = store.accept(2, 30)
+    store.shards.settle()
+    queued = store.streams[SQL].queue.path(store.shards.queue(SQL).waiting()[0], parked=False)
+    if "refused" not in how:
+        store.kept.spool.recent.drop(int(queued.stem))
+        queued.unlink() if how == "removed" else queued.write_bytes(b"torn")
+    store.deliver()
+    store.accept(3)
+    store.deliver()
+    for file in store.layout.quarantine(NAME, SQL).glob("*.parquet"):
+        file.unlink()
+    for _ in range(2):
+        sum_up(store)
+        stream = store.stream()
+        assert [finding.batch_id for finding in stream.findings] == [batch]
+        assert (stream.folded, stream.accepted, in_ledger(store)) == (1, 4, 2 if "refused" in how else 1)
+    assert store.stream(LOCAL).folded == 3
+    given_up = store.kept.journal.shard_given_up if how == "removed" else store.kept.journal.given_up
+    assert given_up(NAME, SQL, *([int(queued.stem)] if how == "removed" else [batch, 1 if "refused" in how else 2]))
+    sum_up(store)
+    stream = store.stream()
+    assert (stream.folded, stream.accepted, stream.purged) == (3, 4, 1 if "refused" in how else 2)
+    assert store.audit().holds
+
+
+def test_a_batch_whose_file_in_quarantine_holds_other_rows_than_were_refused_is_never_summed_up(store):
+    store.database(f"CREATE TABLE {NAME} (n INTEGER CHECK (n < 10))")
+    batch = store.accept(2, 30, 40)
+    store.deliver()
+    (file,) = store.layout.quarantine(NAME, SQL).glob("*.parquet")
+    kept = file.read_bytes()
+    pq.write_table(pq.read_table(file).slice(0, 1), file)
+    sum_up(store)
+    stream = store.stream()
+    assert [(finding.kind, finding.batch_id) for finding in stream.findings] == [("quarantine_differs", batch)]
+    assert stream.folded == 0
+    file.write_bytes(kept)
+    sum_up(store)
+    stream = store.stream()
+    assert (stream.folded, stream.quarantined, stream.holds) == (1, 2, True)
 
 
 def test_killed_between_the_ledger_and_the_sums_the_next_pass_goes_on(store):

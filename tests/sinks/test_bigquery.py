@@ -21,7 +21,7 @@ from api2db.sinks.bigquery import BigQuerySink
 from api2db.sinks.bigquery.access import Access
 from api2db.sinks.bigquery.goal import parse_goal
 from tests.bigquery import PROJECT, Emulator
-from tests.google_front import ANSWER_LOST, DROPPED, FORBIDDEN, RATE_LIMITED, UNAVAILABLE, Seen, Trouble
+from tests.google_front import ANSWER_LOST, DROPPED, FORBIDDEN, RATE_LIMITED, TOO_MANY, UNAVAILABLE, Seen, Trouble
 from tests.project_kit import REPOSITORY, TIMEOUT_S, Project, eventually
 from tests.runtime.test_delivery import Bench
 from tests.sinks.bigquery_kit import Table
@@ -49,7 +49,7 @@ def test_batches_of_one_load_are_one_job_and_dataset_and_table_are_made(table: T
 
 def test_whatever_becomes_of_the_request_its_rows_are_in_once(table: Table) -> None:
     table.load({"id": [0]})
-    for number, trouble in enumerate((UNAVAILABLE, RATE_LIMITED, DROPPED, ANSWER_LOST), 1):
+    for number, trouble in enumerate((UNAVAILABLE, RATE_LIMITED, TOO_MANY, DROPPED, ANSWER_LOST), 1):
         table.emulator.front.fail(trouble, load_job)
         one = table.shard({"id": [10 * number]})
         with pytest.raises(RetryableError):
@@ -58,7 +58,7 @@ def test_whatever_becomes_of_the_request_its_rows_are_in_once(table: Table) -> N
         table.restart()
         (again, new) = table.load(one, table.shard({"id": [10 * number + 1]}))
         assert (again.rows, again.duplicate, new.duplicate) == (1, True, False)
-    assert table.rows("id") == [(0,), *((10 * n + more,) for n in range(1, 5) for more in (0, 1))]
+    assert table.rows("id") == [(0,), *((10 * n + more,) for n in range(1, 6) for more in (0, 1))]
     assert table.left() == []
 
 

@@ -76,6 +76,8 @@ def test_the_project_is_the_one_of_the_file_and_a_place_is_the_same_stream(tmp_p
     assert stream.target(tmp_path, tmp_path) == "bigquery://its-project.raw.weather"
     with pytest.raises(ConfigError, match=r"\[places.google\]: there is no key 'dataset'"):
         read_place("google", {**table, "dataset": "raw"}, tmp_path)
+    with pytest.raises(ConfigError, match="fresh must be true or false"):
+        read_place("google", {**table, "fresh": "yes"}, tmp_path)
     with pytest.raises(ConfigError, match="did missing"):
         read_place("google", {"type": "bigquery", "auth_path": "key.json"}, tmp_path)
 

@@ -34,6 +34,8 @@ CHUNK_ROWS: Final = 50_000
 _SHOWN_CHARS: Final = 40
 # Of Google's 15 TiB a file: an upload that breaks off shall be no hour's work.
 _PART_BYTES: Final = 512 * 2**20
+# Of the 10 MB of a request of the Storage Write API, in the mean: some rows are longer.
+_REQUEST_BYTES: Final = 2 * 2**20
 _UNTYPED: Final = (
     "there is no table yet and no type to create it with: its columns, or one of the key, have only been NULL; "
     "say the types in the form, or replay the row once the table is there"
@@ -56,6 +58,8 @@ class Freezing:
 
     @property
     def way(self) -> Way:
+        if self._goal.fresh:
+            return Way.WRITE
         return Way.MERGE if self._goal.key else Way.REPLACE if self._goal.replaces else Way.APPEND
 
     def freeze(self, staging: Path, quarantine: Quarantine, *, durable: bool) -> Manifest | None:
@@ -132,7 +136,8 @@ class Freezing:
         if self.way is Way.REPLACE:
             return (Part(0, rows),)
         size = sum(one.table.nbytes for one in self._groups)
-        step = min(max(1, _PART_BYTES // max(1, size // rows)), self._goal.chunk_size or rows)
+        most = _REQUEST_BYTES if self.way is Way.WRITE else _PART_BYTES
+        step = min(max(1, most // max(1, size // rows)), self._goal.chunk_size or rows)
         return tuple(Part(start, min(start + step, rows)) for start in range(0, rows, step))
 
     def _chunks(self, columns: Columns) -> Iterator[pa.RecordBatch]:

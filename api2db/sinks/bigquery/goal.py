@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Goal:
     cluster_by        and the columns, at most four, its rows are clustered by
     nested            what a column that is made for nested values is
     load_every_s      between the starts of two jobs, on average; 0 is without a pause
+    fresh             rows are appended by the Storage Write API, as they come, instead of by jobs
     """
 
     pid: str
@@ -55,6 +57,7 @@ class Goal:
     partition_type: str = "DAY"
     cluster_by: tuple[str, ...] = ()
     load_every_s: float = 60.0
+    fresh: bool = False
     nested: Nested = Nested.JSON
 
     @property
@@ -85,7 +88,8 @@ def parse_goal(
     partition_by: str | None = None,
     partition_type: str = "DAY",
     cluster_by: str | Sequence[str] = (),
-    load_every: str | float = LOAD_EVERY,
+    load_every: str | float | None = None,
+    fresh: bool = False,
     nested: str = "json",
 ) -> Goal:
     """Raises ConfigError, beginning with ``where``, for what can't work."""
@@ -107,6 +111,12 @@ def parse_goal(
         )
     if keys and mode is IfExists.REPLACE:
         raise ConfigError(f'{where}: key="…" merges and if_exists="replace" replaces: choose one')
+    if fresh:
+        _check_fresh(where, appends=not keys and mode is not IfExists.REPLACE)
+        if nested != "json":
+            raise ConfigError(f'{where}: fresh=True writes nested values as JSON: leave nested="{nested}" out')
+        if load_every is not None:
+            raise ConfigError(f"{where}: fresh=True writes rows as they come: leave load_every out")
     if chunk_size < 0:
         raise ConfigError(f"{where}: chunk_size={chunk_size} is a number of rows: 0 leaves it to the sink")
     if partition_type.upper() not in PARTITIONS:
@@ -128,9 +138,24 @@ def parse_goal(
         partition_by=partition_by,
         partition_type=partition_type.upper(),
         cluster_by=clusters,
-        load_every_s=_pause(load_every, where),
+        load_every_s=_pause((0.0 if fresh else LOAD_EVERY) if load_every is None else load_every, where),
+        fresh=fresh,
         nested=Nested(nested),
     )
+
+
+def _check_fresh(where: str, *, appends: bool) -> None:
+    if not appends:
+        raise ConfigError(
+            f'{where}: fresh=True appends: rows that are merged (key="…") or replaced can\'t be written that way'
+            " exactly once; leave fresh out, and load_every says how old the table may be"
+        )
+    try:
+        found = importlib.util.find_spec("google.cloud.bigquery_storage_v1")
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise ConfigError(f"{where}: fresh=True needs: pip install 'api2db-daemon[bigquery-storage]'")
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:

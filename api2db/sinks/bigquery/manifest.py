@@ -31,6 +31,7 @@ class Way(Enum):
     APPEND = "append"
     REPLACE = "replace"
     MERGE = "merge"
+    WRITE = "write"  # appended, by the Storage Write API instead of jobs
 
 
 class Fate(Enum):
@@ -101,6 +102,8 @@ class Manifest:
     version: str | None = None
     sifted: bool = False
     last_attempt: int = 0
+    write_stream: str = ""
+    write_offset: int = 0
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     frozen_s: float = field(default_factory=time.time)
 
@@ -131,6 +134,15 @@ class Manifest:
 
     def next_open(self) -> Part | None:
         return next((part for part in self.parts if part.fate is Fate.OPEN), None)
+
+    @property
+    def rows_in(self) -> int:
+        return sum(part.stop - part.start for part in self.parts if part.fate is Fate.IN)
+
+    @property
+    def next_offset(self) -> int:
+        """In its stream, of the first row of the next open part."""
+        return self.write_offset + self.rows_in
 
     @property
     def is_untouched(self) -> bool:

@@ -24,6 +24,9 @@ from api2db.sinks.bigquery.nested import RECORDS, arrow_of_nested, is_nested, va
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField
+    from google.cloud.bigquery_storage_v1.types import AppendRowsRequest
+
+    from api2db.sinks.bigquery.manifest import Manifest, Part
 
 _ROW_GROUP = 100_000
 
@@ -91,6 +94,31 @@ def opened(
         pq.write_table(table, sent, compression="snappy", row_group_size=_ROW_GROUP)
     sent.seek(0)
     return sent, "NEWLINE_DELIMITED_JSON" if as_json else "PARQUET"
+
+
+def arrow_message(manifest: Manifest, part: Part, offset: int) -> AppendRowsRequest:
+    """A part as one request of the Storage Write API, its first row at an offset of the manifest's stream."""
+    from google.cloud.bigquery_storage_v1 import types
+
+    batch = _read(manifest.rows_path, part.start, part.stop).combine_chunks().to_batches()[0]
+    rows = types.ArrowRecordBatch(serialized_record_batch=batch.serialize().to_pybytes())
+    schema = types.ArrowSchema(serialized_schema=batch.schema.serialize().to_pybytes())
+    data = types.AppendRowsRequest.ArrowData(writer_schema=schema, rows=rows)
+    return types.AppendRowsRequest(write_stream=manifest.write_stream, offset=offset, arrow_rows=data)
+
+
+def _read(path: Path, start: int, stop: int) -> pa.Table:
+    """Rows from one to before another, without decoding more than the groups of rows they are in."""
+    with pq.ParquetFile(path) as file:
+        groups: list[int] = []
+        first = at = 0
+        for index in range(file.num_row_groups):
+            rows = file.metadata.row_group(index).num_rows
+            if at < stop and at + rows > start:
+                first = at if not groups else first
+                groups.append(index)
+            at += rows
+        return file.read_row_groups(groups).slice(start - first, stop - start)
 
 
 def compact_json(text: str) -> str | None:

@@ -59,13 +59,12 @@ class Record:
             ledger.mark(connection, self._stream)
 
     def label(self, column: str, created_ns: int) -> None:
-        """Rows of batches created at ``created_ns`` and later hold their batch's id in ``column``."""
+        """Rows of batches created then and later hold their batch's id in this column."""
         if self.labelled_since(column) is None:
             with self._writing() as connection:
                 ledger.label(connection, self._stream, column, created_ns)
 
     def labelled_since(self, column: str) -> int | None:
-        """``created_ns`` of the first such batch; None where there was none yet."""
         with self._reading() as connection:
             return None if connection is None else ledger.labelled_since(connection, self._stream, column)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import requests
 import urllib3
@@ -11,6 +12,9 @@ from google.auth import exceptions as auth
 
 from api2db.errors import BadDataError, FatalError, RetryableError, SinkError
 from api2db.secret import redact
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery_storage_v1.types import AppendRowsResponse
 
 ERRORS: tuple[type[Exception], ...] = (
     api.GoogleAPIError,
@@ -54,6 +58,10 @@ _OUT_OF_STEP = ("provided schema does not match table", "cannot add fields")
 # "invalid" is said of requests and settings too: of rows only where the message says so, else good ones would be set
 # aside one by one. Partitions are counted for each job: fewer rows have fewer.
 _OF_ROWS = ("error while reading data", "too many partitions")
+
+# Codes of gRPC: cancelled, unknown, late, exhausted, aborted, internal, unavailable; and denied, unauthenticated.
+_WRITE_PASSES = (1, 2, 4, 8, 10, 13, 14)
+_WRITE_DENIED = (7, 16)
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,22 @@ def cause_of_job(error: dict[str, str]) -> Cause:
     if reason in _FATAL:
         return Cause(FatalError, text, _FATAL[reason], refit=reason == "notFound")
     return _of_message(text, reason)
+
+
+def cause_of_write(answer: AppendRowsResponse) -> Cause | None:
+    """Of an answer of the Storage Write API; None if the rows are in. Where not, none of them is.
+
+    ``refit`` where the stream they were sent to, or the table, isn't what it was.
+    """
+    if answer.row_errors:
+        first = answer.row_errors[0]
+        return Cause(BadDataError, f"{first.code.name}: {_short(first.message)}")
+    if not answer.error.code:
+        return None
+    text = f"{answer.error.code}: {_short(answer.error.message)}"
+    if answer.error.code in _WRITE_DENIED:
+        return Cause(FatalError, text, _FATAL["accessDenied"])
+    return Cause(RetryableError, text, refit=answer.error.code not in _WRITE_PASSES)
 
 
 def _of_message(text: str, reason: str) -> Cause:

@@ -74,6 +74,7 @@ class BigQuerySink:
         store_id: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        from api2db.sinks.bigquery.appends import Appends
         from api2db.sinks.bigquery.jobs import Jobs
         from api2db.sinks.bigquery.tables import Tables
 
@@ -89,6 +90,7 @@ class BigQuerySink:
         self._pace = Pace(staging / LAST, goal.load_every_s, clock)
         self._tables = Tables(lambda: access.client, goal)
         self._jobs = Jobs(lambda: access.client, goal.location, self._pace.started)
+        self._appends = Appends(lambda: access.writer)
         self._manifest: Manifest | None = None
         self._looked = False  # on disk, for manifests of before
 
@@ -262,7 +264,10 @@ class BigQuerySink:
     ) -> bool:
         """False if it isn't over yet: its refused rows have to be handed to a quarantine, and there is none."""
         while (part := manifest.next_open()) is not None:
-            cause = self._jobs.load(manifest, part, is_new=is_new)
+            if manifest.way is Way.WRITE:
+                cause, manifest = self._appends.load(manifest, part, self._saved, is_new=is_new)
+            else:
+                cause = self._jobs.load(manifest, part, is_new=is_new)
             is_new = False
             if cause is None:
                 manifest = self._saved(manifest.changed(part, replace(part, fate=Fate.IN)))
@@ -272,14 +277,14 @@ class BigQuerySink:
                 self._drop(manifest)
                 raise _anew(cause).raised(f"job {manifest.job_id(part)}")
             elif cause.error is BadDataError:
-                log.info("job refused by BigQuery, looking for the rows stream=%s cause=%s", self.stream, cause.text)
+                log.info("refused by BigQuery, looking for the rows stream=%s cause=%s", self.stream, cause.text)
                 sifted = manifest.way is Way.REPLACE and manifest.rows > 1
                 split = manifest.changed(part, *halves(replace(part, why=cause.text)))
                 manifest = self._saved(replace(split, sifted=sifted))
                 is_new = True
             else:
                 self._saved(manifest.changed(part, replace(part, attempt=part.attempt + 1)))
-                raise cause.raised(f"job {manifest.job_id(part)}")
+                raise cause.raised(manifest.write_stream or f"job {manifest.job_id(part)}")
         if manifest.is_staged:
             self._unstage(manifest)
         if any(part.fate is Fate.REFUSED for part in manifest.parts):
