@@ -181,9 +181,10 @@ def test_if_exists_fail_spares_a_table_that_was_there(bigquery: Emulator, tmp_pa
     own.load({"id": [1]})
     own.restart()
     own.load({"id": [2]})
-    other = Table(bigquery, tmp_path / "other", if_exists="fail", did=own.did)
-    with pytest.raises(FatalError, match='if_exists="fail"'):
-        other.load({"id": [3]})
+    other = Table(bigquery, tmp_path / "other", if_exists="fail", did=own.did, batch_column="_batch")
+    for _ in range(2):
+        with pytest.raises(FatalError, match='if_exists="fail"'):
+            other.load({"id": [3]})
     with pytest.raises(FatalError, match='set location="US"'):
         other.restart(location="EU").connect()
     assert own.rows("id") == [(1,), (2,)]
