@@ -181,9 +181,10 @@ def test_if_exists_fail_spares_a_table_that_was_there(bigquery: Emulator, tmp_pa
     own.load({"id": [1]})
     own.restart()
     own.load({"id": [2]})
-    other = Table(bigquery, tmp_path / "other", if_exists="fail", did=own.did)
-    with pytest.raises(FatalError, match='if_exists="fail"'):
-        other.load({"id": [3]})
+    other = Table(bigquery, tmp_path / "other", if_exists="fail", did=own.did, batch_column="_batch")
+    for _ in range(2):
+        with pytest.raises(FatalError, match='if_exists="fail"'):
+            other.load({"id": [3]})
     with pytest.raises(FatalError, match='set location="US"'):
         other.restart(location="EU").connect()
     assert own.rows("id") == [(1,), (2,)]
@@ -252,7 +253,7 @@ def test_a_large_batch_is_cut_into_jobs_of_chunk_size_rows(bigquery: Emulator, t
     assert table.rows("COUNT(*)", "MAX(id)", by="1") == [(100, 99)]
 
 
-def test_ten_minutes_of_polls_every_ten_seconds_are_ten_jobs(bigquery: Emulator, tmp_path: Path) -> None:
+def test_four_minutes_of_polls_every_ten_seconds_are_four_jobs(bigquery: Emulator, tmp_path: Path) -> None:
     did, now = bigquery.dataset(), [1000.0]
     goal = parse_goal("test", pid=PROJECT, did=did, tid="t", load_every="1m")
     access = Access(bigquery.keys, PROJECT, "US", bigquery.url)
@@ -260,16 +261,16 @@ def test_ten_minutes_of_polls_every_ten_seconds_are_ten_jobs(bigquery: Emulator,
     options: dict[str, Any] = {"stream": "c/memory", "goal": goal, "access": access, **folders}
     bench = Bench(tmp_path / "store", BigQuerySink(**options, clock=lambda: now[0]))
     bench.delivery.clock = lambda: now[0]
-    for number in range(60):
+    for number in range(24):
         bench.accept(number)
         while bench.delivery.due_in_s() == 0.0:
             bench.delivery.step()
         now[0] += 10.0
-    assert 9 <= bigquery.front.loads[f"{did}.t"] <= 11
+    assert 3 <= bigquery.front.loads[f"{did}.t"] <= 5
     now[0] += 60.0
     bench.delivery.step()
     bench.close()
-    assert bigquery.query(f"SELECT COUNT(*) FROM {did}.t") == [(60,)]
+    assert bigquery.query(f"SELECT COUNT(*) FROM {did}.t") == [(24,)]
     # Started again and again, a daemon keeps to it too.
     assert 30.0 < BigQuerySink(**options).wait_s() <= 60.0
 
@@ -296,15 +297,12 @@ def test_the_daemon_loads_what_is_collected_once_though_it_is_killed(bigquery: E
         eventually(lambda: len(_numbers(bigquery, did)) >= 40 and not project.waiting(), what=project.console)
         assert project.stop(process) == 0
         assert _numbers(bigquery, did) == list(range(1, 41))
-        code, told = audit(project.folder)
-        assert (
-            code,
-            told["collectors"][0]["streams"][0]["loaded"],
-            told["collectors"][0]["streams"][0]["checked"],
-        ) == (0, 40, "ledger"), told
+        # The ledger has them all; that one was deleted since only the table itself can say.
         bigquery.query(f"DELETE FROM {did}.t WHERE n = 7")
         code, told = audit(project.folder)
-        assert (code, len(told["collectors"][0]["streams"][0]["findings"])) == (1, 1), told
+        (stream,) = told["collectors"][0]["streams"]
+        assert (code, stream["loaded"], stream["checked"]) == (1, 40, "ledger"), told
+        assert [finding["kind"] for finding in stream["findings"]] == ["table_differs"], told
     finally:
         project.close()
 

@@ -173,7 +173,8 @@ class Freezing:
         slots: list[Slot | None] = []
         for field in one.fields:
             column = columns.named(placed[field.name])
-            if column is not None and is_nested(column) and field.kind is Kind.JSON:
+            # Whether Google takes nested values from Arrow as they are here nobody has tried.
+            if column is not None and is_nested(column) and field.kind is Kind.JSON and not self._goal.fresh:
                 slot = slot_of_nested(column)
             else:
                 slot = None if column is None else slot_of(column, field)

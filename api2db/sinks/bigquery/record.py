@@ -60,8 +60,9 @@ class Record:
 
     def label(self, column: str, created_ns: int) -> None:
         """Rows of batches created then and later hold their batch's id in this column."""
-        with self._writing() as connection:
-            ledger.label(connection, self._stream, column, created_ns)
+        if self.labelled_since(column) is None:
+            with self._writing() as connection:
+                ledger.label(connection, self._stream, column, created_ns)
 
     def labelled_since(self, column: str) -> int | None:
         with self._reading() as connection:

@@ -134,8 +134,6 @@ class BigQuerySink:
             had = self._record.loaded(ids)
             fresh = {batch.batch_id: batch for batch in batches if batch.batch_id not in had}
             if fresh:
-                if self._goal.batch_column is not None:
-                    self._record.label(self._goal.batch_column, min(batch.created_ns for batch in fresh.values()))
                 self._load(list(fresh.values()), quarantine)
             return self._receipts(batches, had)
 
@@ -180,7 +178,9 @@ class BigQuerySink:
 
     def counted_since(self) -> int | None:
         """``created_ns`` of the first batch whose rows hold its id; None where that isn't known."""
-        return None if self._goal.batch_column is None else self._record.labelled_since(self._goal.batch_column)
+        with self._errors():
+            column = self._goal.batch_column
+            return None if column is None else self._record.labelled_since(column)
 
     def _recounted(self, batch_column: str) -> Generator[tuple[str, int], None, None]:
         with self._errors():
@@ -206,6 +206,8 @@ class BigQuerySink:
 
     def _load_together(self, batches: Sequence[Batch], groups: Sequence[Group], quarantine: Quarantine) -> None:
         columns = self._tables.fit(groups, self._record.mark)
+        if columns is not None and self._goal.batch_column is not None:
+            self._record.label(self._goal.batch_column, min(batch.created_ns for batch in batches))
         freezing = Freezing(self._goal, batches, groups, columns)
         manifest = freezing.freeze(self._staging, quarantine, durable=self._durable)
         if manifest is not None:
