@@ -55,7 +55,7 @@ class Bench(Project):
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         assert done.exit_code == status, done.output
-        return {"text": done.output} if typed is not None or status == 2 else answer_of(done.output)
+        return {"text": done.output} if typed is not None else answer_of(done.output)
 
 
 def answer_of(output: str) -> dict[str, Any]:

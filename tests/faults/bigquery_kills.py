@@ -119,7 +119,7 @@ class Killed:
         return True
 
     def _add(self, rows: int) -> None:
-        count = len(self.api)
+        count = self.api.count()
         self.api.add(*(record(n) for n in range(count + 1, count + rows + 1)))
 
     def _would_regroup(self, collector: str) -> bool:
@@ -131,7 +131,7 @@ class Killed:
 
     def deliver(self) -> None:
         """Start once more, undisturbed, until everything is in; stop gracefully."""
-        count = len(self.api)
+        count = self.api.count()
         process = self.project.start(env=self.env)
         for collector in ("numbers", "latest"):
             rows = f"SELECT sum(rows) FROM batches WHERE collector = '{collector}'"
@@ -142,7 +142,7 @@ class Killed:
 
     def check(self) -> None:
         """Row by row against what was served, and by the daemon's own account."""
-        served = list(range(1, len(self.api) + 1))
+        served = list(range(1, self.api.count() + 1))
         rows = self.bigquery.query(f"SELECT id, key, text FROM {self.did}.numbers ORDER BY id")
         assert rows == [(n, n % KEYS, f"row {n}") for n in served]
         newest = {n % KEYS: n for n in served}

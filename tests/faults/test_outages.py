@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.http_api import Answer, HttpApi
-from tests.project_kit import Project, eventually
+from tests.project_kit import TIMEOUT_S, Project, eventually
 
 NUMBERS = """
     import os
@@ -258,7 +258,7 @@ def test_a_signal_stops_the_daemon_in_order_and_a_second_one_at_once(make, api, 
     process.send_signal(number)
     eventually(lambda: process.poll() is not None or _stopping(process))
     process.send_signal(number)
-    assert process.wait(5) == 128 + number
+    assert process.wait(TIMEOUT_S) == 128 + number
     api.release()
 
 
