@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from sqlalchemy import URL, Connection, Engine
 
-from api2db.errors import SinkError
+from api2db.errors import RetryableError, SinkError
 from api2db.schema import Field, Kind
 from api2db.sinks.conform import Slot
 from api2db.sinks.names import NameRules
@@ -75,6 +75,13 @@ class MergeRule:
 def cursor(connection: Connection) -> AbstractContextManager[Any]:
     """The driver's own cursor: no parameters beside a statement, so a colon or a percent sign in a name is itself."""
     return closing(connection.connection.cursor())
+
+
+def still_there(columns: tuple[Column, ...] | None) -> tuple[Column, ...]:
+    """The columns of a table that was there a moment ago. Raises RetryableError where it is no more."""
+    if columns is None:
+        raise RetryableError("the table was dropped meanwhile")
+    return columns
 
 
 class Stage(Protocol):

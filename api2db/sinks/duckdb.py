@@ -19,7 +19,7 @@ from api2db.files import make_dir
 from api2db.schema import Field
 from api2db.sinks import duck_errors, duck_refusals, duck_types
 from api2db.sinks.conform import Slot
-from api2db.sinks.dialect import ORDINAL, Cause, Column, FindRefusals, MergeRule, cursor
+from api2db.sinks.dialect import ORDINAL, Cause, Column, FindRefusals, MergeRule, cursor, still_there
 from api2db.sinks.names import NameRules
 
 # As many as DuckDB keeps together: a row group.
@@ -162,10 +162,7 @@ class DuckDB:
 
     def lock_columns(self, connection: Connection, table: str) -> tuple[Column, ...]:
         # No other process has the file open, and a target has one thread.
-        columns = self.columns(connection, table)
-        if columns is None:
-            raise RetryableError("the table was dropped meanwhile")
-        return columns
+        return still_there(self.columns(connection, table))
 
     def lock_schema(self, connection: Connection, table: str) -> None:
         """Nobody else has the file open."""

@@ -20,7 +20,7 @@ from api2db.schema import Field, Kind
 from api2db.secret import redact
 from api2db.sinks import generic_types
 from api2db.sinks.conform import Slot
-from api2db.sinks.dialect import Cause, Column, MergeRule
+from api2db.sinks.dialect import Cause, Column, MergeRule, still_there
 from api2db.sinks.names import NameRules
 
 # Keys looked up by one statement: bound parameters have a limit everywhere, 2,100 at the least.
@@ -145,10 +145,7 @@ class Generic:
         return list(inspector.get_columns(name)) if inspector.has_table(name) else None
 
     def lock_columns(self, connection: Connection, table: str) -> tuple[Column, ...]:
-        columns = self.columns(connection, table)
-        if columns is None:
-            raise RetryableError("the table was dropped meanwhile")
-        return columns
+        return still_there(self.columns(connection, table))
 
     def lock_schema(self, connection: Connection, table: str) -> None:
         """Nothing does that in every database: who comes second fails, and comes again."""

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError
 from api2db.schema import Field, Kind
 from api2db.sinks.conform import Slot
-from api2db.sinks.dialect import READS, Cause, Column, MergeRule, cursor
+from api2db.sinks.dialect import READS, Cause, Column, MergeRule, cursor, still_there
 from api2db.sinks.names import NameRules
 from api2db.sinks.texts import as_text
 
@@ -215,10 +215,7 @@ class SQLite:
 
     def lock_columns(self, connection: Connection, table: str) -> tuple[Column, ...]:
         # BEGIN IMMEDIATE holds the only write lock there is.
-        columns = self.columns(connection, table)
-        if columns is None:
-            raise RetryableError("the table was dropped meanwhile")
-        return columns
+        return still_there(self.columns(connection, table))
 
     def lock_schema(self, connection: Connection, table: str) -> None:
         """BEGIN IMMEDIATE has locked it."""

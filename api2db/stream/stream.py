@@ -20,7 +20,7 @@ from api2db.form.tables import from_frame
 from api2db.secret import redact
 from api2db.sinks.base import Placement, Sink
 from api2db.stream.file_converter import FileConverter
-from api2db.stream.overridden import AsItIs, Overridden, is_overridden
+from api2db.stream.overridden import AsItIs, Overridden, hand_over, is_overridden
 
 if TYPE_CHECKING:
     from api2db.stream.alone import Post
@@ -257,6 +257,25 @@ class Stream(FileConverter):
                 log.error(
                     "not a frame, left out stream=%s/%s cause=%s", self.name, self.stream_type, redact(str(error))
                 )
+
+    def _load_at_once(self, data: pd.DataFrame, retry_depth: int) -> bool | None:
+        """Accept a frame, and deliver it: whether it is in its place; None where a delivery under way took it.
+
+        Where it isn't, after so many retries, the reason is logged and the rows stay in ``STORE/upload_failed``.
+        Raises StoreFullError or StoreError if the frame can't be accepted, ShapeError for one that no table can be
+        made of, StoreLockedError while a daemon uses the same STORE.
+        """
+        if hand_over(self, data):
+            return None
+        retries = max(0, int(retry_depth))
+        post = self._own_post()
+        created_ns = post.accept_making_room(self._table(data))
+        if created_ns is None:
+            return None
+        loaded = post.deliver(created_ns, retries)
+        if not loaded:
+            log.error("not loaded, kept in %s to be tried again cause=%s", post.kept_in, post.cause)
+        return loaded
 
     def _table(self, data: pd.DataFrame) -> pa.Table:
         """Raises ShapeError for what isn't a frame, or one that no table can be made of."""

@@ -19,7 +19,6 @@ from api2db.sinks.bigquery.access import Access, client_of, credentials_of
 from api2db.sinks.bigquery.columns import NAMES, declare
 from api2db.sinks.bigquery.goal import parse_goal
 from api2db.sinks.bigquery.sink import BigQuerySink
-from api2db.stream.overridden import hand_over
 from api2db.stream.stream import Stream
 
 if TYPE_CHECKING:
@@ -176,16 +175,9 @@ class Stream2Bigquery(Stream):
         kept in STORE/quarantine. Raises StoreFullError or StoreError if the frame can't be accepted, ShapeError for
         one that no table can be made of, StoreLockedError while a daemon uses the same STORE.
         """
-        if hand_over(self, data):
-            return
-        retries = max(0, int(retry_depth))
-        post = self._own_post()
-        created_ns = post.accept_making_room(self._table(data))
-        if created_ns is None:
-            return
-        self.connected = post.deliver(created_ns, retries)
-        if not self.connected:
-            log.error("not loaded, kept in %s to be tried again cause=%s", post.kept_in, post.cause)
+        loaded = self._load_at_once(data, retry_depth)
+        if loaded is not None:
+            self.connected = loaded
 
     def target(self, project: Path, store: Path) -> str:
         return f"bigquery://{self._goal.table}"

@@ -17,7 +17,6 @@ from api2db.sinks.base import Placement
 from api2db.sinks.omnisci import Login, OmnisciSink
 from api2db.sinks.omnisci.names import SUFFIX, table_of
 from api2db.sinks.omnisci.wire import EXTRA, PORTS, Wire
-from api2db.stream.overridden import hand_over
 from api2db.stream.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -122,13 +121,8 @@ class Stream2Omnisci(Stream):
         the reason is logged and the rows stay in ``STORE/upload_failed/<name>/omnisci/<timestamp_ns>.parquet``, to be
         loaded by ``check_failures`` or after the next frame that can be. Raises as ``Stream2Sql.stream`` does.
         """
-        if hand_over(self, data):
-            return
-        post = self._own_post()
-        created_ns = post.accept_making_room(self._table(data))
-        if created_ns is not None and not post.deliver(created_ns, max(0, int(retry_depth))):
+        if self._load_at_once(data, retry_depth) is False:
             self.con = None
-            log.error("not loaded, kept in %s to be tried again cause=%s", post.kept_in, post.cause)
 
     def target(self, project: Path, store: Path) -> str:
         return self._sink("").target

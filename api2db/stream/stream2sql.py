@@ -18,7 +18,6 @@ from api2db.place import DRIVERS, FILE_DIALECTS, parse_url, url_of_parts
 from api2db.secret import redact_url
 from api2db.sinks.base import Placement
 from api2db.sinks.sql import IfExists, SqlSink, dialect_of
-from api2db.stream.overridden import hand_over
 from api2db.stream.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class Stream2Sql(Stream):
     connected   True once a connection was established
 
     Raises ValueError if auth_path is invalid, or username, password or host is missing, and
-    NotImplementedError for dialects that aren't supported.
+    NotImplementedError for dialect="amazon_aurora", which is two databases.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class Stream2Sql(Stream):
     def load(self) -> None:
         """Find the driver and make ``engine_str`` and ``log_str``.
 
-        Raises NotImplementedError for a dialect that isn't supported, ConfigError for an unknown one.
+        Raises NotImplementedError for "amazon_aurora", which is two databases, ConfigError for an unknown one.
         """
         if not hasattr(self, "_url"):
             self._url = self._url_of_parts()
@@ -166,16 +165,9 @@ class Stream2Sql(Stream):
         kept in STORE/quarantine. Raises StoreFullError or StoreError if the frame can't be accepted, ShapeError for
         one that no table can be made of, StoreLockedError while a daemon uses the same STORE.
         """
-        if hand_over(self, data):
-            return
-        retries = max(0, int(retry_depth))
-        post = self._own_post()
-        created_ns = post.accept_making_room(self._table(data))
-        if created_ns is None:
-            return
-        self.connected = post.deliver(created_ns, retries)
-        if not self.connected:
-            log.error("not loaded, kept in %s to be tried again cause=%s", post.kept_in, post.cause)
+        loaded = self._load_at_once(data, retry_depth)
+        if loaded is not None:
+            self.connected = loaded
 
     def _engine(self, url: URL) -> sqlalchemy.Engine:
         if url.get_backend_name() in ("mysql", "mariadb", "duckdb"):
