@@ -72,7 +72,7 @@ def _round(emulator: Emulator, first: int, kills: int) -> dict[str, Any]:
             killed.check()
         finally:
             killed.project.close()
-        rows = len(api)
+        rows = api.count()
     shutil.rmtree(folder)
     return {
         "kills": kills,
