@@ -47,9 +47,9 @@ class Shard:
     size: int
     mtime_ns: int
 
-    def is_at(self, path: Path) -> bool:
+    def is_at(self, path: Path | str, dir_fd: int | None = None) -> bool:
         try:
-            found = path.stat()
+            found = os.stat(path, dir_fd=dir_fd)
         except FileNotFoundError:
             return False
         return (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
@@ -130,10 +130,15 @@ def remove(folder: Path, shards: Iterable[Shard]) -> None:
 
     Raises OSError.
     """
-    for shard in shards:
-        if _still(folder, shard):
-            (folder / shard.name).unlink()
-            reach("composing.removed")
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for shard in shards:
+            # By the folder's descriptor, without a Path: there may be ten thousands.
+            if shard.is_at(shard.name, dir_fd=fd) or _still(folder, shard):
+                os.unlink(shard.name, dir_fd=fd)
+                reach("composing.removed")
+    finally:
+        os.close(fd)
     fsync_dir(folder)
 
 
