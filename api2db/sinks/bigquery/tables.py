@@ -96,13 +96,20 @@ class Tables:
                 if not missing or not set(map(NAMES.legal, self._goal.key)) <= {column.name for column in missing}:
                     return None
                 about_to_make()
-                self.make_dataset()
-                table = self.make(missing)
+                table = self._make_in_its_dataset(missing)
             elif missing:
                 table = self._add(table, missing)
             if table is not None:
                 return columns_of(table)
         raise FatalError("its columns keep being changed by others meanwhile")
+
+    def _make_in_its_dataset(self, columns: Sequence[SchemaField]) -> bigquery.Table | None:
+        """The same as ``make``; the dataset, which is there since ``connect``, only where somebody dropped it."""
+        try:
+            return self.make(columns)
+        except NotFound:
+            self.make_dataset()
+            return self.make(columns)
 
     def make(self, columns: Sequence[SchemaField]) -> bigquery.Table | None:
         """The table; None if somebody else has just made it."""
