@@ -1,0 +1,23 @@
+"""REST APIs: requests, pages, records. Importing it, and declaring with it, asks nothing and loads little."""
+
+from __future__ import annotations
+
+from api2db.sources.rest.client import Rest
+from api2db.sources.rest.page import NO_PLACE, RestPage
+from api2db.sources.rest.paging import LinkHeader, Paging, Single
+from api2db.sources.rest.records import At, HeaderRow, Keyed, Parallel
+from api2db.sources.rest.source import RestSource
+
+__all__ = [
+    "NO_PLACE",
+    "At",
+    "HeaderRow",
+    "Keyed",
+    "LinkHeader",
+    "Paging",
+    "Parallel",
+    "Rest",
+    "RestPage",
+    "RestSource",
+    "Single",
+]
