@@ -13,7 +13,7 @@ from api2db.secret import shown_url
 from api2db.sources.rest.ask import Ask, as_params, is_address, joined, json_body
 from api2db.sources.rest.declared import check_options, declared_at, mistaken
 from api2db.sources.rest.page import NO_PLACE, RestPage
-from api2db.sources.rest.paging import LinkHeader, Paging
+from api2db.sources.rest.paging import Detect, Paging
 from api2db.sources.rest.records import selector
 from api2db.sources.rest.walk import Plan, Walk
 
@@ -126,6 +126,31 @@ class Rest:
         )
         return Walk(plan, self.fetcher, place).pages()
 
+    def graphql(
+        self,
+        query: str,
+        variables: Mapping[str, object] | None = None,
+        /,
+        *,
+        path: str = "/graphql",
+        records: str | None = None,
+        after: str = "after",
+        **options: Any,
+    ) -> Iterator[RestPage]:
+        """The answers to a query. Where it takes ``$after`` it is asked again with each cursor.
+
+        records  path of a connection below ``data``, "repository.issues": its nodes are the records
+        after    the variable that takes the cursor
+
+        The other options are those of ``pages``. An answer with errors is a SourceError. Raises ConfigError where
+        the query takes no cursor or doesn't ask for pageInfo.
+        """
+        from api2db.sources.rest import graphql
+
+        select, paging = _checked(lambda: graphql.convention(query, records, after))
+        asked: dict[str, Any] = {"method": "POST", "json": graphql.content(query, variables), "decode": graphql.decode}
+        return self.pages(path, **{"records": select, "paging": paging, **asked, **options})
+
     def ask(
         self,
         method: str,
@@ -203,7 +228,7 @@ def _json(answer: Answer) -> object:
 
 def _convention(paging: object) -> Paging:
     if paging is None:
-        return LinkHeader()
+        return Detect()
     if isinstance(paging, type) or not (hasattr(paging, "ask") and hasattr(paging, "after")):
         raise ConfigError(f"paging={paging!r} is no way of paging: give PageNumber(), OffsetLimit(), NextCursor(...)")
     return paging  # type: ignore[return-value]

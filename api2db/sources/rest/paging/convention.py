@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -61,7 +61,8 @@ class Paging(Protocol):
     counts   does ``after`` need the records, or the body and headers alone?
     """
 
-    counts: ClassVar[bool]
+    @property
+    def counts(self) -> bool: ...
 
     def ask(self, first: Ask, step: Step) -> Ask:
         """The request of a step."""
