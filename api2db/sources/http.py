@@ -117,6 +117,7 @@ class Http(requests.Session):
             kept = {name: value for name, value in prepared_request.headers.items() if _goes_along(name)}
             prepared_request.headers.clear()
             prepared_request.headers.update(kept)
+            prepared_request.hooks = {"response": []}  # a digest's would answer that host's challenge
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
 
 

@@ -37,7 +37,7 @@ class Sessions:
 
     def send(self, ask: Ask, headers: Mapping[str, str], auth: Auth | None) -> Answer:
         """One request, with credentials if its host is the one they are for. Raises HttpError."""
-        at_home = self._at_home(ask.url)
+        at_home = self.at_home(ask.url)
         with self._lent(at_home) as http:
             return http.request(
                 ask.method,
@@ -48,7 +48,8 @@ class Sessions:
                 auth=auth if at_home else None,
             )
 
-    def _at_home(self, url: str) -> bool:
+    def at_home(self, url: str) -> bool:
+        """Whether credentials may go there."""
         with self._lock:
             if self._home is None:
                 self._home = url
