@@ -50,6 +50,8 @@ POINTS = (
     "quarantine.held",  # rows that aren't accepted are kept, their batch not accepted yet
     "composing.frozen",  # a store knows which files it composes, nothing of them accepted yet
     "composing.removed",  # their rows are accepted, one of the files is gone
+    "token.given",  # a server gave out a token, it isn't kept yet
+    "token.kept",  # it is, and nobody has used it yet
     "composing.planned",  # their rows are accepted, the files are still there
 )
 

@@ -62,7 +62,7 @@ class Rest:
         self._params = _checked(lambda: as_params(params or {}))
         self._headers = tuple((headers or {}).items())
         self._conditional = conditional
-        self._fetch_options: dict[str, Any] = {"auth": auth, "rate": rate, "concurrency": concurrency}
+        self._fetch_options: dict[str, Any] = {"auth": auth, "home": base, "rate": rate, "concurrency": concurrency}
         if retry is not None:
             self._fetch_options["retry"] = retry
         self._http = http
