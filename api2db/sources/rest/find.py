@@ -1,0 +1,59 @@
+"""Finding the records where nobody said where they are: the one list of objects of an answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from api2db.errors import SourceError
+
+_DEPTH: Final = 4
+_SHOWN_KEYS: Final = 8
+_MARKS: Final = re.compile(r"[\\.:]")
+
+
+def find_records(body: object) -> str:
+    """The path of the only list of objects, not looking into lists. Of lists without items, the only list.
+
+    An object without any list is itself the record. Raises SourceError, naming the candidates, where there are
+    several.
+    """
+    if isinstance(body, list):
+        return ""
+    if not isinstance(body, dict):
+        raise SourceError(f"the answer is {kind_of(body)}, no records")
+    lists = list(_lists(body, "", _DEPTH))
+    filled = [path for path, items in lists if items and all(isinstance(item, dict) for item in items)]
+    empty = [path for path, items in lists if not items]
+    found = filled or empty
+    if not found:
+        return ""
+    if len(found) == 1:
+        return found[0]
+    # A list beside another that is deeper: errors, warnings, included are usual companions, so nothing is guessed.
+    names = ", ".join(repr(path) for path in found)
+    raise SourceError(f"the answer has several lists that may be the records: {names}; say which: records={found[0]!r}")
+
+
+def kind_of(value: object) -> str:
+    """A value as an error names it: never what is in it, but which fields it has."""
+    if value is None:
+        return "null"
+    if isinstance(value, dict):
+        keys = [repr(str(key)[:40]) for key in list(value)[:_SHOWN_KEYS]]
+        more = ", …" if len(value) > _SHOWN_KEYS else ""
+        return f"an object with {', '.join(keys)}{more}" if keys else "an empty object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a text"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _lists(body: dict[str, object], prefix: str, depth: int) -> Iterator[tuple[str, list[object]]]:
+    for key, value in body.items():
+        path = prefix + _MARKS.sub(r"\\\g<0>", key)
+        if isinstance(value, list):
+            yield path, value
+        elif isinstance(value, dict) and depth > 1:
+            yield from _lists(value, path + ".", depth - 1)
