@@ -76,13 +76,12 @@ def test_text(name: str, rows: int, columns: Mapping[str, str]) -> str:
 from pathlib import Path
 
 from api2db.testing import poll_recorded
-from collectors.{name} import {name}
 
-RECORDED = Path(__file__).parent / "recorded" / "{name}.json"
+PROJECT = Path(__file__).parents[1]
 
 
 def test_the_recorded_answer_has_the_rows_and_columns_it_had():
-    table = poll_recorded({name}, RECORDED)
+    table = poll_recorded(PROJECT / "collectors" / "{name}.py", PROJECT / "tests" / "recorded" / "{name}.json")
     assert table.num_rows == {rows}
     assert {{column.name: str(column.type) for column in table.schema}} == {{
 {_dict_lines(columns)}
@@ -182,7 +181,7 @@ def _page_options(found: Findings, cursor: Column | None) -> list[str]:
     if given:
         options.append(f"params={{{', '.join(f'{quoted(name)}: {quoted(value)}' for name, value in given.items())}}}")
     if not isinstance(found.paging.value, Single):
-        options.append(f"paging={_paging_text(found.paging.value)}")
+        options.append(f"paging={paging_text(found.paging.value)}")
     if cursor is not None and found.since is not None:
         name = found.since.value
         options.append(
@@ -191,7 +190,7 @@ def _page_options(found: Findings, cursor: Column | None) -> list[str]:
     return options
 
 
-def _paging_text(paging: Paging) -> str:
+def paging_text(paging: Paging) -> str:
     """As Python makes it: what isn't as by default."""
     given = []
     for each in fields(paging):  # type: ignore[arg-type]
