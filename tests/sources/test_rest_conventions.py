@@ -6,7 +6,6 @@ import gzip
 import json
 from collections.abc import Iterator
 from importlib import resources
-from pathlib import Path
 
 import pytest
 
@@ -47,7 +46,8 @@ MODULE = """
     from api2db import Rest, RestSource, collector
     from api2db.sources.rest import LinkHeader, NextCursor, NextUrl, OffsetLimit, PageNumber
 
-    QUERY = "query ($after: String) {{ feed {{ events(after: $after) {{ pageInfo {{ hasNextPage endCursor }} nodes }} }} }}"
+    INFO = "pageInfo {{ hasNextPage endCursor }}"
+    QUERY = "query ($after: String) {{ feed {{ events(after: $after) {{ nodes " + INFO + " }} }} }}"
     SHAPE = {{
         "id": "id",
         "mag": "properties.mag:float",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _HTTP_OPTIONS: Final = ("connect_s", "read_s", "deadline_s", "max_bytes", "secrets")
-_OPTIONS: Final = ("auth", "rate", "concurrency", "params", "headers", "conditional", "retry", *_HTTP_OPTIONS)
+OPTIONS: Final = ("auth", "rate", "concurrency", "params", "headers", "conditional", "retry", *_HTTP_OPTIONS)
 
 
 class Rest:
@@ -54,7 +54,7 @@ class Rest:
         **http: Any,
     ) -> None:
         self.declared_at = declared_at()
-        check_options("Rest", http, _OPTIONS)
+        check_options("Rest", http, OPTIONS)
         if not isinstance(base, str) or not is_address(base):
             shown = shown_url(base) if isinstance(base, str) else repr(base)
             raise mistaken(f"Rest({shown!r}): the base is an address that begins with https:// or http://")

@@ -10,30 +10,28 @@ from api2db.errors import SourceError
 
 _DEPTH: Final = 4
 _SHOWN_KEYS: Final = 8
+# Lists beside the records of many APIs, mostly empty, and never the records.
+_COMPANIONS: Final = frozenset(("errors", "warnings", "messages"))
 _MARKS: Final = re.compile(r"[\\.:]")
 
 
 def find_records(body: object) -> str:
-    """The path of the only list of objects, not looking into lists. Of lists without items, the only list.
+    """The path of the only list that may be the records, not looking into lists. Where all are empty, the first.
 
-    An object without any list is itself the record. Raises SourceError, naming the candidates, where there are
-    several.
+    Raises SourceError where there are several, naming them, or none: an error message must not become a row.
     """
     if isinstance(body, list):
         return ""
     if not isinstance(body, dict):
         raise SourceError(f"the answer is {kind_of(body)}, no records")
     lists = list(_lists(body, "", _DEPTH))
-    filled = [path for path, items in lists if items and all(isinstance(item, dict) for item in items)]
-    empty = [path for path, items in lists if not items]
-    found = filled or empty
-    if not found:
-        return ""
-    if len(found) == 1:
-        return found[0]
-    # A list beside another that is deeper: errors, warnings, included are usual companions, so nothing is guessed.
-    names = ", ".join(repr(path) for path in found)
-    raise SourceError(f"the answer has several lists that may be the records: {names}; say which: records={found[0]!r}")
+    filled = [path for path, items in lists if items]
+    if len(lists) == 1 or (lists and not filled):
+        return lists[0][0]
+    if not lists:
+        raise SourceError(f"the answer is {kind_of(body)}, without a list of objects; one record? Say records=''")
+    names = ", ".join(repr(path) for path, _ in lists)
+    raise SourceError(f"several lists of the answer may be the records: {names}; say which: records={filled[0]!r}")
 
 
 def kind_of(value: object) -> str:
@@ -54,6 +52,7 @@ def _lists(body: dict[str, object], prefix: str, depth: int) -> Iterator[tuple[s
     for key, value in body.items():
         path = prefix + _MARKS.sub(r"\\\g<0>", key)
         if isinstance(value, list):
-            yield path, value
+            if key not in _COMPANIONS and all(isinstance(item, dict) for item in value):
+                yield path, value
         elif isinstance(value, dict) and depth > 1:
             yield from _lists(value, path + ".", depth - 1)
