@@ -100,7 +100,8 @@ def _parallel(body: Mapping[str, Any]) -> Selection | None:
         lists = [inner for inner in value.values() if isinstance(inner, list)]
         lengths = {len(inner) for inner in lists}
         plain = not any(isinstance(item, (Mapping, list)) for inner in lists for item in inner)
-        if len(lists) >= 2 and len(lengths) == 1 and lengths != {0} and plain and (len(lists) >= _FEW or lengths > {1}):
+        side_by_side = len(lists) >= 2 and len(lengths) == 1 and lengths != {0}
+        if side_by_side and plain and (len(lists) >= _FEW or lengths != {1}):
             written = f"Parallel({_quoted(path)})" if path else "Parallel()"
             return Selection(Parallel(path), written, Sureness.LIKELY, f"{len(lists)} lists of one length")
     return None
