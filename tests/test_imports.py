@@ -19,7 +19,7 @@ LAYERS = (
     ("usage", "recent", "shardlog"),
     ("spool", "journal", "quarantine", "ledger", "upgrade"),
     ("form", "sources", "formats", "sinks", "collector", "composing"),
-    ("discovery", "ingest"),
+    ("discovery", "ingest", "probing", "testing"),
     ("runtime", "audit"),
     ("stream", "store"),
     ("web", "tell"),

@@ -18,6 +18,7 @@ from api2db.cli.audit import audit
 from api2db.cli.chaos import chaos
 from api2db.cli.here import Here
 from api2db.cli.init import init
+from api2db.cli.new import new
 from api2db.cli.notify import notify
 from api2db.cli.replay import replay
 from api2db.cli.reset import backfill, reset
@@ -116,6 +117,7 @@ def main(context: click.Context, folder: Path, changes: tuple[str, ...]) -> None
 
 
 main.add_command(init)
+main.add_command(new)
 main.add_command(audit)
 main.add_command(chaos)
 main.add_command(replay)

@@ -15,10 +15,13 @@ class RestServer(HttpApi):
     """``<root>/<convention>`` answers ``records`` in pages of ``size``, or of as many as are asked for, up to it.
 
     A page is told by ``at``, the index of its first record, in whatever form the convention has for it.
+
+    leaves_out  a parameter that leaves out all records that are older than it says: they all are
     """
 
     def __init__(self, records: list[Record], *, size: int = SIZE) -> None:
         self.size = size
+        self.leaves_out: str | None = None
         self._routes: dict[str, Callable[[Request], Answer]] = {
             f"/{name.removeprefix('_at_')}": getattr(self, name) for name in dir(self) if name.startswith("_at_")
         }
@@ -117,7 +120,8 @@ class RestServer(HttpApi):
 
     def _at_whole(self, request: Request) -> Answer:
         with self._changed:
-            return _json({"type": "FeatureCollection", "features": self._records})
+            left = [] if self.leaves_out in request.params else self._records
+            return _json({"type": "FeatureCollection", "features": left})
 
     def _at_lines(self, request: Request) -> Answer:
         with self._changed:

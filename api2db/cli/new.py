@@ -1,0 +1,221 @@
+"""``api2db new URL``: a collector for an endpoint, written from what a few requests find out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import click
+
+from api2db.cli.here import Here, here
+from api2db.errors import ConfigError
+from api2db.layout import check_name
+from api2db.secret import remember, shown_url
+from api2db.sources.rest.records import At
+
+if TYPE_CHECKING:
+    from api2db.probing.endpoint import Findings, Found
+    from api2db.probing.fields import Choice
+    from api2db.probing.selection import Selection
+
+_SECRET: Final = re.compile(r"(?i)(^|[_-])(api[_-]?key|key|token|secret|app[_-]?id|password|auth|sig(nature)?)$|appid$")
+_KEPT_HEADERS: Final = ("Content-Type", "Link", "ETag", "Last-Modified")
+_RECORDED: Final = 25
+"""So many records of the first page are kept for the test."""
+
+
+@click.command()
+@click.argument("url")
+@click.option("--name", help="Of the collector, its file and its table; by default the address says it.")
+@click.option("--auth", help="The name of its credentials in AUTH/.")
+@click.option("--print", "only_print", is_flag=True, help="Show the collector, and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="What was found out, as JSON.")
+@here
+def new(project: Here, url: str, name: str | None, auth: str | None, only_print: bool, as_json: bool) -> int:
+    """Write a collector for the endpoint at URL, and a test of it against the recorded answer.
+
+    Asks the endpoint a few times, one request after the other, to find records, key, types, times, paging, limits.
+    """
+    from api2db.probing.endpoint import Probe
+    from api2db.probing.writing import collector_name, collector_text, sureness_of, test_text
+    from api2db.sources.rest import Rest
+
+    url, secret = _without_secret(url)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{url!r} is no address of an API: give one that begins with https:// or http://")
+    name = check_name(name or collector_name(url))
+    files = _Files(project.folder, project.settings.collectors, name)
+    if not only_print and not as_json:
+        files.refuse_if_there()
+    if secret and auth:
+        raise ConfigError(
+            f"the address has a secret, {', '.join(secret)}, and --auth names others: leave one of them out"
+        )
+    if secret and not only_print and not as_json:
+        auth = files.keep_secret(secret)
+    rest = Rest(f"{parts.scheme}://{parts.netloc}", auth=auth or (_as_auth(secret) if secret else None))
+
+    def fetch(ask: Any) -> Any:
+        return rest.fetcher.fetch(ask, conditional=False).answer
+
+    found = Probe(fetch).findings(url)
+    text = collector_text(name, found, dt.datetime.now(dt.UTC).date().isoformat(), auth)
+    if as_json:
+        sure = {what: sureness.value for what, sureness in sureness_of(found).items()}
+        click.echo(json.dumps(_as_json(name, found, sure), indent=2, default=str))
+        return 0
+    if only_print:
+        click.echo(text, nl=False)
+        return 0
+    recorded, records = _recording(found)
+    files.write_collector(text)
+    table = files.shaped(recorded)
+    files.write_test(test_text(name, records, {field.name: str(field.type) for field in table.schema}))
+    _tell(found, files)
+    return 0
+
+
+class _Files:
+    """What is written, and where: nothing that is there is overwritten."""
+
+    def __init__(self, project: Path, collectors: Path, name: str) -> None:
+        self.collector = collectors / f"{name}.py"
+        self.test = project / "tests" / f"test_{name}.py"
+        self.recorded = project / "tests" / "recorded" / f"{name}.json"
+        self.credentials = project / "AUTH" / f"{name}.json"
+        self.name = name
+
+    def refuse_if_there(self) -> None:
+        for path in (self.collector, self.test, self.recorded):
+            if path.exists():
+                raise ConfigError(f"{path} is there already: choose another name with --name, or remove it")
+
+    def keep_secret(self, secret: dict[str, str]) -> str:
+        """The credentials of an address in AUTH/, nobody else's to read."""
+        (param, value), *more = secret.items()
+        if more:
+            raise ConfigError(
+                f"the address has {len(secret)} secrets, {', '.join(secret)}: write AUTH/<name>.json and say --auth"
+            )
+        if self.credentials.exists():
+            raise ConfigError(
+                f"{self.credentials} is there already: say --auth {self.name}, and leave {param} out of the address"
+            )
+        self.credentials.parent.mkdir(mode=0o700, exist_ok=True)
+        content = json.dumps({"type": "key", "param": param, "key": value}, indent=2) + "\n"
+        _write(self.credentials, content, 0o600)
+        return self.name
+
+    def write_collector(self, text: str) -> Path:
+        return _write(self.collector, text)
+
+    def write_test(self, text: str) -> Path:
+        return _write(self.test, text)
+
+    def shaped(self, recorded: dict[str, Any]) -> Any:
+        """The recorded answer through the collector as it was written."""
+        from api2db.testing import poll_recorded
+
+        _write(self.recorded, json.dumps(recorded, indent=1, ensure_ascii=False) + "\n")
+        return poll_recorded(self.collector, self.recorded)
+
+
+def _write(path: Path, text: str, mode: int = 0o644) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigError(f"{path} can't be written: {error.strerror}") from error
+    return path
+
+
+def _without_secret(url: str) -> tuple[str, dict[str, str]]:
+    """The address without the parameters that look like credentials, and these."""
+    parts = urlsplit(url)
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    secret = {name: value for name, value in pairs if value and _SECRET.search(name)}
+    remember(*secret.values())
+    kept = urlencode([pair for pair in pairs if pair[0] not in secret])
+    return parts._replace(query=kept, fragment="").geturl(), secret
+
+
+def _as_auth(secret: dict[str, str]) -> dict[str, str]:
+    (param, value), *_ = secret.items()
+    return {"type": "key", "param": param, "key": value}
+
+
+def _recording(found: Findings) -> tuple[dict[str, Any], int]:
+    """The first answer as the test reads it, cut to some records where that can be done; and how many it has."""
+    body, kept = found.answer.json(), len(found.records)
+    if isinstance(found.selection.select, At):
+        body, kept = cut(body, found.selection.select.path, _RECORDED), min(kept, _RECORDED)
+    headers = {name: found.answer.headers[name] for name in _KEPT_HEADERS if name in found.answer.headers}
+    return {"url": shown_url(found.url), "status": found.answer.status_code, "headers": headers, "body": body}, kept
+
+
+def cut(body: Any, path: str, most: int) -> Any:
+    """The same with at most so many items in the list at a path."""
+    if not path:
+        return body[:most] if isinstance(body, list) else body
+    key, _, rest = path.partition(".")
+    if not isinstance(body, dict) or key not in body:
+        return body
+    return {**body, key: cut(body[key], rest, most)}
+
+
+def _as_json(name: str, found: Findings, sure: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "url": shown_url(found.url),
+        "records": {"at": found.selection.written, "count": len(found.records), "why": found.selection.why},
+        "columns": [asdict(column) for column in found.columns],
+        "key": _chosen(found.key),
+        "version": _chosen(found.version),
+        "paging": {"by": repr(found.paging.value), "why": found.paging.why},
+        "since": None if found.since is None else {"param": found.since.value, "why": found.since.why},
+        "validator": None if found.validator is None else {"header": found.validator.value, "why": found.validator.why},
+        "rate": None if found.rate is None else {"rate": found.rate.value, "why": found.rate.why},
+        "every": {"every": found.every.value, "why": found.every.why},
+        "sure": sure,
+        "requests": [asdict(asked) for asked in found.asked],
+    }
+
+
+def _chosen(choice: Choice | None) -> dict[str, str] | None:
+    return None if choice is None else {"column": choice.column.name, "path": choice.column.path, "why": choice.why}
+
+
+def _tell(found: Findings, files: _Files) -> None:
+    from api2db.probing.writing import paging_text
+
+    click.echo(f"Asked {len(found.asked)} times:")
+    for asked in found.asked:
+        click.echo(f"  {asked.status:>9}  {asked.bytes:>9,} bytes  {asked.request}  ({asked.purpose})")
+    click.echo("\nFound:")
+    told: list[tuple[str, str, Selection | Choice | Found]] = [
+        ("records", f"{len(found.records):,} at {found.selection.written}", found.selection)
+    ]
+    told += [("key", found.key.column.name, found.key)] if found.key else []
+    told += [("version", found.version.column.name, found.version)] if found.version else []
+    told.append(("paging", paging_text(found.paging.value), found.paging))
+    told += [
+        (what, str(each.value), each)
+        for what, each in (("since", found.since), ("validator", found.validator))
+        if each is not None and each.value is not None
+    ]
+    told += [("rate", found.rate.value, found.rate)] if found.rate else []
+    told += [("every", found.every.value, found.every)]
+    for what, value, each in told:
+        click.echo(f"  {what:<10} {value}  ({each.sureness.value}: {each.why})")
+    click.echo(f"\nWritten: {files.collector}, {files.test}, {files.recorded}.")
+    click.echo("Read the collector, and correct what you know better. Then:")
+    click.echo(f"  api2db try {files.name}      one poll, nothing stored")
+    click.echo(f"  python -m pytest {os.path.relpath(files.test)}")

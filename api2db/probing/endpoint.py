@@ -1,0 +1,287 @@
+"""Asking an endpoint a few questions, to find out what a collector for it needs to know."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from api2db.errors import SourceError
+from api2db.probing.fields import Choice, Column, Sureness, born_of, columns_of, key_of, version_of
+from api2db.probing.selection import Selection, selection_of
+from api2db.secret import shown_url
+from api2db.sources.answer import HttpError
+from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.paging import OffsetLimit, PageNumber, Paging, Seen, Single
+from api2db.sources.rest.paging.detect import detected
+
+if TYPE_CHECKING:
+    from api2db.sources.answer import Answer
+
+MOST_REQUESTS: Final = 16
+_ROUND: Final = frozenset((10, 15, 20, 24, 25, 30, 50, 60, 100, 200, 250, 500, 1000, 2000, 5000, 10_000))
+"""A page of just so many records is probably full: there are more."""
+
+_SINCE: Final = (
+    *("updated_since", "since", "updated_after", "updatedafter", "modified_since", "updated_at_min", "updated_at_gte"),
+    *("created_after", "start_time", "starttime", "start_date", "start", "from", "after"),
+)
+_LIMITS: Final = ("RateLimit-Limit", "X-RateLimit-Limit", "X-Rate-Limit-Limit", "X-RateLimit-Limit-Minute")
+_WINDOWS: Final = {"second": "s", "minute": "min", "hour": "h", "day": "day"}
+_DEFAULT_EVERY: Final = "5m"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One thing that was found out: the value, as a collector says it, how sure it is, and why."""
+
+    value: Any
+    sureness: Sureness
+    why: str
+
+
+@dataclass
+class Asked:
+    """One request of the probe: what was asked, and what came."""
+
+    request: str
+    status: str
+    bytes: int
+    purpose: str
+
+
+@dataclass
+class Findings:
+    """What is known of an endpoint.
+
+    url, params   the address without its query, and that
+    records       the records of the first page; ``selection`` says where they are
+    columns       what they have in common
+    paging        a ``Paging``; ``more`` are the records of its second page
+    since         the parameter that asks for what is new, and the column it means
+    validator     the header that makes an unchanged answer cost nothing
+    rate, every   as a collector takes them
+    """
+
+    url: str
+    params: dict[str, str]
+    answer: Answer
+    selection: Selection
+    records: Sequence[Mapping[str, Any]]
+    columns: list[Column]
+    paging: Found
+    more: Sequence[Mapping[str, Any]] = ()
+    key: Choice | None = None
+    version: Choice | None = None
+    born: Choice | None = None
+    since: Found | None = None
+    validator: Found | None = None
+    rate: Found | None = None
+    every: Found = field(default_factory=lambda: Found(_DEFAULT_EVERY, Sureness.GUESS, "nothing says how often"))
+    asked: list[Asked] = field(default_factory=list)
+
+
+class Probe:
+    """Asks, politely: one request after the other, at most ``MOST_REQUESTS``.
+
+    fetch   gives the answer to a request, or raises HttpError
+    """
+
+    def __init__(self, fetch: Callable[[Ask], Answer]) -> None:
+        self._fetch = fetch
+        self.asked: list[Asked] = []
+
+    def findings(self, url: str) -> Findings:
+        """Raises HttpError if the first request fails, SourceError if its answer holds no records."""
+        parts = urlsplit(url)
+        base = parts._replace(query="", fragment="").geturl()
+        first = Ask("GET", base, tuple(parse_qsl(parts.query, keep_blank_values=True)))
+        answer = self._ask(first, "what it answers")
+        body = answer.json()
+        selection = selection_of(body)
+        records = _objects(selection.records(body), selection)
+        paging, more = self._paging(first, answer, body, selection, records)
+        both = [*records, *more]
+        columns = columns_of(both)
+        count = len(both)
+        found = Findings(base, dict(first.params), answer, selection, records, columns, paging, more)
+        found.key = _key(columns, records, more)
+        found.version = version_of(columns, count)
+        found.born = born_of(columns, count)
+        found.since = self._since(first, found)
+        found.validator = self._validator(first, answer)
+        found.rate = _rate(answer)
+        found.every = _every(answer)
+        found.asked = self.asked
+        return found
+
+    def _ask(self, ask: Ask, purpose: str, headers: Mapping[str, str] | None = None) -> Answer:
+        if len(self.asked) >= MOST_REQUESTS:
+            raise SourceError(f"{MOST_REQUESTS} requests were asked; more would be impolite")
+        asked = Asked(_shown(ask), "no answer", 0, purpose)
+        self.asked.append(asked)
+        try:
+            answer = self._fetch(replace(ask, headers=(*ask.headers, *(headers or {}).items())))
+        except HttpError as error:
+            if error.response is not None:
+                asked.status = str(error.response.status_code)
+            raise
+        asked.status, asked.bytes = str(answer.status_code), len(answer.content)
+        return answer
+
+    # Paging
+
+    def _paging(
+        self, first: Ask, answer: Answer, body: object, selection: Selection, records: Sequence[Any]
+    ) -> tuple[Found, Sequence[Mapping[str, Any]]]:
+        seen = Seen(first, {}, answer, body, lambda: records)
+        try:
+            paging = detected(seen)
+        except SourceError as error:
+            return Found(Single(), Sureness.GUESS, str(error)), ()
+        if not isinstance(paging, Single):
+            return self._followed(seen, paging, selection)
+        if len(records) in _ROUND:
+            return self._tried(seen, selection)
+        return Found(paging, Sureness.LIKELY, "nothing in the answer speaks of another page"), ()
+
+    def _followed(self, seen: Seen, paging: Paging, selection: Selection) -> tuple[Found, Sequence[Mapping[str, Any]]]:
+        """Ask for the second page."""
+        try:
+            step = paging.after(seen)
+            if step is None:
+                return Found(paging, Sureness.LIKELY, "the answer has it; this was the only page"), ()
+            answer = self._ask(paging.ask(seen.first, step), "its second page")
+            more = _objects(selection.records(answer.json()), selection)
+        except SourceError as error:
+            return Found(paging, Sureness.GUESS, f"the second page couldn't be had: {error}"), ()
+        if not more:
+            return Found(paging, Sureness.LIKELY, "the second page is empty"), ()
+        if list(more) == list(seen.records):
+            return Found(Single(), Sureness.LIKELY, "the second page is the first one again: it has no effect"), ()
+        return Found(paging, Sureness.SURE, f"the second page has {len(more):,} other records"), more
+
+    def _tried(self, seen: Seen, selection: Selection) -> tuple[Found, Sequence[Mapping[str, Any]]]:
+        """A full page and no word of a next one: the usual parameters tell, if other records come."""
+        count = len(seen.records)
+        for paging, asks in (
+            (PageNumber(), {"page": 2}),
+            (OffsetLimit(limit=_limit_of(seen.first)), {"offset": count}),
+        ):
+            try:
+                answer = self._ask(seen.first.with_params(**asks), f"whether {next(iter(asks))} brings more")
+                more = _objects(selection.records(answer.json()), selection)
+            except SourceError:
+                continue  # the API says no: it isn't paged that way
+            again = sum(record in seen.records for record in more)
+            if again == 1 and more[0] == seen.records[-1] and isinstance(paging, OffsetLimit):
+                # Its offsets count from 1: the last record came once more as the first.
+                paging, more, again = OffsetLimit(limit=_limit_of(seen.first), start=1), more[1:], 0
+            if more and not again:
+                told = ", ".join(f"{name}={value}" for name, value in asks.items())
+                return Found(paging, Sureness.LIKELY, f"nothing says it, but {told} brings {len(more):,} others"), more
+        why = f"{count:,} records, as a full page would have; how to ask for the next one wasn't found"
+        return Found(Single(), Sureness.GUESS, why), ()
+
+    # What is new
+
+    def _since(self, first: Ask, found: Findings) -> Found | None:
+        """Which parameter leaves out what is old: one that, set to tomorrow, leaves out everything."""
+        choice = found.version or found.born
+        if choice is None or not found.records:
+            return None
+        column = choice.column
+        tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+        given = [name for name in _SINCE if first.param(name) is not None]
+        for name in given or _SINCE[:7]:
+            if len(self.asked) >= MOST_REQUESTS - 2:
+                return None
+            try:
+                answer = self._ask(
+                    first.with_params(**{name: tomorrow.isoformat()}), f"whether {name} leaves out the old"
+                )
+                left = found.selection.records(answer.json())
+            except SourceError:
+                continue  # no answer without records to that parameter
+            if not left:
+                return Found(
+                    name, Sureness.LIKELY, f"set to tomorrow it leaves nothing; that it means {column.path} is a guess"
+                )
+        return None
+
+    def _validator(self, first: Ask, answer: Answer) -> Found | None:
+        for header, asks in (("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since")):
+            value = answer.headers.get(header)
+            if value is None:
+                continue
+            try:
+                again = self._ask(first, f"whether it knows {asks}", {asks: value})
+            except SourceError as error:
+                return Found(header, Sureness.GUESS, str(error))
+            if again.status_code == 304:
+                return Found(header, Sureness.SURE, "an unchanged answer was 304, without a body")
+            return Found(None, Sureness.LIKELY, f"it has {header}, but answers whole all the same")
+        return None
+
+
+def _objects(records: Sequence[Any], selection: Selection) -> Sequence[Mapping[str, Any]]:
+    if not all(isinstance(record, Mapping) for record in records):
+        raise SourceError(f"what is at {selection.written} aren't objects")
+    return records
+
+
+def _limit_of(ask: Ask) -> int | None:
+    said = ask.param("limit") or ""
+    return int(said) if said.isdigit() and int(said) else None
+
+
+def _key(columns: list[Column], records: Sequence[Any], more: Sequence[Any]) -> Choice | None:
+    """Over both pages; where one repeats records of the other (it moved meanwhile), of the first one."""
+    return key_of(columns, len(records) + len(more)) or key_of(columns_of(records), len(records))
+
+
+def _rate(answer: Answer) -> Found | None:
+    policy = answer.headers.get("RateLimit-Policy", "")
+    said = re.search(r"(?:q=)?(\d+)\s*;\s*w=(\d+)", policy)
+    if said is not None:
+        count, window = int(said[1]), int(said[2])
+        unit = {1: "s", 60: "min", 3600: "h", 86_400: "day"}.get(window)
+        rate = f"{count}/{unit}" if unit else f"{max(1, count * 60 // window)}/min"
+        return Found(rate, Sureness.SURE, f"RateLimit-Policy: {policy[:60]}")
+    header = next((name for name in _LIMITS if answer.headers.get(name, "").split(",")[0].strip().isdigit()), None)
+    if header is None:
+        return None
+    count = int(answer.headers[header].split(",")[0])
+    if header.endswith("Minute"):
+        return Found(f"{count}/min", Sureness.SURE, f"{header}: {count}")
+    reset = answer.headers.get(header.replace("Limit-Limit", "Limit-Reset").replace("-Limit-Limit", "-Limit-Reset"), "")
+    lasts_s = _window(reset, answer)
+    unit = min(_WINDOWS, key=lambda name: abs({"second": 1, "minute": 60, "hour": 3600, "day": 86_400}[name] - lasts_s))
+    return Found(f"{count}/{_WINDOWS[unit]}", Sureness.GUESS, f"{header}: {count}; per {unit} is a guess")
+
+
+def _window(reset: str, answer: Answer) -> float:
+    """How long a limit lasts, as far as its reset tells: at least until then."""
+    if not reset.strip().isdigit():
+        return 3600.0
+    value = float(reset)
+    left = value - dt.datetime.now(dt.UTC).timestamp() if value > 10**9 else value
+    return next((window for window in (60.0, 3600.0, 86_400.0) if left <= window), 86_400.0)
+
+
+def _every(answer: Answer) -> Found:
+    age = re.search(r"max-age=(\d+)", answer.headers.get("Cache-Control", ""))
+    if age is None or not int(age[1]):
+        return Found(_DEFAULT_EVERY, Sureness.GUESS, "nothing in the answer says how often it changes")
+    seconds = max(10, int(age[1]))
+    written = (
+        f"{seconds // 3600}h" if seconds % 3600 == 0 else f"{seconds // 60}m" if seconds % 60 == 0 else f"{seconds}s"
+    )
+    return Found(written, Sureness.LIKELY, f"it may be kept for {age[1]} s (Cache-Control)")
+
+
+def _shown(ask: Ask) -> str:
+    return f"{ask.method} {shown_url(f'{ask.url}?{urlencode(ask.params)}' if ask.params else ask.url)}"

@@ -1,0 +1,246 @@
+"""A collector written from what was found: code a person goes on with, each guess said beside its line."""
+
+from __future__ import annotations
+
+import json
+import keyword
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from api2db.probing.endpoint import Findings, Found
+from api2db.probing.fields import Choice, Column, Sureness, lists_of, plain_name
+from api2db.secret import shown_url
+from api2db.sources.rest.paging import Paging, Single
+
+_LINE = 110
+_INDENT = " " * 4
+# Words of paths that name nothing.
+_GENERAL = frozenset(
+    (
+        *("query", "search", "find", "list", "all", "get", "api", "rest"),
+        *("data", "json", "feed", "latest", "public", "index"),
+    )
+)
+
+
+def collector_name(url: str) -> str:
+    """A name for what an address gives: the last word of its path that isn't a number, else its host's."""
+    parts = urlsplit(url)
+    words = [word.rpartition(".")[0] or word for word in parts.path.split("/") if word]
+    named = [plain_name(word) for word in reversed(words) if not _is_version(word) and word.lower() not in _GENERAL]
+    name = next((word for word in named if word.strip("_0123456789")), "")
+    host = (parts.hostname or "api").removeprefix("www.").removeprefix("api.").partition(".")[0]
+    name = name or plain_name(host)
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def collector_text(name: str, found: Findings, today: str, auth: str | None) -> str:
+    """The module: a ``Rest``, and a collector that polls it.
+
+    today  the day it was found out
+    auth   the name of its credentials
+    """
+    cursor = _cursor(found)
+    imports = ["Cursor"] if cursor is not None else []
+    ways = [type(found.paging.value).__name__] if not isinstance(found.paging.value, Single) else []
+    select = found.selection.written.partition("(")[0]
+    ways += [select] if select in ("HeaderRow", "Parallel") else []
+    lines = [
+        f'"""{name}: {shown_url(found.url)}, as it was found on {today}.',
+        "",
+        "Beside each line is said how sure it is: correct what you know better.",
+        f"See what one poll brings, nothing stored: api2db try {name}",
+        '"""',
+        "",
+        f"from api2db import {', '.join(sorted([*imports, 'Rest', 'collector']))}",
+        *([f"from api2db.sources.rest import {', '.join(sorted(ways))}"] if ways else []),
+        "",
+        *_about(found),
+        f"api = Rest({_arguments([quoted(_base(found.url)), *_rest_options(found, auth)])})",
+        *_rate_comment(found),
+        "",
+        "",
+        *_decorator(found),
+        f"def {name}({_parameter(found, cursor)}):",
+        *_body(found, cursor),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def test_text(name: str, rows: int, columns: Mapping[str, str]) -> str:
+    """A test of the collector against the answer that was recorded, without the API."""
+    return f'''"""{name}, against what the API answered when the collector was written. Nothing is asked of the API."""
+
+from pathlib import Path
+
+from api2db.testing import poll_recorded
+
+PROJECT = Path(__file__).parents[1]
+
+
+def test_the_recorded_answer_has_the_rows_and_columns_it_had():
+    table = poll_recorded(PROJECT / "collectors" / "{name}.py", PROJECT / "tests" / "recorded" / "{name}.json")
+    assert table.num_rows == {rows}
+    assert {{column.name: str(column.type) for column in table.schema}} == {{
+{_dict_lines(columns)}
+    }}
+'''
+
+
+def _dict_lines(columns: Mapping[str, str]) -> str:
+    return "\n".join(f"{_INDENT * 2}{quoted(column)}: {quoted(kind)}," for column, kind in columns.items())
+
+
+def _about(found: Findings) -> list[str]:
+    kind = found.answer.headers.get("Content-Type", "no content type").partition(";")[0]
+    lines = [f"# It answered {found.answer.status_code}, {kind}: {len(found.records):,} records."]
+    if found.validator is not None and found.validator.value:
+        lines.append(f"# {found.validator.value}: {found.validator.why} ({found.validator.sureness.value}).")
+        lines.append("# So a poll without news costs next to nothing; Rest does that by itself.")
+    elif found.validator is not None:
+        lines.append(f"# {found.validator.why}.")
+    return lines
+
+
+def _rest_options(found: Findings, auth: str | None) -> list[str]:
+    options = [f"auth={quoted(auth)}"] if auth else []
+    told = found.rate is not None and found.rate.sureness is Sureness.SURE
+    return options + ([f"rate={quoted(found.rate.value)}"] if found.rate is not None and told else [])
+
+
+def _rate_comment(found: Findings) -> list[str]:
+    if found.rate is None:
+        return ['# No limit was told. If there is one: rate="60/min".']
+    if found.rate.sureness is Sureness.SURE:
+        return [f"# rate: sure: {found.rate.why}."]
+    return [f"# rate: {found.rate.why}. Once you know: rate={quoted(found.rate.value)}."]
+
+
+def _decorator(found: Findings) -> list[str]:
+    lines = ["@collector(", f"{_INDENT}every={quoted(found.every.value)},{_told(found.every)}"]
+    if found.key is not None:
+        lines.append(f"{_INDENT}key={quoted(found.key.column.name)},{_told_choice(found.key)}")
+        if found.version is not None:
+            lines.append(f"{_INDENT}version={quoted(found.version.column.name)},{_told_choice(found.version)}")
+    else:
+        lines.append(f"{_INDENT}# key=...: no column tells the records apart, so each poll appends all it brings.")
+    return [*lines, ")"]
+
+
+def _cursor(found: Findings) -> Column | None:
+    choice = found.version or found.born
+    return choice.column if found.since is not None and choice is not None else None
+
+
+def _parameter(found: Findings, cursor: Column | None) -> str:
+    if cursor is None:
+        return ""
+    start = found.params.get(found.since.value) if found.since is not None else None
+    return f"since=Cursor({quoted(cursor.name)}{f', start={quoted(start)}' if start else ''})"
+
+
+def _body(found: Findings, cursor: Column | None) -> list[str]:
+    lines = [f"{_INDENT}# records: {found.selection.sureness.value}: {found.selection.why}."]
+    if found.selection.candidates:
+        lines.append(f"{_INDENT}# Others that may be it: {', '.join(map(quoted, found.selection.candidates))}.")
+    lines.append(f"{_INDENT}# paging: {found.paging.sureness.value}: {found.paging.why}.")
+    if cursor is not None and found.since is not None:
+        lines.append(f"{_INDENT}# since: {found.since.sureness.value}: {found.since.why}.")
+    elif (choice := found.version or found.born) is not None:
+        asks = f"since=Cursor({quoted(choice.column.name)})"
+        lines.append(f"{_INDENT}# No parameter was found that asks for what is new. If there is one: {asks} as this")
+        lines.append(f"{_INDENT}# function's parameter, and <the API's name>=since below.")
+    lines += [f"{_INDENT}for page in api.pages({_arguments(_page_options(found, cursor), depth=1)}):"]
+    written = found.selection.written
+    lines += [f"{_INDENT * 2}yield page.rows(", f"{_INDENT * 3}{written},"]
+    for column in found.columns:
+        lines.append(_row_line(column))
+    lines.append(f"{_INDENT * 2})")
+    for column in lists_of(found.columns):
+        lines.append(
+            f"{_INDENT}# {column.name} is a list of objects, kept as JSON: it could be a table of its own (children=)."
+        )
+    return lines
+
+
+def _row_line(column: Column) -> str:
+    # JSON and lists say it, so that the column's type doesn't hang on what the first poll brings.
+    path = f"{column.path}:json" if column.kind in ("json", "list", "objects") else column.declared
+    name = column.name
+    option = f"**{{{quoted(name)}: {quoted(path)}}}" if keyword.iskeyword(name) else f"{name}={quoted(path)}"
+    note = {"null": "  # null in all records seen", "list": "  # a list", "objects": "  # a list of objects"}
+    return f"{_INDENT * 3}{option},{note.get(column.kind, '')}"
+
+
+def _page_options(found: Findings, cursor: Column | None) -> list[str]:
+    parts = urlsplit(found.url)
+    options = [quoted(parts.path or "/")]
+    given = {name: value for name, value in found.params.items() if found.since is None or name != found.since.value}
+    if given:
+        options.append(f"params={{{', '.join(f'{quoted(name)}: {quoted(value)}' for name, value in given.items())}}}")
+    if not isinstance(found.paging.value, Single):
+        options.append(f"paging={paging_text(found.paging.value)}")
+    if cursor is not None and found.since is not None:
+        name = found.since.value
+        options.append(
+            f"{name}=since" if name.isidentifier() and not keyword.iskeyword(name) else f"**{{{quoted(name)}: since}}"
+        )
+    return options
+
+
+def paging_text(paging: Paging) -> str:
+    """As Python makes it: what isn't as by default."""
+    given = []
+    for each in fields(paging):  # type: ignore[arg-type]
+        value = getattr(paging, each.name)
+        if value != each.default:
+            given.append(f"{each.name}={quoted(value) if isinstance(value, str) else repr(value)}")
+    return f"{type(paging).__name__}({', '.join(given)})"
+
+
+def _arguments(options: list[str], depth: int = 0) -> str:
+    """On one line where they have room, else a line each."""
+    line = ", ".join(options)
+    if len(line) + len(_INDENT) * depth + 30 <= _LINE and "\n" not in line:
+        return line
+    inner = _INDENT * (depth + 1)
+    return "\n" + "".join(f"{inner}{option},\n" for option in options) + _INDENT * depth
+
+
+def _told(found: Found) -> str:
+    return f"  # {found.sureness.value}: {found.why}"
+
+
+def _told_choice(choice: Choice) -> str:
+    return f"  # {choice.sureness.value}: {choice.why}"
+
+
+def _base(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def quoted(text: str) -> str:
+    """A text as Python, in double quotes."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _is_version(word: str) -> bool:
+    return word.isdigit() or (word[:1] in "vV" and word[1:].replace(".", "").isdigit())
+
+
+def sureness_of(found: Findings) -> dict[str, Sureness]:
+    """How sure each thing that was found is, by what it is."""
+    told: dict[str, Any] = {
+        "records": found.selection,
+        "key": found.key,
+        "version": found.version,
+        "paging": found.paging,
+        "since": found.since,
+        "validator": found.validator,
+        "rate": found.rate,
+        "every": found.every,
+    }
+    return {name: each.sureness for name, each in told.items() if each is not None}

@@ -1,0 +1,161 @@
+"""``api2db new``: a collector, and its test, from an address alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from api2db.cli.main import main
+from api2db.discovery import find_in
+from api2db.sources import payload
+from tests.http_api import Answer
+from tests.sources.rest_server import RestServer
+
+KEY = "s3cr3t-0123456789"
+RECORDS: list[dict[str, Any]] = [
+    {
+        "id": f"q{number}",
+        "updatedAt": 1_700_000_000_000 + number,
+        "properties": {"mag": number / 4, "place": f"place {number}", "class": "quake"},
+        "coordinates": [number / 2, -number],
+        "tags": [{"name": "a"}] if number % 2 else [],
+    }
+    for number in range(230)
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RestServer]:
+    with RestServer(RECORDS) as server:
+        yield server  # type: ignore[misc]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "collectors").mkdir()
+    (tmp_path / "AUTH").mkdir()
+    return tmp_path
+
+
+def new(project: Path, url: str, *options: str) -> Result:
+    return CliRunner().invoke(main, ["-C", str(project), "new", url, *options])
+
+
+def polled(file: Path) -> list[dict[str, Any]]:
+    """All rows that one poll of the written collector brings."""
+    (collector,) = find_in(file)
+    rows: list[dict[str, Any]] = []
+    since = None if collector.cursor is None else collector.cursor.since(None)
+    for item in payload.items(collector.poll(since)):
+        shaped = payload.shape(payload.take_cursor(item)[0], collector.api_form())
+        rows += [] if shaped is None else shaped.table.to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize("convention", ["link", "url", "cursor", "offset", "number", "silent_number", "whole"])
+def test_what_it_writes_brings_every_record_of_each_convention_once(
+    convention: str, server: RestServer, project: Path
+) -> None:
+    size = "?limit=100" if convention == "offset" else ""
+    said = new(project, f"{server.root}/{convention}{size}", "--name", "quakes")
+    assert said.exit_code == 0, said.output
+    rows = polled(project / "collectors" / "quakes.py")
+    assert [row["id"] for row in rows] == [record["id"] for record in RECORDS]
+    assert rows[7]["mag"] == 1.75
+    assert rows[7]["coordinates_1"] == -7
+    assert rows[7]["updated_at"].timestamp() == pytest.approx(1_700_000_000.007)
+    assert json.loads(rows[7]["tags"]) == [{"name": "a"}]
+
+
+def test_it_says_how_sure_it_is_beside_each_line(server: RestServer, project: Path) -> None:
+    assert new(project, f"{server.root}/number").exit_code == 0
+    text = (project / "collectors" / "number.py").read_text()
+    assert 'key="id",  # sure: 20 records, 20 different values' in text
+    assert 'version="updated_at",  # likely' in text
+    assert "# paging: sure: the second page has 10 other records." in text
+    assert 'paging=PageNumber(pages="total_pages")' in text
+
+
+def test_the_test_it_writes_passes_without_the_api_and_fails_once_a_column_changes(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        assert new(project, f"{server.root}/cursor", "--name", "quakes").exit_code == 0
+
+    def test() -> int:
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "tests"],
+            cwd=project,
+            capture_output=True,
+            check=False,
+        ).returncode
+
+    assert test() == 0
+    file = project / "collectors" / "quakes.py"
+    file.write_text(file.read_text().replace('"properties.mag"', '"properties.mag:str"'))
+    assert test() == 1
+
+
+def test_the_parameter_for_what_is_new_is_found_and_used(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        # Nothing is younger than tomorrow: as an API answers that knows the parameter.
+        server.leaves_out = "since"
+        assert new(project, f"{server.root}/whole", "--name", "quakes").exit_code == 0
+    text = (project / "collectors" / "quakes.py").read_text()
+    assert 'def quakes(since=Cursor("updated_at")):' in text
+    assert "since=since" in text
+
+
+def test_a_key_in_the_address_goes_to_auth_and_nowhere_else(server: RestServer, project: Path) -> None:
+    said = new(project, f"{server.root}/link?api_key={KEY}", "--name", "quakes")
+    assert said.exit_code == 0, said.output
+    kept = project / "AUTH" / "quakes.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert json.loads(kept.read_text())["key"] == KEY
+    others = [path for path in project.rglob("*") if path.is_file() and path != kept]
+    assert [path for path in others if KEY in path.read_text(errors="replace")] == []
+    assert KEY not in said.output
+    assert 'auth="quakes"' in (project / "collectors" / "quakes.py").read_text()
+
+
+def test_what_is_there_is_not_overwritten(server: RestServer, project: Path) -> None:
+    (project / "collectors" / "link.py").write_text("mine = 1\n")
+    said = new(project, f"{server.root}/link")
+    assert said.exit_code == 1
+    assert "is there already: choose another name with --name" in said.output
+    assert (project / "collectors" / "link.py").read_text() == "mine = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Answer(404, b'{"error": "no"}'), "answered 404"),
+        (Answer(body=b"<html>Sign in</html>", content_type="text/html"), "HTML"),
+        (Answer(body=b'{"error": "you need a key"}'), "without a list of objects"),
+    ],
+)
+def test_an_answer_without_records_writes_nothing_and_says_what_came(answer: Answer, told: str, project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        server.always(answer)
+        said = new(project, f"{server.root}/link")
+    assert said.exit_code == 1
+    assert told in said.output
+    assert not any(path.is_file() for path in project.rglob("*"))
+
+
+def test_print_shows_the_collector_and_json_what_was_found_and_neither_writes(
+    server: RestServer, project: Path
+) -> None:
+    printed = new(project, f"{server.root}/url", "--print")
+    compile(printed.output, "quakes.py", "exec")
+    found = json.loads(new(project, f"{server.root}/url", "--json").output)
+    assert found["records"] == {"at": '"data.items"', "count": 100, "why": "the only list of objects in the answer"}
+    assert found["key"]["column"] == "id"
+    assert found["sure"]["paging"] == "sure"
+    assert len(found["requests"]) < 16
+    assert not any(path.is_file() for path in project.rglob("*"))

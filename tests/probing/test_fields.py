@@ -1,0 +1,86 @@
+"""What is told of records: kinds, keys, times."""
+
+from __future__ import annotations
+
+import pytest
+
+from api2db.form import form_from_shape
+from api2db.probing.fields import Sureness, born_of, columns_of, key_of, plain_name, version_of
+from api2db.probing.selection import selection_of
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("n", [1, 2, None], "int"),
+        ("n", [1, 2.5], "float"),
+        ("ok", [True, False], "bool"),
+        ("time", [1_700_000_000_123, 1_600_000_000_000], "ms"),
+        ("created", [1_700_000_000, 1_600_000_000], "s"),
+        ("population", [1_700_000_000, 1_600_000_000], "int"),
+        ("at", ["2026-01-01T10:00:00Z", "2026-01-02T10:00:00+02:00"], "iso"),
+        ("day", ["2026-01-01", "2026-12-31"], "date"),
+        ("text", ["2026-01-01T10:00", "soon"], "str"),
+        ("tags", [["a"], []], "list"),
+        ("lines", [[{"sku": 1}], []], "objects"),
+        ("nothing", [None, None], "null"),
+        ("mixed", [1, "a"], "json"),
+    ],
+)
+def test_the_kind_of_a_column_is_that_of_all_its_values(name: str, values: list[object], kind: str) -> None:
+    (column,) = columns_of([{name: value} for value in values])
+    assert column.kind == kind
+
+
+def test_names_are_each_there_once_and_paths_are_read_by_a_form() -> None:
+    records = [{"a.b": 1, "x": {"id": 2, "type": "t"}, "y": {"id": 3}, "type": "u", "Some Name": 4, "at": [1, 2]}]
+    columns = columns_of(records)
+    names = [column.name for column in columns]
+    assert names == ["a_b", "id", "type", "y_id", "type_2", "some_name", "at_0", "at_1"]
+    row = form_from_shape("t", {column.name: column.path for column in columns}).shape(records).table.to_pylist()
+    assert row == [dict(zip(names, [1, 2, "t", 3, "u", 4, 1, 2], strict=True))]
+
+
+def test_the_key_is_the_one_column_whose_values_are_all_different() -> None:
+    records = [{"name": "a" if n % 2 else "b", "order_id": n, "total": n * 1.5} for n in range(20)]
+    key = key_of(columns_of(records), len(records))
+    assert key is not None
+    assert (key.column.name, key.sureness) == ("order_id", Sureness.SURE)
+    assert key_of(columns_of([{"n": 1}, {"n": 1}]), 2) is None
+
+
+def test_of_two_times_the_version_is_the_one_of_the_change() -> None:
+    records = [{"created_at": "2026-01-01T00:00:00Z", "lastModified": "2026-01-02T00:00:00Z", "at": "later"}]
+    columns = columns_of(records)
+    version, born = version_of(columns, 1), born_of(columns, 1)
+    assert version is not None
+    assert born is not None
+    assert (version.column.name, born.column.name) == ("last_modified", "created_at")
+
+
+@pytest.mark.parametrize(
+    ("body", "written"),
+    [
+        ([{"a": 1}], '""'),
+        ({"data": {"items": [{"a": 1}]}}, '"data.items"'),
+        ({"many": [{"a": 1}, {"a": 2}], "few": [{"b": 1}]}, '"many"'),
+        ([["time", "mag", "id"], ["t", 1, 2]], "HeaderRow()"),
+        ({"hourly": {"time": ["a", "b"], "temp": [1, 2]}}, 'Parallel("hourly")'),
+        ({"items": {key: {"n": 1, "m": 2} for key in "abc"}}, '"items.*"'),
+        ({"id": 7, "name": "one"}, '""'),
+    ],
+)
+def test_the_records_are_found_however_they_are_laid_out(body: object, written: str) -> None:
+    selection = selection_of(body)
+    assert selection.written == written
+    assert all(isinstance(record, dict) for record in selection.records(body))
+
+
+def test_a_name_is_one_that_python_takes() -> None:
+    assert [plain_name(text) for text in ("magType", "Some-Name", "2nd", "ü!", "ID")] == [
+        "mag_type",
+        "some_name",
+        "_2nd",
+        "value",
+        "id",
+    ]
