@@ -50,6 +50,8 @@ POINTS = (
     "quarantine.held",  # rows that aren't accepted are kept, their batch not accepted yet
     "composing.frozen",  # a store knows which files it composes, nothing of them accepted yet
     "composing.removed",  # their rows are accepted, one of the files is gone
+    "seen.written",  # records that may come again are on disk, their page not accepted yet
+    "seen.begun",  # a new file of them is, the old one still there
     "composing.planned",  # their rows are accepted, the files are still there
 )
 
