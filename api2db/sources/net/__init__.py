@@ -1,0 +1,1 @@
+"""What a request costs, and who may ask."""

@@ -1,0 +1,125 @@
+"""Requests made from the records of another source: the orders of each account."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from api2db.errors import SourceError
+from api2db.sources.page import Page
+from api2db.sources.rest.paging.convention import path_of
+from api2db.sources.rest.walk import Plan, Walk
+
+if TYPE_CHECKING:
+    from api2db.sources.net.fetcher import Fetcher
+
+log = logging.getLogger(__name__)
+
+_PARENT: Final = "parent"  # the place of the parent's page that is worked on
+_OF: Final = "of"  # whose children's page is next
+_DONE: Final = "done"  # whose children are all there
+_NEXT: Final = "next"
+
+
+class Parent(Protocol):
+    """Where parents' records come from."""
+
+    def batches(self, place: Any) -> Iterator[tuple[Any, Sequence[Any], Any]]:
+        """Page by page: the place before it, its records, the place after it."""
+
+
+@dataclass(frozen=True)
+class Children:
+    """One poll of a request for each record of a parent.
+
+    fields   name -> path in the parent's record; each is a column of the child's rows too
+    needed   those whose values are in the request
+    plan     of the request that a parent's values make
+
+    The place is how far the parent is read, and its record that is worked on: ``{"parent": …, "of": …, "next": …}``.
+    A record that isn't found there again, since the parent has changed, has its page begun anew: nothing is left out.
+    """
+
+    parent: Parent
+    fields: Mapping[str, str]
+    needed: frozenset[str]
+    plan: Callable[[Mapping[str, object]], Plan]
+    fetcher: Callable[[], Fetcher]
+    max_pages: int | None = None
+    deadline_s: float | None = None
+
+    def pages(self, place: Any) -> Iterator[Page]:
+        """Raises SourceError, HttpError."""
+        told: Any = place or {}
+        left = self.max_pages
+        ends_s = None if self.deadline_s is None else time.monotonic() + self.deadline_s
+        reached = dict(told)
+        for before, records, after in self.parent.batches(reached.get(_PARENT)):
+            parents = [self._values(record) for record in records]
+            names = [_identity(values) for values in parents]
+            first = _first(names, reached)
+            for number in range(first, len(parents)):
+                if left == 0 or (ends_s is not None and time.monotonic() >= ends_s):
+                    return
+                step = reached.get(_NEXT) if number == first and reached.get(_OF) == names[number] else None
+                plan = replace(
+                    self.plan(parents[number]),
+                    max_pages=left,
+                    deadline_s=None if ends_s is None else max(ends_s - time.monotonic(), 0.0),
+                )
+                done = {_PARENT: before, _DONE: names[number]} if number + 1 < len(parents) else _beyond(after)
+                child: Any = {}
+                for page in Walk(plan, self.fetcher(), {_NEXT: step} if step else {}).pages():
+                    child = page.place
+                    told = done if not child else {_PARENT: before, _OF: names[number], _NEXT: child[_NEXT]}
+                    yield Page(self._copied(parents[number], page.records()), told)
+                    left = left if left is None else left - 1
+                if child:
+                    return  # cut short by max_pages or deadline: the next poll goes on there
+            reached = {}
+        if told != {}:
+            yield Page(None, {})
+
+    def _values(self, record: object) -> dict[str, object]:
+        values = {name: path_of(path).read(record) for name, path in self.fields.items()}
+        lacking = [name for name in self.needed if values[name] is None]
+        if lacking:
+            name = lacking[0]
+            raise SourceError(
+                f"a record of the parent has no {self.fields[name]!r}, which the request names {{{name}}}"
+            )
+        return values
+
+    def _copied(self, values: Mapping[str, object], records: Sequence[Any]) -> list[Any]:
+        own = next((name for record in records for name in values if name in record), None)
+        if own is not None:
+            raise SourceError(
+                f"the records have a field {own!r} of their own: take the parent's under another name,"
+                f" parent_fields={{'parent_{own}': {self.fields[own]!r}}}"
+            )
+        return [{**values, **record} for record in records]
+
+
+def _first(names: Sequence[str], reached: Mapping[str, Any]) -> int:
+    """Where in a page of parents to go on."""
+    for key, further in ((_OF, 0), (_DONE, 1)):
+        name = reached.get(key)
+        if name in names:
+            return names.index(name) + further
+        if name is not None:
+            log.info("the parent's records have changed: the page that was worked on is begun anew")
+    return 0
+
+
+def _beyond(after: Any) -> Any:
+    return {_PARENT: after} if after else {}
+
+
+def _identity(values: Mapping[str, object]) -> str:
+    return hashlib.blake2b(msgspec.json.encode(values, enc_hook=str), digest_size=8).hexdigest()

@@ -1,0 +1,242 @@
+"""An API: where it is, how it is asked, and its answers page by page."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from api2db.durations import seconds
+from api2db.errors import ConfigError
+from api2db.secret import shown_url
+from api2db.sources.rest.ask import Ask, as_params, is_address, joined, json_body
+from api2db.sources.rest.declared import check_options, declared_at, mistaken
+from api2db.sources.rest.page import NO_PLACE, RestPage
+from api2db.sources.rest.paging import Detect, Paging
+from api2db.sources.rest.records import selector
+from api2db.sources.rest.walk import Plan, Walk
+
+if TYPE_CHECKING:
+    from api2db.sources.answer import Answer
+    from api2db.sources.net.fetcher import Fetcher
+
+T = TypeVar("T")
+_HTTP_OPTIONS: Final = ("connect_s", "read_s", "deadline_s", "max_bytes", "secrets")
+OPTIONS: Final = ("auth", "rate", "concurrency", "params", "headers", "conditional", "retry", *_HTTP_OPTIONS)
+
+
+class Rest:
+    """An API at ``base``. Making one asks nothing; any number of collectors and threads may use it.
+
+    auth           the name of its credentials, or what proves who asks
+    rate           the most requests there may be to its host, "60/min"
+    concurrency    the most requests under way to its host at once
+    params, headers  sent with each request
+    conditional    ask whether anything changed since the last poll, where the API can say so
+    retry          what is asked again, and how often
+
+    Besides them ``connect_s``, ``read_s``, ``deadline_s``, ``max_bytes`` and ``secrets`` as for ``Http``. Raises
+    ConfigError, which names the line of the declaration.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        *,
+        auth: object = None,
+        rate: str | None = None,
+        concurrency: int | None = None,
+        params: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        conditional: bool = True,
+        retry: object = None,
+        **http: Any,
+    ) -> None:
+        self.declared_at = declared_at()
+        check_options("Rest", http, OPTIONS)
+        if not isinstance(base, str) or not is_address(base):
+            shown = shown_url(base) if isinstance(base, str) else repr(base)
+            raise mistaken(f"Rest({shown!r}): the base is an address that begins with https:// or http://")
+        self.base = base
+        self._params = _checked(lambda: as_params(params or {}))
+        self._headers = tuple((headers or {}).items())
+        self._conditional = conditional
+        self._fetch_options: dict[str, Any] = {"auth": auth, "rate": rate, "concurrency": concurrency}
+        if retry is not None:
+            self._fetch_options["retry"] = retry
+        self._http = http
+        self._lock = threading.Lock()
+        self._made: Fetcher | None = None
+
+    def __repr__(self) -> str:
+        return f"Rest({shown_url(self.base)!r})"
+
+    def get(self, path: str = "", /, **params: object) -> Answer:
+        """One answer, whole, whether anything changed or not. Raises HttpError."""
+        fetched = self.fetcher.fetch(self.ask("GET", path, params=params), conditional=False)
+        assert fetched.answer is not None
+        return fetched.answer
+
+    def pages(
+        self,
+        path: str = "",
+        /,
+        *,
+        method: str = "GET",
+        params: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        body: bytes | str | None = None,
+        records: object = None,
+        paging: Paging | None = None,
+        key: str | tuple[str, ...] | None = None,
+        place: Any = NO_PLACE,
+        max_pages: int | None = None,
+        deadline: float | str | None = None,
+        decode: Callable[[Answer], object] | None = None,
+        conditional: bool | None = None,
+        ignore: tuple[int, ...] = (),
+        **more: object,
+    ) -> Iterator[RestPage]:
+        """The answers, one after the other; the next is asked for when the one before was taken.
+
+        records      where the records are in an answer; found if it isn't said, and ``page.rows`` may say it
+        paging       how the next page is asked for; found in the first answer if it isn't said
+        key          the fields that identify a record: what moves to the next page while one reads comes once
+        place        where to go on: what the collector was handed
+        max_pages    of one poll
+        deadline     of one poll: no page is asked for after it
+        decode       makes the body's value of the answer; JSON by default
+        ignore       statuses that mean that there is nothing, (404,) for example
+
+        Other keywords are parameters, like ``params``. Raises ConfigError at once, SourceError on the way.
+        """
+        ask = self.ask(method, path, params={**(params or {}), **more}, headers=headers, json=json, body=body)
+        plan = self.plan(
+            ask,
+            records=records,
+            paging=paging,
+            key=key,
+            max_pages=max_pages,
+            deadline=deadline,
+            decode=decode,
+            conditional=conditional,
+            ignore=ignore,
+        )
+        return Walk(plan, self.fetcher, place).pages()
+
+    def graphql(
+        self,
+        query: str,
+        variables: Mapping[str, object] | None = None,
+        /,
+        *,
+        path: str = "/graphql",
+        records: str | None = None,
+        after: str = "after",
+        **options: Any,
+    ) -> Iterator[RestPage]:
+        """The answers to a query. Where it takes ``$after`` it is asked again with each cursor.
+
+        records  path of a connection below ``data``, "repository.issues": its nodes are the records
+        after    the variable that takes the cursor
+
+        The other options are those of ``pages``. An answer with errors is a SourceError. Raises ConfigError where
+        the query takes no cursor or doesn't ask for pageInfo.
+        """
+        from api2db.sources.rest import graphql
+
+        select, paging = _checked(lambda: graphql.convention(query, records, after))
+        asked: dict[str, Any] = {"method": "POST", "json": graphql.content(query, variables), "decode": graphql.decode}
+        return self.pages(path, **{"records": select, "paging": paging, **asked, **options})
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        body: bytes | str | None = None,
+    ) -> Ask:
+        """A request to this API. Raises ConfigError."""
+        return _checked(lambda: self._ask(method, path, params or {}, headers or {}, json, body))
+
+    def plan(
+        self,
+        ask: Ask,
+        *,
+        records: object = None,
+        paging: Paging | None = None,
+        key: str | tuple[str, ...] | None = None,
+        max_pages: int | None = None,
+        deadline: float | str | None = None,
+        decode: Callable[[Answer], object] | None = None,
+        conditional: bool | None = None,
+        ignore: tuple[int, ...] = (),
+    ) -> Plan:
+        """A paged request as declared. Raises ConfigError."""
+        if max_pages is not None and max_pages < 1:
+            raise mistaken(f"max_pages={max_pages!r}: at least one page is asked for")
+        return _checked(
+            lambda: Plan(
+                ask,
+                paging=_convention(paging),
+                select=selector(records),
+                decode=decode or _json,
+                key=(key,) if isinstance(key, str) else tuple(key or ()),
+                max_pages=max_pages,
+                deadline_s=None if deadline is None else seconds(deadline),
+                conditional=self._conditional if conditional is None else conditional,
+                ignore=tuple(ignore),
+            )
+        )
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """Made when first needed: what it imports isn't needed by who only declares."""
+        with self._lock:
+            if self._made is None:
+                from api2db.sources.net.fetcher import Fetcher
+
+                self._made = Fetcher(**self._fetch_options, conditional=self._conditional, http=self._http)
+            return self._made
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, object],
+        headers: Mapping[str, str],
+        json: object,
+        body: bytes | str | None,
+    ) -> Ask:
+        if json is not None and body is not None:
+            raise ConfigError("give json= or body=, not both")
+        ask = Ask(method.upper(), joined(self.base, path), self._params, self._headers).with_params(**params)
+        data, kind = json_body(json) if json is not None else (body.encode() if isinstance(body, str) else body, ())
+        own = {name.lower() for name in headers}
+        kept = tuple(pair for pair in (*ask.headers, *kind) if pair[0].lower() not in own)
+        return replace(ask, headers=(*kept, *headers.items()), body=data)
+
+
+def _json(answer: Answer) -> object:
+    return answer.json()
+
+
+def _convention(paging: object) -> Paging:
+    if paging is None:
+        return Detect()
+    if isinstance(paging, type) or not (hasattr(paging, "ask") and hasattr(paging, "after")):
+        raise ConfigError(f"paging={paging!r} is no way of paging: give PageNumber(), OffsetLimit(), NextCursor(...)")
+    return paging  # type: ignore[return-value]
+
+
+def _checked(make: Callable[[], T]) -> T:
+    """What a declaration makes; a mistake in it is told with its line."""
+    try:
+        return make()
+    except ConfigError as error:
+        raise mistaken(str(error)) from None

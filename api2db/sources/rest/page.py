@@ -1,0 +1,129 @@
+"""One answer of a paged request: its records, or its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from api2db.errors import SourceError
+from api2db.sources.page import Page
+from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.records import Select, objects, selector
+
+if TYPE_CHECKING:
+    from api2db.form.shaped import Form, Shaped
+    from api2db.sources.answer import Answer
+
+
+class NoPlace:
+    """Nobody keeps a place."""
+
+
+NO_PLACE = NoPlace()
+Forms = dict[object, "Form"]
+
+
+class RestPage:
+    """What ``pages`` gives for each answer. Used by one thread.
+
+    ask      the request
+    answer   the HTTP answer; None for a page that stands for none, but says how far things are
+    body     decoded
+    select   where the records are, unless ``records`` or ``rows`` says it
+    new      takes the records and leaves out those delivered before
+    forms    compiled, kept from page to page
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        answer: Answer | None,
+        body: object,
+        *,
+        select: Select,
+        new: Callable[[Sequence[Any]], Sequence[Any]],
+        forms: Forms,
+    ) -> None:
+        self.ask = ask
+        self.answer = answer
+        self.body = body
+        self.reach: Callable[[], Any] = lambda: NO_PLACE  # the place after this page; who made the page sets it
+        self._select = select
+        self._new = new
+        self._forms = forms
+        self._chosen: Sequence[Any] | None = None
+        self._records: Sequence[Any] = ()
+
+    @property
+    def place(self) -> Any:
+        """How far everything up to this page reaches, for the next poll; ``NO_PLACE`` where no place is kept."""
+        return self.reach()
+
+    def records(self, path: object = None, /) -> list[Any]:
+        """The records as they arrived, but those that the page before had. ``path`` as for ``pages(records=)``.
+
+        Raises SourceError if they aren't there.
+        """
+        return list(self._take(path))
+
+    def rows(self, path: object = None, /, **columns: Any) -> Shaped | Page | list[Any]:
+        """The table of ``column="path:kind"``, to be yielded; without columns the records, for the collector's form.
+
+        With a place it comes in a ``Page``. Raises SourceError, ConfigError, ShapeError.
+        """
+        taken = self._take(path)
+        rows: Any = self._form(columns).shape(taken) if columns else list(taken)
+        place = self.place
+        return rows if place is NO_PLACE else Page(rows, place)
+
+    def counted(self) -> Sequence[Any]:
+        """All records of the answer: what paging counts."""
+        if self._chosen is None:
+            self._choose(None)
+        assert self._chosen is not None
+        return self._chosen
+
+    def _take(self, path: object) -> Sequence[Any]:
+        if self.answer is None:
+            return ()
+        if self._chosen is None:
+            self._choose(path)
+        elif path is not None:
+            # Another list of the same answer: paging counts the first one.
+            return self._selected(path)
+        # Before anything is handed out: it raises if this answer is the one before once more.
+        self.reach()
+        return self._records
+
+    def drop(self) -> None:
+        """Nothing of this answer is new."""
+        self._chosen, self._records = self._chosen or (), ()
+
+    def _choose(self, path: object) -> None:
+        self._chosen = self._selected(path)
+        self._records = self._new(self._chosen)
+
+    def _selected(self, path: object) -> Sequence[Any]:
+        with about(self.ask):
+            return objects((self._select if path is None else selector(path))(self.body))
+
+    def _form(self, columns: dict[str, Any]) -> Form:
+        key = tuple(columns.items())
+        form = self._forms.get(key)
+        if form is None:
+            from api2db.form import form_from_shape
+
+            form = self._forms[key] = form_from_shape("rows", columns)
+        return form
+
+
+@contextmanager
+def about(ask: Ask) -> Iterator[None]:
+    """What is wrong with an answer names its request."""
+    try:
+        yield
+    except SourceError as error:
+        if type(error) is not SourceError:
+            raise
+        raise SourceError(f"{ask}: {error}") from None

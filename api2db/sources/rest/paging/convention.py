@@ -1,0 +1,81 @@
+"""What every way of paging is: from one answer to the step that asks for the next, as a value of JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from api2db.errors import SourceError
+from api2db.form.path import Path, parse_path
+from api2db.sources.rest.ask import Ask
+
+if TYPE_CHECKING:
+    from api2db.sources.answer import Answer
+
+Step = dict[str, Any]
+"""Which page: JSON, ``{}`` the first. With the first request it makes the request of that page."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One answer as a convention looks at it.
+
+    first    the request as it was declared, without what a convention adds
+    step     which page this is the answer to
+    body     decoded
+    select   gives its records; may raise SourceError, so it is called only where they have to be counted
+    """
+
+    first: Ask
+    step: Step
+    answer: Answer
+    body: object
+    select: Callable[[], Sequence[object]]
+
+    @cached_property
+    def records(self) -> Sequence[object]:
+        return self.select()
+
+    @property
+    def count(self) -> int:
+        return len(self.records)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the records alone: what surrounds them may hold the time of the answer."""
+        return hashlib.blake2b(msgspec.json.encode(self.records, enc_hook=str), digest_size=8).hexdigest()
+
+
+class RepeatedPage(SourceError):
+    """The records of this page are those of the page before."""
+
+
+class Paging(Protocol):
+    """A convention; immutable, used by any number of threads.
+
+    counts   does ``after`` need the records, or the body and headers alone?
+    """
+
+    @property
+    def counts(self) -> bool: ...
+
+    def ask(self, first: Ask, step: Step) -> Ask:
+        """The request of a step."""
+
+    def after(self, seen: Seen) -> Step | None:
+        """The step after the one that was answered; None at the end. Raises SourceError."""
+
+
+def path_of(text: str) -> Path:
+    """A path into an answer, ``"meta.next"``. Raises ConfigError."""
+    return parse_path(text, ())[0]
+
+
+def value_at(body: object, text: str) -> Any:
+    """What is there; None where the path leads nowhere."""
+    return path_of(text).read(body)

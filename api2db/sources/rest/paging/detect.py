@@ -1,0 +1,198 @@
+"""Finding out from the first answer how an API pages, where nobody said it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Final
+
+from api2db.errors import SourceError
+from api2db.nearest import nearest
+from api2db.sources.rest.ask import Ask, is_address
+from api2db.sources.rest.paging.convention import Paging, Seen, Step, path_of, value_at
+from api2db.sources.rest.paging.link import LinkHeader
+from api2db.sources.rest.paging.next_cursor import NextCursor
+from api2db.sources.rest.paging.next_url import NextUrl
+from api2db.sources.rest.paging.number import PageNumber
+from api2db.sources.rest.paging.offset import OffsetLimit
+from api2db.sources.rest.paging.single import Single
+
+log = logging.getLogger(__name__)
+
+_BY: Final = "by"
+_CONVENTIONS: Final[Mapping[str, Callable[..., Paging]]] = {
+    made.__name__: made for made in (LinkHeader, NextUrl, NextCursor, OffsetLimit, PageNumber, Single)
+}
+_ENVELOPES: Final = ("", "meta.", "pagination.", "paging.", "page_info.", "pageInfo.", "info.", "metadata.", "page.")
+_URLS: Final = (
+    *(
+        prefix + name
+        for prefix in _ENVELOPES
+        for name in ("next", "next_url", "nextUrl", "next_page_url", "nextPageUrl")
+    ),
+    *("links.next", "links.next.href", "_links.next", "_links.next.href", "meta.pagination.links.next", "next.href"),
+    *("nextLink", r"@odata\.nextLink", r"odata\.nextLink", "next_link", "next_page"),
+)
+# How a cursor is called in answers, and how in requests.
+_CURSORS: Final = {
+    "nextPageToken": "pageToken",
+    "next_page_token": "page_token",
+    "next_cursor": "cursor",
+    "nextCursor": "cursor",
+    "next_token": "next_token",
+    "nextToken": "nextToken",
+    "continuation_token": "continuation_token",
+    "continuationToken": "continuationToken",
+}
+_CURSOR_PATHS: Final = {
+    prefix + name: param for prefix in (*_ENVELOPES, "response_metadata.") for name, param in _CURSORS.items()
+}
+_RELATIONS: Final = frozenset(("next", "prev", "previous", "first", "last"))
+_MORE: Final = tuple(prefix + name for prefix in _ENVELOPES for name in ("has_more", "hasMore", "more", "hasNextPage"))
+_TOTALS: Final = tuple(
+    prefix + name
+    for prefix in _ENVELOPES
+    for name in ("total", "total_count", "totalCount", "total_results", "totalResults", "total_items", "totalItems")
+)
+_PAGES: Final = tuple(
+    prefix + name for prefix in _ENVELOPES for name in ("total_pages", "totalPages", "pages", "page_count", "last_page")
+)
+_PAGE: Final = ("page", "page_number", "pageNumber", "number", "current_page", "currentPage")
+_PAGE_PARAMS: Final = ("page", "page_number", "pageNumber", "p")
+_SIZE_PARAMS: Final = ("per_page", "page_size", "pageSize", "perPage", "limit", "size")
+_OFFSET_PARAMS: Final = ("offset", "skip", "start")
+_LIMIT_PARAMS: Final = ("limit", "count", "per_page", "page_size", "top", "rows")
+
+
+@dataclass(frozen=True)
+class Detect:
+    """The convention that the first answer shows; each step says which it was, so that a place does."""
+
+    counts: ClassVar[bool] = True
+
+    def ask(self, first: Ask, step: Step) -> Ask:
+        found, inner = _taken_apart(step)
+        return first if found is None else found.ask(first, inner)
+
+    def after(self, seen: Seen) -> Step | None:
+        found, inner = _taken_apart(seen.step)
+        if found is None:
+            found = detected(seen)
+            log.info("paging found request=%s by=%s", seen.first, found)
+        onward = found.after(Seen(seen.first, inner, seen.answer, seen.body, lambda: seen.records))
+        return None if onward is None else {**onward, "paging": as_json(found)}
+
+
+def detected(seen: Seen) -> Paging:
+    """The convention of an answer to a first request. Raises SourceError if there is more, but not how."""
+    if not _RELATIONS.isdisjoint(seen.answer.links):
+        return LinkHeader()
+    body = seen.body
+    if not isinstance(body, dict):
+        return _by_params(seen, None) or Single()
+    for path in _URLS:
+        if _is_url(value_at(body, path)):
+            return NextUrl(path)
+    for path, param in _CURSOR_PATHS.items():
+        if value_at(body, path):
+            return NextCursor(path, param)
+    if any(path_of(path).read(body, "") in (None, False) for path in (*_URLS, *_CURSOR_PATHS)):
+        return Single()  # what would say the next page says that there is none
+    counting = _by_params(seen, body) or _by_body(body)
+    if counting is not None:
+        return counting
+    more = next((path for path in _MORE if value_at(body, path) is True), None)
+    if more is not None:
+        raise SourceError(f"{more!r} says that there is more, but nothing how to ask for it; say paging=")
+    return Single()
+
+
+def as_json(paging: Paging) -> dict[str, Any]:
+    """A convention as a place holds it."""
+    given = asdict(paging)  # type: ignore[call-overload]
+    defaults = {field.name: field.default for field in fields(paging)}  # type: ignore[arg-type]
+    changed = {name: value for name, value in given.items() if value != defaults[name]}
+    return {_BY: type(paging).__name__, **changed}
+
+
+def of_json(value: Mapping[str, Any]) -> Paging:
+    """The convention a place holds. Raises SourceError for what isn't one."""
+    options = {name: option for name, option in value.items() if name != _BY}
+    make = _CONVENTIONS.get(value.get(_BY, ""))
+    if make is None:
+        raise SourceError(f"the place says paging by {value.get(_BY)!r}{nearest(str(value.get(_BY)), _CONVENTIONS)}")
+    try:
+        return make(**options)
+    except TypeError as error:
+        raise SourceError(f"the place's paging can't be read: {error}") from None
+
+
+def _taken_apart(step: Step) -> tuple[Paging | None, Step]:
+    if "paging" not in step:
+        return None, step
+    return of_json(step["paging"]), {name: value for name, value in step.items() if name != "paging"}
+
+
+def _by_params(seen: Seen, body: dict[str, Any] | None) -> Paging | None:
+    """The request itself says a page or an offset."""
+    first = seen.first
+    has_more = next((path for path in _MORE if isinstance(value_at(body, path), bool)), None)
+    page = next((name for name in _PAGE_PARAMS if _number(first.param(name)) is not None), None)
+    if page is not None:
+        size = next((name for name in _SIZE_PARAMS if _number(first.param(name))), "per_page")
+        return PageNumber(
+            size=_number(first.param(size)),
+            param=page,
+            size_param=size,
+            start=_number(first.param(page)) or 0,
+            pages=_first(body, _PAGES),
+            has_more=has_more,
+        )
+    limit = next((name for name in _LIMIT_PARAMS if _number(first.param(name))), None)
+    offset = next((name for name in _OFFSET_PARAMS if _number(first.param(name)) is not None), None)
+    total = _first(body, _TOTALS)
+    if offset is None and (limit is None or (total is None and value_at(body, "offset") is None)):
+        return None
+    start = _number(first.param(offset)) or 0 if offset else 0
+    return OffsetLimit(
+        limit=_number(first.param(limit)) if limit else None,
+        offset_param=offset or "offset",
+        limit_param=limit or "limit",
+        start=start,
+        total=total if start <= 1 else None,
+        has_more=has_more,
+    )
+
+
+def _by_body(body: dict[str, Any]) -> Paging | None:
+    """The answer says which page or offset it is, and how much there is."""
+    pages, total = _first(body, _PAGES), _first(body, _TOTALS)
+    page = next(
+        (
+            prefix + name
+            for prefix in _ENVELOPES
+            for name in _PAGE
+            if _number(value_at(body, prefix + name)) is not None
+        ),
+        None,
+    )
+    if page is not None and (pages or total):
+        return PageNumber(pages=pages, total=None if pages else total, start=_number(value_at(body, page)) or 0)
+    offset = next((prefix + "offset" for prefix in _ENVELOPES if value_at(body, prefix + "offset") == 0), None)
+    return OffsetLimit(total=total) if offset is not None and total is not None else None
+
+
+def _first(body: object, paths: tuple[str, ...]) -> str | None:
+    """The first path that leads to a number."""
+    return next((path for path in paths if _number(value_at(body, path)) is not None), None)
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _is_url(value: object) -> bool:
+    return isinstance(value, str) and (is_address(value) or value.startswith(("/", "?")))

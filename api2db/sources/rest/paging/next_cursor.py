@@ -1,0 +1,69 @@
+"""A word in the answer that is sent back to get the next page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from api2db.errors import ConfigError, SourceError
+from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.paging.convention import Seen, Step, path_of, value_at
+
+
+@dataclass(frozen=True)
+class NextCursor:
+    """A cursor, taken from one place and sent back in another.
+
+    path      of the cursor in the body ("meta.next_cursor"); or
+    header    the header it is in; or
+    last      its path in the last record, for APIs that go on after an id ("id")
+    param     the parameter it is sent back as; or
+    field     the field of the JSON body ("page.after")
+    has_more  path of what says whether there is more; without it the end is where there is no cursor
+    """
+
+    path: str | None = None
+    param: str | None = None
+    header: str | None = None
+    last: str | None = None
+    field: str | None = None
+    has_more: str | None = None
+
+    def __post_init__(self) -> None:
+        if sum(given is not None for given in (self.path, self.header, self.last)) != 1:
+            raise ConfigError("NextCursor takes the cursor from one place: give path=, header= or last=")
+        if (self.param is None) == (self.field is None):
+            raise ConfigError("NextCursor sends the cursor back: give param= (of the address) or field= (of the body)")
+        for path in (self.path, self.last, self.has_more):
+            if path is not None:
+                path_of(path)
+
+    @property
+    def counts(self) -> bool:
+        return self.last is not None
+
+    def ask(self, first: Ask, step: Step) -> Ask:
+        if "cursor" not in step:
+            return first
+        if self.param is not None:
+            return first.with_params(**{self.param: step["cursor"]})
+        return first.with_fields(**{str(self.field): step["cursor"]})
+
+    def after(self, seen: Seen) -> Step | None:
+        if self.has_more is not None and not value_at(seen.body, self.has_more):
+            return None
+        found = self._cursor(seen)
+        if found is None or found in ("", False):
+            if self.has_more is not None:
+                raise SourceError(f"{self.has_more!r} says that there is more, but no cursor came with it")
+            return None
+        if not isinstance(found, (str, int, float)):
+            raise SourceError(f"the cursor should be a text or a number, but is {type(found).__name__}")
+        return {"cursor": found}
+
+    def _cursor(self, seen: Seen) -> Any:
+        if self.header is not None:
+            return seen.answer.headers.get(self.header)
+        if self.path is not None:
+            return value_at(seen.body, self.path)
+        return value_at(seen.records[-1], str(self.last)) if seen.records else None

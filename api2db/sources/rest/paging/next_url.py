@@ -1,0 +1,35 @@
+"""The next page's address in the answer's body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+from urllib.parse import urljoin
+
+from api2db.errors import SourceError
+from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.paging.convention import Seen, Step, path_of, value_at
+from api2db.sources.rest.paging.link import at_address
+
+
+@dataclass(frozen=True)
+class NextUrl:
+    """``{"next": "https://…?page=2"}``; ``path`` is where it is. The end: it is missing, null or empty."""
+
+    path: str = "next"
+
+    counts: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        path_of(self.path)
+
+    def ask(self, first: Ask, step: Step) -> Ask:
+        return at_address(first, step)
+
+    def after(self, seen: Seen) -> Step | None:
+        found = value_at(seen.body, self.path)
+        if not found:
+            return None
+        if not isinstance(found, str):
+            raise SourceError(f"what is at {self.path!r} should be the next page's address, but is {found!r:.60}")
+        return {"url": urljoin(seen.answer.url, found)}

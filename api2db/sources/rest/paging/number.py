@@ -1,0 +1,52 @@
+"""Pages by their number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api2db.errors import ConfigError
+from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.paging.convention import Seen, Step, path_of, value_at
+from api2db.sources.rest.paging.totals import Counting, whole
+
+
+@dataclass(frozen=True)
+class PageNumber(Counting):
+    """``?page=2&per_page=100``.
+
+    size     how many are asked for a page; None: what the API gives
+    start    the number of the first page
+    pages    path of the number of the last page
+    param, size_param    their names
+    """
+
+    size: int | None = None
+    param: str = "page"
+    size_param: str = "per_page"
+    start: int = 1
+    pages: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size is not None and self.size < 1:
+            raise ConfigError(f"PageNumber(size={self.size!r}): at least one record a page")
+        if self.pages is not None:
+            path_of(self.pages)
+
+    def ask(self, first: Ask, step: Step) -> Ask:
+        values: dict[str, object] = {self.param: step.get("page", self.start)}
+        if self.size is not None:
+            values[self.size_param] = self.size
+        return first.with_fields(**values) if self.in_body else first.with_params(**values)
+
+    def after(self, seen: Seen) -> Step | None:
+        number, before = seen.step.get("page", self.start), seen.step.get("read", 0)
+        if self.ends(seen, before=before, size=self.size) or self._last(seen, number):
+            return None
+        return self.onward(seen, self.size, page=number + 1, read=before + seen.count)
+
+    def _last(self, seen: Seen, number: int) -> bool:
+        if self.pages is None:
+            return False
+        found = value_at(seen.body, self.pages)
+        return found is not None and number - self.start + 1 >= whole(found, f"the number of pages at {self.pages!r}")

@@ -1,0 +1,46 @@
+"""Pages by how many records to skip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api2db.errors import ConfigError, SourceError
+from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.paging.convention import Seen, Step
+from api2db.sources.rest.paging.totals import Counting
+
+
+@dataclass(frozen=True)
+class OffsetLimit(Counting):
+    """``?offset=200&limit=100``. It goes on by as many records as came, however many were asked for.
+
+    limit         how many are asked for a page; None: what the API gives
+    start         the offset of the first record
+    offset_param, limit_param    their names
+    """
+
+    limit: int | None = None
+    offset_param: str = "offset"
+    limit_param: str = "limit"
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"OffsetLimit(limit={self.limit!r}): at least one record a page")
+
+    def ask(self, first: Ask, step: Step) -> Ask:
+        values: dict[str, object] = {self.offset_param: step.get("offset", self.start)}
+        if self.limit is not None:
+            values[self.limit_param] = self.limit
+        return first.with_fields(**values) if self.in_body else first.with_params(**values)
+
+    def after(self, seen: Seen) -> Step | None:
+        offset = seen.step.get("offset", self.start)
+        if self.ends(seen, before=offset - self.start, size=self.limit):
+            return None
+        if not seen.count:
+            raise SourceError(
+                f"{self.has_more!r} says that there is more, but there is nothing on this page to go on from"
+            )
+        return self.onward(seen, self.limit, offset=offset + seen.count)

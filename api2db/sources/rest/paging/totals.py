@@ -1,0 +1,96 @@
+"""What an answer's body says of how much there is, and whether the page before came once more."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from api2db.errors import SourceError
+from api2db.sources.rest.paging.convention import RepeatedPage, Seen, Step, path_of, value_at
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counting:
+    """What conventions that count have in common.
+
+    total        path of the number of all records
+    has_more     path of what says whether there is more
+    short_ends   a page with fewer records than were asked for is the last one; without it that is the empty
+                 page, which costs a request more, but a server that gives fewer than asked for hides nothing
+    repeat_ends  past the end the API gives its last page again; without it that is an error, since the same
+                 comes of a parameter that the API ignores
+    in_body      the paging is sent as fields of the JSON body, not as parameters
+    """
+
+    total: str | None = None
+    has_more: str | None = None
+    short_ends: bool = False
+    repeat_ends: bool = False
+    in_body: bool = False
+
+    def __post_init__(self) -> None:
+        for path in (self.total, self.has_more):
+            if path is not None:
+                path_of(path)
+
+    @property
+    def counts(self) -> bool:
+        return True
+
+    def ends(self, seen: Seen, *, before: int, size: int | None) -> bool:
+        """Is this the last page? ``before`` records were on the pages before it; ``size`` were asked for.
+
+        Raises RepeatedPage.
+        """
+        count = seen.count
+        if seen.step.get("was") == seen.digest:
+            raise RepeatedPage(
+                "this page has the records of the page before: the API ignores what asks for the next one, or gives"
+                " its last page again past the end; correct paging=, or say repeat_ends=True"
+            )
+        if count and seen.step.get("short"):
+            log.info("the API gives fewer records a page than asked for request=%s asked=%s", seen.first, size)
+        if self.has_more is not None:
+            more = value_at(seen.body, self.has_more)
+            if more is not None:
+                return not _true(more)
+        total = self._total(seen)
+        if total is not None and before + count >= total:
+            return True
+        if count == 0:
+            if total is not None and total > before:
+                log.warning(
+                    "paging ended early: the API says there are more than it gives request=%s says=%d gave=%d",
+                    seen.first, total, before,
+                )  # fmt: skip
+            return True
+        return self.short_ends and size is not None and count < size
+
+    def onward(self, seen: Seen, size: int | None, **where: Any) -> Step:
+        """The next step, with what its answer is compared with."""
+        step: Step = {**where, "was": seen.digest}
+        if size is not None and not seen.step and seen.count < size:
+            step["short"] = True  # said once, when the next page shows that this wasn't the last
+        return step
+
+    def _total(self, seen: Seen) -> int | None:
+        if self.total is None:
+            return None
+        found = value_at(seen.body, self.total)
+        return whole(found, f"the total at {self.total!r}") if found is not None else None
+
+
+def whole(value: object, what: str) -> int:
+    """A whole number, also as text. Raises SourceError."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value):
+        return int(value)
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    raise SourceError(f"{what} should be a whole number, but is {value!r:.60}")
+
+
+def _true(value: object) -> bool:
+    return value.strip().lower() not in ("", "false", "0", "no") if isinstance(value, str) else bool(value)

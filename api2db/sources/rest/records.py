@@ -1,0 +1,198 @@
+"""Where in an answer the records are, and how what is there becomes a list of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from api2db.errors import ConfigError, SourceError
+from api2db.form.path import Path, parse_path
+from api2db.sources.rest.find import find_records, kind_of
+
+Record = dict[str, Any]
+_MISSING: Final = object()
+_WHOLE: Final = ("", ".")
+_KEYED: Final = "*"
+
+
+class Select(Protocol):
+    """Finds the records of a decoded answer. Raises SourceError where they aren't what was said."""
+
+    def __call__(self, body: object) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True)
+class At:
+    """The list at a path; an object there is one record, a null none. ``""`` is the whole answer."""
+
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        _parsed(self.path)
+
+    def __call__(self, body: object) -> Sequence[Any]:
+        found = _read(body, self.path)
+        if found is None:
+            return []
+        if isinstance(found, dict):
+            return [found]
+        if isinstance(found, list):
+            return found
+        raise _unlike(self.path, "a list or an object", found)
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """An object of objects: each value is a record, its key the field ``key`` of it. ``"data.*"`` for short."""
+
+    path: str = ""
+    key: str = "_key"
+
+    def __post_init__(self) -> None:
+        _parsed(self.path)
+
+    def __call__(self, body: object) -> Sequence[Any]:
+        found = _read(body, self.path)
+        if found is None or found == []:  # what PHP makes of an empty map
+            return []
+        if not isinstance(found, dict):
+            raise _unlike(self.path, "an object whose values are records", found)
+        for key, value in found.items():
+            if not isinstance(value, dict):
+                raise SourceError(f"the value at {_shown(self.path)}, key {key!r}, is {kind_of(value)}, not an object")
+            if self.key in value:
+                raise SourceError(
+                    f"the records at {_shown(self.path)} have a field {self.key!r} of their own;"
+                    f" give the keys another name: Keyed({self.path!r}, key=...)"
+                )
+        return [{self.key: key, **value} for key, value in found.items()]
+
+
+@dataclass(frozen=True)
+class HeaderRow:
+    """A table of lists: the names of its columns are its first row, or at the path ``header`` of the answer.
+
+    There they are texts, or objects that have the name as ``name``.
+    """
+
+    path: str = ""
+    header: str | None = None
+    name: str = "name"
+
+    def __post_init__(self) -> None:
+        _parsed(self.path)
+        _parsed(self.header or "")
+
+    def __call__(self, body: object) -> Sequence[Any]:
+        rows = _read(body, self.path)
+        if rows is None:
+            return []
+        if not isinstance(rows, list):
+            raise _unlike(self.path, "a list of lists", rows)
+        first = 0
+        if self.header is None:
+            if not rows:
+                return []
+            names, first = rows[0], 1
+        else:
+            names = _read(body, self.header)
+        names = self._names(names)
+        records = []
+        for number, row in enumerate(rows[first:], first):
+            if not isinstance(row, list) or len(row) != len(names):
+                found = f"{len(row)} values" if isinstance(row, list) else kind_of(row)
+                raise SourceError(f"row {number} at {_shown(self.path)} is {found}, but there are {len(names)} columns")
+            records.append(dict(zip(names, row, strict=True)))
+        return records
+
+    def _names(self, found: object) -> list[str]:
+        names: list[Any] = [item.get(self.name) if isinstance(item, dict) else item for item in _listed(found)]
+        if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+            where = _shown(self.path if self.header is None else self.header)
+            raise SourceError(f"the header at {where} isn't a list of different names: {kind_of(found)}")
+        return names
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Lists side by side, ``{"time": [1, 2], "temp": [20, 21]}``: the n-th values of all are the n-th record.
+
+    What isn't a list there (a unit, a place) is in every record.
+    """
+
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        _parsed(self.path)
+
+    def __call__(self, body: object) -> Sequence[Any]:
+        found = _read(body, self.path)
+        if found is None:
+            return []
+        if not isinstance(found, dict):
+            raise _unlike(self.path, "an object of lists", found)
+        lists = {name: value for name, value in found.items() if isinstance(value, list)}
+        if not lists:
+            raise _unlike(self.path, "an object of lists", found)
+        lengths = {name: len(values) for name, values in lists.items()}
+        if len(set(lengths.values())) > 1:
+            said = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise SourceError(f"the lists at {_shown(self.path)} aren't of one length: {said}")
+        rest = {name: value for name, value in found.items() if name not in lists}
+        return [rest | dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+
+
+class Found:
+    """Not said where: the one list of objects in the answer."""
+
+    def __call__(self, body: object) -> Sequence[Any]:
+        return At(find_records(body))(body)
+
+
+def selector(where: object) -> Select:
+    """What a person gave as ``records=``: a path, one of the classes here, or None. Raises ConfigError."""
+    if where is None:
+        return Found()
+    if isinstance(where, str):
+        if where == _KEYED or where.endswith("." + _KEYED):
+            return Keyed(where[: -len(_KEYED)].removesuffix("."))
+        return At(where)
+    if callable(where):
+        return where
+    raise ConfigError(
+        f"records={where!r} is neither a path ('data.items', 'data.*', '' for the whole answer)"
+        " nor HeaderRow, Parallel, Keyed or a function of the answer"
+    )
+
+
+def objects(rows: Sequence[Any]) -> Sequence[Any]:
+    """The same records, once they are known to be objects. Raises SourceError."""
+    if set(map(type, rows)) <= {dict}:
+        return rows
+    number, stray = next((at, row) for at, row in enumerate(rows) if not isinstance(row, Mapping))
+    advice = "; for a table of lists say records=HeaderRow(...)" if isinstance(stray, list) else ""
+    raise SourceError(f"record {number} is {kind_of(stray)}, not an object{advice}")
+
+
+def _parsed(path: str) -> Path:
+    return Path(()) if path in _WHOLE else parse_path(path, ())[0]
+
+
+def _read(body: object, path: str) -> Any:
+    found = _parsed(path).read(body, _MISSING)
+    if found is _MISSING:
+        raise SourceError(f"there is nothing at {_shown(path)} in the answer, which is {kind_of(body)}")
+    return found
+
+
+def _listed(found: object) -> list[Any]:
+    return found if isinstance(found, list) else []
+
+
+def _unlike(path: str, wanted: str, found: object) -> SourceError:
+    return SourceError(f"at {_shown(path)} should be {wanted}, but there is {kind_of(found)}")
+
+
+def _shown(path: str) -> str:
+    return "the top of the answer" if path in _WHOLE else repr(path)

@@ -1,0 +1,167 @@
+"""A source that is declared, without a function: a request, its records, its pages, perhaps for each of a parent's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from api2db.errors import ConfigError
+from api2db.nearest import nearest
+from api2db.sources.page import Page
+from api2db.sources.rest import graphql
+from api2db.sources.rest.children import Children
+from api2db.sources.rest.client import OPTIONS, Rest
+from api2db.sources.rest.declared import check_options, mistaken
+from api2db.sources.rest.paging import Paging
+from api2db.sources.rest.paging.convention import path_of
+from api2db.sources.rest.template import Template
+from api2db.sources.rest.walk import Plan, Walk
+
+if TYPE_CHECKING:
+    from api2db.sources.answer import Answer
+
+_OWN = (
+    *("method", "params", "headers", "json", "body", "query", "variables", "records", "paging", "key", "max_pages"),
+    *("deadline", "decode", "conditional", "ignore", "parent", "parent_fields"),
+)
+
+
+class RestSource:
+    """What a collector polls: ``Collector(..., import_target=RestSource(...))``. Making one asks nothing.
+
+    api            a ``Rest``, or the address of one
+    path           below it
+    query, variables   of GraphQL, with ``records`` the path of its connection
+    parent         another RestSource: the request is made for each of its records, with ``{name}`` in path, params,
+                   headers and json filled in
+    parent_fields  name -> path in the parent's record, or names that are paths: what may be filled in; each is a
+                   column of the rows too
+
+    The other options are those of ``Rest.pages``, and of ``Rest`` where ``api`` is an address. Raises ConfigError,
+    which names the line of the declaration.
+    """
+
+    def __init__(
+        self,
+        api: Rest | str,
+        path: str = "",
+        *,
+        method: str = "GET",
+        params: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        body: bytes | str | None = None,
+        query: str | None = None,
+        variables: Mapping[str, object] | None = None,
+        records: object = None,
+        paging: Paging | None = None,
+        key: str | tuple[str, ...] | None = None,
+        max_pages: int | None = None,
+        deadline: float | str | None = None,
+        decode: Callable[[Answer], object] | None = None,
+        conditional: bool | None = None,
+        ignore: tuple[int, ...] = (),
+        parent: RestSource | None = None,
+        parent_fields: Mapping[str, str] | Iterable[str] = (),
+        **rest: Any,
+    ) -> None:
+        check_options("RestSource", rest, (*_OWN, *OPTIONS))
+        if isinstance(api, Rest) and rest:
+            raise mistaken(f"RestSource: {next(iter(rest))!r} is an option of the Rest that is given; say it there")
+        self.rest = api if isinstance(api, Rest) else Rest(api, **rest)
+        if query is not None:
+            if json is not None or body is not None:
+                raise mistaken("RestSource: give query= or a body, not both")
+            method, json, decode = "POST", graphql.content(query, variables), decode or graphql.decode
+            records, paging = self._of_query(query, records, paging)
+        elif variables is not None:
+            raise mistaken("RestSource: variables= are those of a query=")
+        self._method, self._body, self._query = method, body, query
+        given = variables if query is not None else json
+        self._template = Template(path, dict(params or {}), dict(headers or {}), given)
+        self._children: Children | None = None
+        self.plan = self.rest.plan(
+            self.rest.ask(method, path, params=params, headers=headers, json=json, body=body),
+            records=records,
+            paging=paging,
+            key=key,
+            max_pages=max_pages,
+            deadline=deadline,
+            decode=decode,
+            conditional=conditional,
+            ignore=ignore,
+        )
+        try:
+            self._children = self._of_parent(parent, parent_fields, path)
+        except ConfigError as error:
+            raise mistaken(f"RestSource({path or self.rest.base!r}): {error}") from None
+
+    def __call__(self, place: Any) -> Iterator[Page]:
+        """One poll, from ``place`` on: a ``Page`` an answer. None and ``{}`` are the beginning."""
+        return self._pages(place, self.plan)
+
+    def batches(self, place: Any) -> Iterator[tuple[Any, Sequence[Any], Any]]:
+        """The records for who asks for each of them: also those that are as they were; with the places around them."""
+        before = place or {}
+        for page in self._pages(before, replace(self.plan, conditional=False)):
+            records: Any = page.records or ()
+            yield before, records, page.cursor
+            before = page.cursor
+
+    def __repr__(self) -> str:
+        return f"RestSource({self.plan.first})"
+
+    def _pages(self, place: Any, plan: Plan) -> Iterator[Page]:
+        if self._children is not None:
+            yield from replace(self._children, plan=lambda values: self._filled(plan, values)).pages(place)
+            return
+        for page in Walk(plan, self.rest.fetcher, place).pages():
+            yield Page(page.records(), page.place)
+
+    def _filled(self, plan: Plan, values: Mapping[str, object]) -> Plan:
+        made = self._template.filled(values)
+        json: Any = made.json if self._query is None else graphql.content(self._query, made.json)  # type: ignore[arg-type]
+        ask = self.rest.ask(
+            self._method, made.path, params=made.params, headers=made.headers, json=json, body=self._body
+        )
+        return replace(plan, first=ask)
+
+    def _of_query(self, query: str, records: object, paging: Paging | None) -> tuple[object, Paging | None]:
+        if records is not None and not isinstance(records, str):
+            return records, paging
+        try:
+            select, found = graphql.convention(query, records, "after")
+        except ConfigError as error:
+            raise mistaken(f"RestSource: {error}") from None
+        return select, paging or found
+
+    def _of_parent(
+        self, parent: RestSource | None, fields: Mapping[str, str] | Iterable[str], path: str
+    ) -> Children | None:
+        """Raises ConfigError."""
+        if parent is None:
+            for name in sorted(Template(path).names()):
+                raise ConfigError(f"{{{name}}} names a field of a parent, but there is no parent=")
+            if fields:
+                raise ConfigError("parent_fields= are those of a parent=, and there is none")
+            return None
+        if not isinstance(parent, RestSource):
+            raise ConfigError(f"parent= must be a RestSource, not {type(parent).__name__}")
+        selected = dict(fields) if isinstance(fields, Mapping) else {name: name for name in fields}
+        for where in selected.values():
+            path_of(where)
+        named = self._template.names()
+        for name in sorted(named - selected.keys()):
+            raise ConfigError(f"{{{name}}} isn't among parent_fields{nearest(name, selected)}")
+        if not named:
+            raise ConfigError("nothing of the parent is in the request: name a field, as in '/accounts/{id}/orders'")
+        return Children(
+            parent,
+            selected,
+            frozenset(named),
+            plan=lambda values: self._filled(self.plan, values),
+            fetcher=lambda: self.rest.fetcher,
+            max_pages=self.plan.max_pages,
+            deadline_s=self.plan.deadline_s,
+        )

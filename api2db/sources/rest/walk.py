@@ -1,0 +1,190 @@
+"""From page to page: one request after the other, each asked for when the one before was taken."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from api2db.errors import SourceError
+from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.page import NO_PLACE, Forms, RestPage, about
+from api2db.sources.rest.paging import Paging, RepeatedPage, Seen, Step
+from api2db.sources.rest.records import Found, Select
+from api2db.sources.rest.repeats import Repeats
+
+if TYPE_CHECKING:
+    from api2db.sources.answer import Answer
+    from api2db.sources.net.fetcher import Fetcher
+
+log = logging.getLogger(__name__)
+
+# Requests known by their identity, so that a loop is seen; a longer loop is seen a round later.
+_MOST_ASKED: Final = 100_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A paged request as declared.
+
+    key          the fields of a record that identify it: what the page before had isn't delivered again
+    max_pages    of one poll
+    deadline_s   of one poll, beyond which no further page is asked for
+    ignore       statuses that mean that there is nothing
+    """
+
+    first: Ask
+    paging: Paging
+    select: Select
+    decode: Callable[[Answer], object]
+    key: tuple[str, ...] = ()
+    max_pages: int | None = None
+    deadline_s: float | None = None
+    conditional: bool = True
+    ignore: tuple[int, ...] = ()
+
+
+@dataclass
+class _Turn:
+    """One answer: its page, and what comes after it, found once."""
+
+    walk: Walk
+    ask: Ask
+    seen: Seen
+    page: RestPage
+
+    @cached_property
+    def next(self) -> Step | None:
+        """Raises SourceError where the same request would be sent again."""
+        paging = self.walk.plan.paging
+        with about(self.ask):
+            try:
+                step = paging.after(self.seen)
+            except RepeatedPage:
+                if not getattr(paging, "repeat_ends", False):
+                    raise
+                self.page.drop()
+                return None
+            if step is not None and self.walk.asked_before(paging.ask(self.seen.first, step)):
+                raise SourceError(
+                    "the next page would be one that was asked for already: what is sent to ask for it has no effect,"
+                    " or the API goes round in a circle; check paging="
+                )
+            return step
+
+    def place(self) -> Any:
+        return self.walk.place_after(self.next)
+
+
+@dataclass
+class Walk:
+    """One poll of a plan, in one thread.
+
+    place   where to go on, ``{"next": step}``; with nothing in it: at the start. NO_PLACE: none is kept
+    """
+
+    plan: Plan
+    fetcher: Fetcher
+    place: Any = NO_PLACE
+    _asked: set[str] = field(default_factory=set)
+    _forms: Forms = field(default_factory=dict)
+
+    def pages(self) -> Iterator[RestPage]:
+        """Each answer that brought something new, and at the end one without rows if only the place has moved.
+
+        Raises SourceError, HttpError.
+        """
+        plan, told = self.plan, self.place
+        step: Step | None = step_of(self.place)
+        ends_s = None if plan.deadline_s is None else time.monotonic() + plan.deadline_s
+        repeats = Repeats(plan.key)
+        number = 0
+        while step is not None and number != plan.max_pages:
+            if ends_s is not None and number and time.monotonic() >= ends_s:
+                self._cut_short(number)
+                break
+            ask = plan.paging.ask(plan.first, step)
+            self._remember(ask)
+            fetched = self._fetch(ask)
+            number += 1
+            if fetched is None:
+                step = None
+            elif fetched.answer is None:
+                step = _memo(fetched.memo)
+            else:
+                turn = self._turn(ask, step, fetched.answer, repeats)
+                yield turn.page
+                told = turn.place()
+                step = turn.next
+                fetched.remember(step)
+                repeats.turn()
+        if told is not NO_PLACE and (told or {}) != self.place_after(step):
+            yield self._empty(step)
+
+    def asked_before(self, ask: Ask) -> bool:
+        return ask.identity() in self._asked
+
+    def place_after(self, step: Step | None) -> Any:
+        if self.place is NO_PLACE:
+            return NO_PLACE
+        return {} if step is None else {"next": step}
+
+    def _fetch(self, ask: Ask) -> Any:
+        from api2db.sources.http import HttpError
+
+        try:
+            return self.fetcher.fetch(ask, conditional=self.plan.conditional)
+        except HttpError as error:
+            if error.response is not None and error.response.status_code in self.plan.ignore:
+                return None
+            raise
+
+    def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> _Turn:
+        plan = self.plan
+        with about(ask):
+            body = plan.decode(answer)
+        page = RestPage(ask, answer, body, select=plan.select, new=repeats.new, forms=self._forms)
+        turn = _Turn(self, ask, Seen(plan.first, step, answer, body, page.counted), page)
+        page.reach = turn.place
+        if not plan.paging.counts or not isinstance(plan.select, Found):
+            turn.place()  # a mistake is told before the page is handed out
+        return turn
+
+    def _empty(self, step: Step | None) -> RestPage:
+        def nothing(records: Sequence[Any]) -> Sequence[Any]:
+            return records
+
+        page = RestPage(self.plan.first, None, None, select=self.plan.select, new=nothing, forms=self._forms)
+        place = self.place_after(step)
+        page.reach = lambda: place
+        return page
+
+    def _remember(self, ask: Ask) -> None:
+        if len(self._asked) >= _MOST_ASKED:
+            self._asked.clear()
+        self._asked.add(ask.identity())
+
+    def _cut_short(self, number: int) -> None:
+        said = f"{self.plan.first}: its deadline of {self.plan.deadline_s:g} s is over after {number} pages"
+        if self.place is NO_PLACE:
+            raise SourceError(f"{said}, and there are more; with a place the next poll would go on there")
+        log.info("%s; the next poll goes on there", said)
+
+
+def step_of(place: Any) -> Step:
+    """The step that a place says to go on with. Raises SourceError for what isn't a place of pages."""
+    if place is NO_PLACE or not place:
+        return {}
+    found = place.get("next") if isinstance(place, dict) else place
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise SourceError(f"the place {type(place).__name__} isn't one that pages() gave: give place= what it was")
+    return found
+
+
+def _memo(memo: object) -> Step | None:
+    return memo if isinstance(memo, dict) else None

@@ -1,0 +1,142 @@
+"""One list of records, handed out by an HTTP server in every convention that REST APIs have, faults included."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from tests.http_api import OK, Answer, HttpApi, Record, Request
+
+SIZE = 100
+
+
+class RestServer(HttpApi):
+    """``<root>/<convention>`` answers ``records`` in pages of ``size``, or of as many as are asked for, up to it.
+
+    A page is told by ``at``, the index of its first record, in whatever form the convention has for it.
+    """
+
+    def __init__(self, records: list[Record], *, size: int = SIZE) -> None:
+        self.size = size
+        self._routes: dict[str, Callable[[Request], Answer]] = {
+            f"/{name.removeprefix('_at_')}": getattr(self, name) for name in dir(self) if name.startswith("_at_")
+        }
+        super().__init__(records)
+        self.root = self.url.removesuffix("/records")
+
+    @property
+    def paths(self) -> list[str]:
+        """What was asked for, with its parameters."""
+        return [f"{request.path}{request.params or ''}" for request in self.requests]
+
+    def answer_to(self, request: Request) -> tuple[Answer, list[Record]]:
+        answer, _ = super().answer_to(request)
+        if answer is OK:
+            route = self._routes.get("/" + request.path.split("/")[1])
+            answer = Answer(404, b'{"error": "no such convention"}') if route is None else route(request)
+        return answer, []
+
+    def page(self, at: int, size: int | None = None) -> list[Record]:
+        with self._changed:
+            return self._records[at : at + min(size or self.size, self.size)]
+
+    def _next(self, at: int) -> int | None:
+        return at + self.size if at + self.size < self.count() else None
+
+    def _at_link(self, request: Request) -> Answer:
+        at = int(request.params.get("at", 0))
+        further = self._next(at)
+        links = [f'<{self.root}/link?at=0>; rel="first"']
+        links += [f'</link?at={further}>; rel="next"'] if further else []
+        return _json(self.page(at), Link=", ".join(links))
+
+    def _at_url(self, request: Request) -> Answer:
+        at = int(request.params.get("at", 0))
+        further = self._next(at)
+        url = f"{self.root}/url?at={further}" if further else None
+        return _json({"links": {"next": url, "self": f"{self.root}/url"}, "data": {"items": self.page(at)}})
+
+    def _at_cursor(self, request: Request) -> Answer:
+        at = int(request.params.get("cursor", "c0")[1:])
+        further = self._next(at)
+        return _json({"items": self.page(at), "meta": {"next_cursor": f"c{further}" if further else None}})
+
+    def _at_header_cursor(self, request: Request) -> Answer:
+        at = int(request.params.get("continue", "c0")[1:])
+        further = self._next(at)
+        return _json(self.page(at), **({"X-Next": f"c{further}"} if further else {}))
+
+    def _at_body_cursor(self, request: Request) -> Answer:
+        """As Notion and Elasticsearch do: the cursor is sent in the body."""
+        asked = json.loads(request.body)
+        at = int(asked.get("page", {}).get("start_cursor", "c0")[1:])
+        further = self._next(at)
+        body = {"results": self.page(at), "has_more": further is not None, "next_cursor": f"c{further}"}
+        return _json(body | {"filter": asked["filter"]})
+
+    def _at_last_id(self, request: Request) -> Answer:
+        """As Stripe does: go on after an id."""
+        ids = [record["id"] for record in self.page(0, None) or []]
+        with self._changed:
+            ids = [record["id"] for record in self._records]
+        after = request.params.get("starting_after")
+        at = ids.index(after) + 1 if after else 0
+        return _json({"data": self.page(at), "has_more": self._next(at) is not None})
+
+    def _at_offset(self, request: Request) -> Answer:
+        at = int(request.params.get("offset", 0))
+        return _json({"total": self.count(), "rows": self.page(at, int(request.params.get("limit", self.size)))})
+
+    def _at_silent_offset(self, request: Request) -> Answer:
+        """Only an empty page says that it was the last."""
+        return _json(self.page(int(request.params.get("offset", 0)), int(request.params.get("limit", self.size))))
+
+    def _at_number(self, request: Request) -> Answer:
+        number, size = int(request.params.get("page", 1)), min(int(request.params.get("per_page", 10)), self.size)
+        pages = -(-self.count() // size)
+        return _json({"page": number, "total_pages": pages, "results": self.page((number - 1) * size, size)})
+
+    def _at_silent_number(self, request: Request) -> Answer:
+        return _json(self.page((int(request.params.get("page", 1)) - 1) * self.size))
+
+    def _at_last_again(self, request: Request) -> Answer:
+        """Past the end the last page comes again."""
+        last = max(self.count() - 1, 0) // self.size
+        return _json(self.page(min(int(request.params.get("page", 1)) - 1, last) * self.size))
+
+    def _at_graphql(self, request: Request) -> Answer:
+        variables = json.loads(request.body)["variables"]
+        at = int((variables.get("after") or "c0")[1:])
+        further = self._next(at)
+        nodes: dict[str, Any] = {"nodes": self.page(at)}
+        if variables.get("edges"):
+            nodes = {"edges": [{"node": record, "cursor": "x"} for record in self.page(at)]}
+        info = {"pageInfo": {"hasNextPage": further is not None, "endCursor": f"c{further}"}}
+        return _json({"data": {"feed": {"events": nodes | info}}})
+
+    def _at_whole(self, request: Request) -> Answer:
+        with self._changed:
+            return _json({"type": "FeatureCollection", "features": self._records})
+
+    def _at_lines(self, request: Request) -> Answer:
+        with self._changed:
+            body = b"".join(json.dumps(record).encode() + b"\n" for record in self._records)
+        return Answer(body=body, content_type="application/x-ndjson")
+
+    def _at_accounts(self, request: Request) -> Answer:
+        """``/accounts`` lists parents, ``/accounts/<id>/orders`` the children of one."""
+        parts = request.path.strip("/").split("/")
+        at = int(request.params.get("at", 0))
+        if len(parts) == 1:
+            return _json(self.page(at), **self._link("/accounts", at, self.count()))
+        orders = [{"order": f"{parts[1]}-{number}"} for number in range(int(parts[1]))]
+        return _json(orders[at : at + self.size], **self._link(request.path, at, len(orders)))
+
+    def _link(self, path: str, at: int, count: int) -> dict[str, str]:
+        return {"Link": f'<{path}?at={at + self.size}>; rel="next"'} if at + self.size < count else {}
+
+
+def _json(value: object, **headers: str) -> Answer:
+    named = tuple((name.replace("_", "-"), text) for name, text in headers.items())
+    return Answer(body=json.dumps(value).encode(), headers=named)

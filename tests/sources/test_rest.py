@@ -1,0 +1,68 @@
+"""A client of REST APIs: requests, pages, rows, places."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from api2db import Page, Rest, RestSource
+from api2db.errors import ConfigError, SourceError
+from tests.http_api import Answer, HttpApi
+
+
+def numbered(first, last, **headers):
+    """An answer with the records ``{"n": first}`` to ``{"n": last - 1}``."""
+    body = json.dumps([{"n": number} for number in range(first, last)]).encode()
+    return Answer(body=body, headers=tuple(headers.items()))
+
+
+def linked(api, page):
+    return {"Link": f'<{api.url}?page={page}>; rel="next"'}
+
+
+def test_pages_follow_the_link_header_to_its_end(http_api: HttpApi):
+    http_api.script(numbered(0, 3, **linked(http_api, 2)), numbered(3, 5))
+    pages = list(Rest(http_api.url).pages())
+    assert [page.records() for page in pages] == [[{"n": 0}, {"n": 1}, {"n": 2}], [{"n": 3}, {"n": 4}]]
+    assert [request.params for request in http_api.requests] == [{}, {"page": "2"}]
+
+
+def test_rows_are_a_table_of_the_columns_named(http_api: HttpApi):
+    http_api.script(numbered(0, 2))
+    (page,) = Rest(http_api.url).pages()
+    assert page.rows(number="n:int", text="n:str").table.to_pylist() == [
+        {"number": 0, "text": "0"},
+        {"number": 1, "text": "1"},
+    ]
+
+
+def test_a_page_says_where_the_next_poll_goes_on(http_api: HttpApi):
+    api = Rest(http_api.url)
+    http_api.script(numbered(0, 2, **linked(http_api, 2)), numbered(2, 3))
+    first = next(api.pages(place=None)).rows(n="n:int")
+    assert isinstance(first, Page)
+    rest = [page.rows(n="n:int") for page in api.pages(place=json.loads(json.dumps(first.cursor)))]
+    assert [page.records.table.to_pylist() for page in rest] == [[{"n": 2}]]
+    assert rest[-1].cursor == {}, "the next poll begins at the beginning"
+
+
+def test_a_declared_source_yields_pages_with_their_places(http_api: HttpApi):
+    http_api.script(numbered(0, 2, **linked(http_api, 2)), numbered(2, 3))
+    pages = list(RestSource(http_api.url, params={"state": "open"})(None))
+    assert [page.records for page in pages] == [[{"n": 0}, {"n": 1}], [{"n": 2}]]
+    assert http_api.requests[0].params == {"state": "open"}
+
+
+def test_a_next_page_that_was_asked_for_already_is_an_error_and_not_an_endless_loop(http_api: HttpApi):
+    http_api.always(numbered(0, 2, **linked(http_api, 1)))
+    taken = []
+    with pytest.raises(SourceError, match="asked for already"):
+        for page in Rest(http_api.url).pages():
+            taken.append(page.records())
+    assert len(taken) == 1
+
+
+def test_an_option_that_does_not_exist_is_told_with_the_line_it_is_in(http_api: HttpApi):
+    with pytest.raises(ConfigError, match=r"sources/test_rest.py:\d+: .*'rat'; did you mean 'rate'"):
+        Rest(http_api.url, rat="60/min")

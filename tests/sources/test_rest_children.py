@@ -1,0 +1,177 @@
+"""Requests made from a parent's records go on after a kill where they were, and leave none out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from api2db import Rest, RestSource
+from api2db.errors import ConfigError, SourceError
+from tests.http_api import Answer
+from tests.sources.rest_server import RestServer
+
+# Account n has the orders n-0 to n-(n-1).
+ACCOUNTS = [3, 0, 7, 2, 5]
+ORDERS = [(str(account), f"{account}-{number}") for account in ACCOUNTS for number in range(account)]
+
+
+@pytest.fixture
+def server() -> Iterator[RestServer]:
+    with RestServer([{"id": str(number), "who": {"name": f"n{number}"}} for number in ACCOUNTS], size=3) as api:
+        yield api
+
+
+@pytest.fixture
+def orders(server: RestServer) -> RestSource:
+    api = Rest(server.root)
+    accounts = RestSource(api, "/accounts")
+    return RestSource(api, "/accounts/{account}/orders", parent=accounts, parent_fields={"account": "id"})
+
+
+def read(pages):
+    return [(row["account"], row["order"]) for page in pages for row in page.records or ()]
+
+
+def test_a_request_is_made_for_each_record_of_the_parent_and_its_fields_are_in_the_rows(orders, server):
+    pages = list(orders(None))
+    assert read(pages) == ORDERS
+    assert pages[-1].cursor == {}
+    assert len({request.path for request in server.requests}) == 1 + len(ACCOUNTS)
+
+
+def test_killed_after_any_page_it_goes_on_there_and_nothing_comes_twice_or_never(orders):
+    places = [page.cursor for page in orders(None)]
+    for killed_after in range(len(places) - 1):
+        pages = orders(None)
+        before = [next(pages) for _ in range(killed_after + 1)]
+        after = orders(json.loads(json.dumps(before[-1].cursor)))
+        assert read(before) + read(after) == ORDERS
+
+
+def test_a_limit_of_pages_is_that_of_the_whole_poll_and_the_next_poll_goes_on(server):
+    api = Rest(server.root)
+    source = RestSource(
+        api, "/accounts/{id_}/orders", parent=RestSource(api, "/accounts"), parent_fields={"id_": "id"}, max_pages=2
+    )
+    found, place, polls = [], None, 0
+    while place != {}:
+        pages = list(source(place))
+        assert sum(bool(page.records) for page in pages) <= 2
+        place, polls = pages[-1].cursor, polls + 1
+        found += [row["order"] for page in pages for row in page.records or ()]
+    assert found == [order for _, order in ORDERS]
+    assert polls > 2
+
+
+def test_a_parent_that_changed_has_its_page_begun_anew_and_none_is_left_out(orders, server):
+    pages = orders(None)
+    before = [next(pages) for _ in range(4)]
+    assert before[-1].cursor["of"]
+    server.replace([{"id": "9"}, {"id": "7"}, {"id": "8"}, {"id": "2"}])
+    found = read(orders(before[-1].cursor))
+    assert [order for account, order in found if account == "7"] == [f"7-{number}" for number in (6,)]
+    assert {account for account, _ in found} == {"7", "8", "2"}
+    server.replace([{"id": "4"}, {"id": "2"}])
+    assert {account for account, _ in read(orders(before[-1].cursor))} == {"4", "2"}
+
+
+def test_children_of_children_go_on_too(server):
+    api = Rest(server.root)
+    accounts = RestSource(api, "/accounts")
+    orders = RestSource(api, "/accounts/{a}/orders", parent=accounts, parent_fields={"a": "id"})
+    items = RestSource(api, "/link", params={"q": "{o}"}, parent=orders, parent_fields={"o": "order", "account": "a"})
+    whole = list(items(None))
+    rows = [(row["account"], row["o"], row["id"]) for page in whole for row in page.records or ()]
+    assert rows == [(account, order, str(number)) for account, order in ORDERS for number in ACCOUNTS]
+    cut = len(whole) // 2
+    pages = items(None)
+    place = [next(pages) for _ in range(cut)][-1].cursor
+    further = list(items(json.loads(json.dumps(place))))
+    assert [page.records for page in further] == [page.records for page in whole[cut:]]
+
+
+def test_a_child_that_is_gone_is_passed_over_where_that_is_said(server):
+    api = Rest(server.root)
+    accounts = RestSource(api, "/accounts")
+    options = {"parent": accounts, "parent_fields": {"n": "who.name"}}
+    assert read(RestSource(api, "/gone/{n}", ignore=(404,), **options)(None)) == []
+    with pytest.raises(SourceError, match="gone/n3 answered 404"):
+        list(RestSource(api, "/gone/{n}", **options)(None))
+
+
+def test_values_are_quoted_in_the_path_and_keep_their_type_in_a_body(server):
+    server.script(Answer(body=b'[{"id": "a/b?c", "n": 7}]'))
+    api = Rest(server.root)
+    source = RestSource(
+        api,
+        "/link/{id_}",
+        method="POST",
+        json={"n": "{n}", "text": "n={n}", "all": ["{n}"]},
+        parent=RestSource(api, "/accounts"),
+        parent_fields={"id_": "id", "n": "n"},
+    )
+    list(source(None))
+    asked = server.requests[1]
+    assert asked.path == "/link/a%2Fb%3Fc"
+    assert json.loads(asked.body) == {"n": 7, "text": "n=7", "all": [7]}
+
+
+def test_a_field_that_the_rows_have_themselves_is_an_error_that_says_how_to_name_it(server):
+    api = Rest(server.root)
+    accounts = RestSource(api, "/accounts")
+    with pytest.raises(SourceError, match=r"parent_fields=\{'parent_id': 'id'\}"):
+        list(RestSource(api, "/link", params={"a": "{id}"}, parent=accounts, parent_fields=("id",))(None))
+
+
+def test_a_parent_without_the_field_that_is_needed_is_an_error(server):
+    api = Rest(server.root)
+    source = RestSource(api, "/x/{nr}", parent=RestSource(api, "/accounts"), parent_fields={"nr": "number"})
+    with pytest.raises(SourceError, match=r"no 'number', which the request names \{nr\}"):
+        list(source(None))
+
+
+PARENT = RestSource("http://127.0.0.1:9", "/accounts")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"path": "/a/{id}/b"}, "names a field of a parent, but there is no parent="),
+        ({"path": "/a", "parent_fields": ("id",)}, "and there is none"),
+        ({"path": "/a/{idd}", "parent": PARENT, "parent_fields": ("id",)}, "isn't among .*did you mean 'id'"),
+        ({"path": "/a", "parent": PARENT, "parent_fields": ("id",)}, "nothing of the parent is in the request"),
+        ({"path": "/a/{id", "parent": PARENT}, "can't be filled in"),
+        ({"path": "/a/{id.x}", "parent": PARENT}, "no name of a parent's field"),
+        ({"path": "/a/{id}", "parent": "accounts"}, "must be a RestSource, not str"),
+        ({"path": "/a/{id}", "parent": PARENT, "parent_fields": {"id": "a..b"}}, "an empty part"),
+        ({"records": "a..b"}, "an empty part"),
+        ({"records": 7}, "neither a path"),
+        ({"paging": "offset"}, "no way of paging"),
+        ({"max_pages": 0}, "at least one page"),
+        ({"deadline": "soon"}, "not a duration"),
+        ({"json": {}, "body": b""}, "not both"),
+        ({"json": object()}, "can't be sent as JSON"),
+        ({"params": {"a": b"x"}}, "parameter 'a' can't be bytes"),
+        ({"variables": {}}, "those of a query="),
+        ({"query": "{ a }", "json": {}}, "query= or a body"),
+        ({"query": "query($after: String) { a }", "records": "a"}, "doesn't ask for pageInfo"),
+        ({"pagign": None}, "no option 'pagign'; did you mean 'paging'"),
+        ({"rates": "1/s"}, "no option 'rates'; did you mean 'rate'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_when_the_project_starts_with_file_and_line(options, told):
+    with pytest.raises(ConfigError, match=rf"^sources/test_rest_children.py:\d+: .*{told}"):
+        RestSource("http://127.0.0.1:9", **options)
+
+
+def test_an_option_of_the_api_is_said_there():
+    with pytest.raises(ConfigError, match="an option of the Rest that is given"):
+        RestSource(Rest("http://127.0.0.1:9"), rate="1/s")
+
+
+@pytest.mark.parametrize("base", ["api.example.org", "ftp://example.org", "", 7])
+def test_a_base_that_is_no_address_is_refused(base):
+    with pytest.raises(ConfigError, match="an address that begins with https://"):
+        Rest(base)

@@ -1,0 +1,231 @@
+"""Paging that goes wrong in all the ways APIs have, and how a convention is found in the first answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from api2db import Rest, RestSource
+from api2db.errors import ConfigError, SourceError
+from api2db.sources.rest import (
+    LinkHeader,
+    NextCursor,
+    NextUrl,
+    OffsetLimit,
+    PageNumber,
+    Single,
+)
+from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.paging import Seen
+from api2db.sources.rest.paging.detect import as_json, detected, of_json
+from tests.http_api import Answer
+from tests.sources.rest_server import RestServer
+
+COUNT, SIZE = 25, 10
+ALL = list(range(COUNT))
+
+
+@pytest.fixture
+def server() -> Iterator[RestServer]:
+    with RestServer([{"id": number} for number in ALL], size=SIZE) as api:
+        yield api
+
+
+def ids(pages):
+    return [record["id"] for page in pages for record in page.records()]
+
+
+def body(*numbers, **more):
+    return Answer(body=json.dumps({"items": [{"id": number} for number in numbers], **more}).encode())
+
+
+def test_a_server_that_gives_fewer_than_asked_for_is_read_to_its_end_and_that_is_said_once(server, caplog):
+    caplog.set_level(logging.INFO)
+    api = Rest(server.root)
+    assert ids(api.pages("/silent_offset", paging=OffsetLimit(1000))) == ALL
+    offsets = [request.params["offset"] for request in server.requests]
+    assert offsets == ["0", "10", "20", "25"], "by what came, to the empty page"
+    assert caplog.text.count("fewer records a page than asked for") == 1
+
+
+def test_a_short_page_ends_where_that_is_said(server):
+    assert ids(Rest(server.root).pages("/silent_offset", paging=OffsetLimit(SIZE, short_ends=True))) == ALL
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("paging", [PageNumber(param="seite"), OffsetLimit(offset_param="ab")], ids=["page", "offset"])
+def test_a_parameter_that_the_api_ignores_is_an_error_before_anything_comes_twice(server, paging):
+    taken = []
+    with pytest.raises(SourceError, match="ignores what asks for the next one"):
+        for page in Rest(server.root).pages("/silent_number", paging=paging):
+            taken += [record["id"] for record in page.records()]
+    assert taken == ALL[:SIZE]
+
+
+def test_the_last_page_given_again_is_known_also_by_a_poll_that_goes_on_there(server):
+    source = RestSource(server.root, "/last_again", paging=PageNumber(repeat_ends=True))
+    pages = source(None)
+    place = [next(pages).cursor for _ in range(3)][-1]
+    assert place["next"]["page"] == 4
+    # Killed here; the next poll is handed the last place.
+    assert [(page.records, page.cursor) for page in source(json.loads(json.dumps(place)))] == [([], {})]
+
+
+def test_empty_pages_in_the_middle_end_nothing_where_a_cursor_goes_on(server):
+    server.script(body(1, next="b"), body(next="c"), body(next="d"), body(2))
+    assert ids(Rest(server.root).pages(paging=NextCursor("next", "cursor"))) == [1, 2]
+
+
+def test_a_cursor_that_stays_is_an_error_before_anything_comes_twice(server):
+    server.always(body(1, 2, next="same"))
+    taken = []
+    with pytest.raises(SourceError, match="asked for already"):
+        for page in Rest(server.root).pages(paging=NextCursor("next", "cursor")):
+            taken += page.records()
+    assert len(taken) == 2
+
+
+def test_pages_that_go_round_in_a_circle_are_an_error(server):
+    server.script(body(1, next="/a"), body(2, next="/b"), body(3, next="/a"))
+    with pytest.raises(SourceError, match="asked for already"):
+        list(Rest(server.root).pages(paging=NextUrl()))
+
+
+def test_more_that_is_announced_but_not_given_is_said(server, caplog):
+    server.script(body(1, 2, total=9), body(total=9))
+    assert ids(Rest(server.root).pages(paging=OffsetLimit(2, total="total"))) == [1, 2]
+    assert "says=9 gave=2" in caplog.text
+
+
+def test_what_moves_to_the_next_page_while_it_is_read_comes_once(server):
+    pages = Rest(server.root).pages("/silent_offset", paging=OffsetLimit(SIZE), key="id")
+    first = next(pages).records()
+    server.replace([{"id": number} for number in [101, 102, *ALL]])  # two more at the front push two to the next page
+    assert [record["id"] for record in first] + ids(pages) == ALL
+
+
+def test_what_has_changed_when_it_comes_again_is_news(server):
+    server.script(body(1, 2, next="b"), body(2, 3, next="c"), Answer(body=b'{"items": [{"id": 3, "changed": true}]}'))
+    pages = Rest(server.root).pages(paging=NextCursor("next", "cursor"), key="id")
+    assert [page.records() for page in pages] == [[{"id": 1}, {"id": 2}], [{"id": 3}], [{"id": 3, "changed": True}]]
+
+
+def test_a_limit_of_pages_leaves_the_rest_to_the_next_poll(server):
+    source = RestSource(server.root, "/link", max_pages=2)
+    polls, place = [], None
+    for _ in range(3):
+        pages = list(source(place))
+        place = pages[-1].cursor
+        polls.append([record["id"] for page in pages for record in page.records])
+    assert polls == [ALL[:20], ALL[20:], ALL[:20]]
+
+
+def test_a_deadline_leaves_the_rest_to_the_next_poll_and_without_a_place_it_is_an_error(server):
+    first, *others = list(RestSource(server.root, "/link", deadline=0)(None))
+    assert not others
+    assert first.cursor["next"]["url"].endswith("at=10")
+    with pytest.raises(SourceError, match=r"deadline of 0 s is over after 1 pages"):
+        list(Rest(server.root).pages("/link", deadline=0))
+
+
+def test_a_status_that_means_nothing_here_ends_the_pages(server):
+    assert list(Rest(server.root).pages("/nowhere", ignore=(404,))) == []
+    with pytest.raises(SourceError, match="answered 404"):
+        list(Rest(server.root).pages("/nowhere"))
+
+
+def test_graphql_errors_in_an_answer_with_status_200_are_errors(server):
+    server.script(Answer(body=b'{"data": null, "errors": [{"message": "Field \'x\' does not exist"}]}'))
+    with pytest.raises(SourceError, match=r"POST http://.*/graphql answered 200.*Field 'x' does not exist"):
+        list(Rest(server.root).graphql("{ x }"))
+
+
+@pytest.mark.parametrize(
+    ("query", "records", "told"),
+    [
+        ("query($after: String) { a { nodes } }", "a", "doesn't ask for pageInfo"),
+        ("{ a { nodes pageInfo { hasNextPage } } }", "a", r"declare \$after: String"),
+        ("query($after: String) { a(after: $after) { pageInfo } }", None, "say which connection"),
+    ],
+)
+def test_a_query_that_could_not_go_on_is_refused_before_it_is_asked(server, query, records, told):
+    with pytest.raises(ConfigError, match=told):
+        Rest(server.root).graphql(query, records=records)
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: NextCursor("next"),
+        lambda: NextCursor(param="cursor"),
+        lambda: NextCursor("next", "cursor", header="X"),
+        lambda: NextCursor("a..b", "cursor"),
+        lambda: NextUrl("a..b"),
+        lambda: OffsetLimit(0),
+        lambda: PageNumber(0),
+        lambda: PageNumber(total="a..b"),
+    ],
+)
+def test_a_convention_that_lacks_its_parameter_is_refused_when_it_is_declared(make):
+    with pytest.raises(ConfigError):
+        make()
+
+
+LINK = {"Link": '</x?page=2>; rel="next"'}
+
+
+@pytest.mark.parametrize(
+    ("params", "headers", "answer", "found"),
+    [
+        ({}, LINK, [], LinkHeader()),
+        ({"page": 1}, LINK, {"next": "/a"}, LinkHeader()),
+        ({}, {"Link": "</style.css>; rel=preload"}, [], Single()),
+        ({}, {}, {"next": "https://api.example.org/?page=2"}, NextUrl("next")),
+        ({}, {}, {"_links": {"next": {"href": "/a?page=2"}}}, NextUrl("_links.next.href")),
+        ({}, {}, {"@odata.nextLink": "https://api.example.org/a?$skip=2"}, NextUrl(r"@odata\.nextLink")),
+        ({"page": 1}, {}, {"count": 1, "next": None, "results": []}, Single()),
+        ({}, {}, {"nextPageToken": "abc"}, NextCursor("nextPageToken", "pageToken")),
+        ({}, {}, {"response_metadata": {"next_cursor": "a="}}, NextCursor("response_metadata.next_cursor", "cursor")),
+        ({"limit": 5}, {}, {"response_metadata": {"next_cursor": None}, "total": 9}, Single()),
+        ({"limit": 5}, {}, {"total": 9}, OffsetLimit(5, total="total")),
+        ({"offset": 0, "limit": 5}, {}, [], OffsetLimit(5)),
+        ({"skip": 10, "top": 5}, {}, {"total": 90}, OffsetLimit(5, offset_param="skip", limit_param="top", start=10)),
+        ({"limit": 5}, {}, {"offset": 0, "total": 9}, OffsetLimit(5, total="total")),
+        ({"limit": 5}, {}, [], Single()),
+        ({"page": 0, "size": 5}, {}, [], PageNumber(5, size_param="size", start=0)),
+        ({"page": 1}, {}, {"has_more": True}, PageNumber(has_more="has_more")),
+        ({}, {}, {"page": 1, "total_pages": 4}, PageNumber(pages="total_pages")),
+        ({}, {}, {"page": {"number": 0, "totalPages": 4}}, PageNumber(pages="page.totalPages", start=0)),
+        ({}, {}, {"total": 4, "data": []}, Single()),
+        ({}, {}, {"features": []}, Single()),
+    ],
+)
+def test_the_convention_is_found_in_the_first_answer_and_kept_in_the_place(params, headers, answer, found):
+    response = requests.Response()
+    response.headers.update(headers)
+    response.url = "https://api.example.org/a"
+    ask = Ask("GET", response.url).with_params(**params)
+    assert detected(Seen(ask, {}, response, answer, list)) == found
+    assert of_json(json.loads(json.dumps(as_json(found)))) == found
+
+
+def test_more_without_a_way_to_ask_for_it_is_an_error_and_not_a_silent_end(server):
+    server.script(body(1, has_more=True))
+    with pytest.raises(SourceError, match="'has_more' says that there is more, but nothing how to ask for it"):
+        ids(Rest(server.root).pages())
+
+
+def test_a_convention_that_was_found_is_gone_on_with_by_the_next_poll(server):
+    source = RestSource(server.root, "/number", params={"per_page": 10}, max_pages=1)
+    read, place = [], None
+    for _ in range(3):
+        (page,) = source(place)
+        place = json.loads(json.dumps(page.cursor))
+        read += [record["id"] for record in page.records]
+    assert read == ALL
+    assert place == {}

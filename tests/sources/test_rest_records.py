@@ -1,0 +1,113 @@
+"""Where records are in an answer, said or found."""
+
+from __future__ import annotations
+
+import pytest
+
+from api2db.errors import ConfigError, SourceError
+from api2db.sources.rest import At, HeaderRow, Keyed, Parallel
+from api2db.sources.rest.find import find_records
+from api2db.sources.rest.records import selector
+
+AB = [{"n": 1}, {"n": 2}]
+
+
+@pytest.mark.parametrize(
+    ("where", "body", "records"),
+    [
+        ("items", {"items": AB}, AB),
+        ("data.items", {"data": {"items": AB}}, AB),
+        ("data.items", {"data.items": AB}, AB),
+        (r"a\.b", {"a.b": AB}, AB),
+        ("pages.0", {"pages": [AB, []]}, AB),
+        ("", AB, AB),
+        (".", AB, AB),
+        ("", {"n": 1}, [{"n": 1}]),
+        ("items", {"items": {"n": 1}}, [{"n": 1}]),
+        ("items", {"items": None}, []),
+        ("items", {"items": []}, []),
+        ("*", {"x": {"n": 1}, "y": {"n": 2}}, [{"_key": "x", "n": 1}, {"_key": "y", "n": 2}]),
+        ("data.*", {"data": {"x": {"n": 1}}}, [{"_key": "x", "n": 1}]),
+        ("data.*", {"data": []}, []),
+        (Keyed("data", key="station"), {"data": {"x": {"n": 1}}}, [{"station": "x", "n": 1}]),
+        (HeaderRow(), [["a", "b"], ["t1", 1], ["t2", None]], [{"a": "t1", "b": 1}, {"a": "t2", "b": None}]),
+        (HeaderRow("rows"), {"rows": []}, []),
+        (HeaderRow("rows"), {"rows": [["n"]]}, []),
+        (HeaderRow("rows", header="columns"), {"columns": ["n"], "rows": [[1], [2]]}, AB),
+        (HeaderRow("rows", header="meta"), {"meta": [{"name": "n", "type": "int"}], "rows": [[1], [2]]}, AB),
+        (Parallel("hourly"), {"hourly": {"n": [1, 2]}}, AB),
+        (Parallel(), {"t": [1, 2], "u": "K"}, [{"u": "K", "t": 1}, {"u": "K", "t": 2}]),
+        (lambda body: body["a"] + body["b"], {"a": AB[:1], "b": AB[1:]}, AB),
+    ],
+)  # fmt: skip
+def test_records_are_taken_from_where_they_are_said_to_be(where, body, records):
+    assert selector(where)(body) == records
+
+
+@pytest.mark.parametrize(
+    ("where", "body", "told"),
+    [
+        ("items", {"error": "quota", "code": 7}, "nothing at 'items'.*'error', 'code'"),
+        ("items", {"items": "none"}, "should be a list or an object, but there is a text"),
+        (At("items"), [1], "nothing at 'items'.*a list of 1"),
+        ("*", [1], "an object whose values are records"),
+        ("*", {"a": 1}, "key 'a', is a number"),
+        ("*", {"a": {"_key": 1}}, "a field '_key' of their own"),
+        (HeaderRow(), [["a", "b"], [1]], "row 1 .* is 1 values, but there are 2 columns"),
+        (HeaderRow(), [["a", "a"], [1, 2]], "isn't a list of different names"),
+        (HeaderRow(), {"a": 1}, "should be a list of lists"),
+        (Parallel(), {"t": [1, 2], "v": [3]}, "aren't of one length: t 2, v 1"),
+        (Parallel(), {"t": 1}, "an object of lists"),
+    ],
+)
+def test_records_that_are_not_there_are_an_error_that_says_what_is(where, body, told):
+    with pytest.raises(SourceError, match=told):
+        selector(where)(body)
+
+
+@pytest.mark.parametrize("where", ["a..b", "a\\b", "a:int", 3, HeaderRow])
+def test_a_place_for_records_that_can_not_be_is_refused_when_it_is_declared(where):
+    if where is HeaderRow:
+        with pytest.raises(ConfigError):
+            HeaderRow("a..b")
+        return
+    with pytest.raises(ConfigError):
+        selector(where)
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (AB, ""),
+        ({"features": AB, "metadata": {"count": 2}}, "features"),
+        ({"data": {"children": AB, "tags": ["a", "b"]}}, "data.children"),
+        ({"a.b": {"list:1": AB}}, r"a\.b.list\:1"),
+        ({"items": [], "count": 0}, "items"),
+        ({"items": AB, "errors": []}, "items"),
+        ({"items": [], "tags": ["a", "b"]}, "items"),
+        ({"items": [], "facets": []}, "items"),
+    ],
+)
+def test_the_one_list_of_objects_is_found(body, path):
+    assert find_records(body) == path
+    assert isinstance(selector(path)(body), list)
+
+
+def test_of_two_lists_of_objects_none_is_guessed():
+    with pytest.raises(SourceError, match=r"'items', 'meta.included'; say which: records='items'"):
+        find_records({"items": AB, "meta": {"included": AB}})
+    with pytest.raises(SourceError, match=r"'items', 'facets'"):
+        find_records({"items": [], "facets": AB})
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("OK", "a text, no records"),
+        ({"message": "quota exceeded"}, "an object with 'message', without a list of objects"),
+        ({"id": 1, "tags": ["a"]}, "without a list of objects; one record"),
+    ],
+)
+def test_an_answer_without_records_says_what_it_is_and_becomes_no_row(body, told):
+    with pytest.raises(SourceError, match=told):
+        find_records(body)
