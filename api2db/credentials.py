@@ -42,6 +42,11 @@ class Auth:
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Auth))
+API_FIELDS = (
+    *("type", "key", "header", "param", "prefix", "token", "username", "password"),
+    *("token_url", "client_id", "client_secret", "client_auth", "scope", "refresh_token"),
+)
+"""What the environment may say of the credentials of an API, beside ``FIELDS`` of a database's."""
 
 
 def load_auth(path: Path | str, environ: Mapping[str, str] = os.environ) -> Auth:
@@ -50,7 +55,7 @@ def load_auth(path: Path | str, environ: Mapping[str, str] = os.environ) -> Auth
     Raises ConfigError (a ValueError) naming the file and what is missing or wrong in it, never a value.
     """
     path = Path(path)
-    table = _read_json(path)
+    table = read_json(path)
     if table.get("type") == "service_account":
         raise ConfigError(
             f"{path} is a Google service-account file, not the credentials of an SQL database;"
@@ -67,7 +72,7 @@ def read_service_account(path: Path | str) -> dict[str, object]:
     Raises ConfigError naming the file and what is missing or wrong in it, never a value.
     """
     path = Path(path)
-    table = _read_json(path)
+    table = read_json(path)
     remember(*(value for key, value in table.items() if key.startswith("private_key") and isinstance(value, str)))
     if table.get("type") != "service_account":
         raise ConfigError(f'{path} is no Google service-account file: its "type" isn\'t "service_account"')
@@ -122,7 +127,8 @@ def check_complete(auth: Auth, where: str) -> None:
         raise ConfigError(f"{where}: {' and '.join(missing)} missing or empty; or give a whole url")
 
 
-def _read_json(path: Path) -> dict[str, object]:
+def read_json(path: Path) -> dict[str, object]:
+    """The JSON object in a file of credentials. Raises ConfigError naming the file, never a value."""
     try:
         _warn_if_others_can_read(path)
         table = json.loads(path.read_text(encoding="utf-8"))
@@ -135,7 +141,7 @@ def _read_json(path: Path) -> dict[str, object]:
         line = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise ConfigError(f"{path} is not valid JSON{line}") from None
     if not isinstance(table, dict):
-        raise ConfigError(f"{path} must hold one JSON object with: {', '.join(FIELDS)}")
+        raise ConfigError(f"{path} must hold one JSON object")
     return table
 
 

@@ -117,6 +117,20 @@ class Layout:
     def state(self, collector: str) -> Path:
         return self.states / f"{collector}.json"
 
+    def poll_state(self, collector: str) -> Path:
+        """What the sources of a collector's last poll that ended well want to know at the next."""
+        return self.states / "polls" / f"{collector}.json"
+
+    @property
+    def hosts(self) -> Path:
+        """How often each host was asked of late, where it has a budget."""
+        return self.states / "hosts"
+
+    @property
+    def tokens(self) -> Path:
+        """Tokens that servers gave out to us."""
+        return self.states / "tokens"
+
     def shards(self, collector: str, fmt: str) -> Path:
         """Where ``Stream2Local`` puts its files unless told otherwise."""
         return self.root / collector / fmt

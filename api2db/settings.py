@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from api2db.address import is_loopback, split_address
-from api2db.credentials import ENVIRONMENT_PREFIX, FIELDS
+from api2db.credentials import API_FIELDS, ENVIRONMENT_PREFIX, FIELDS
 from api2db.durations import seconds
 from api2db.errors import ConfigError
 from api2db.nearest import nearest
@@ -161,8 +161,8 @@ def _of_environment(environ: Mapping[str, str]) -> dict[str, object]:
         if variable.startswith(TELLING_PREFIX):
             continue  # read_telling knows those
         if variable.startswith(ENVIRONMENT_PREFIX):
-            if not variable.endswith(tuple(f"_{field.upper()}" for field in FIELDS)):
-                fields = ", ".join(field.upper() for field in FIELDS)
+            if not variable.endswith(tuple(f"_{field.upper()}" for field in (*FIELDS, *API_FIELDS))):
+                fields = ", ".join(dict.fromkeys(field.upper() for field in (*FIELDS, *API_FIELDS)))
                 raise ConfigError(f"the environment: {variable} must end in one of: {fields}")
             continue
         key = variable.removeprefix(PREFIX).lower()

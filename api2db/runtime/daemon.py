@@ -24,6 +24,7 @@ from api2db.runtime.job import Job
 from api2db.runtime.memory import give_back, share_arenas
 from api2db.runtime.notify import ServiceManager
 from api2db.runtime.poller import Poller
+from api2db.runtime.polling import Polling
 from api2db.runtime.pool import DeliveryPool
 from api2db.runtime.requests import Desk
 from api2db.runtime.retention import Retention
@@ -140,7 +141,8 @@ class Daemon:
         running: list[Running] = []
         desk: Desk | None = None
         try:
-            assembly = Assembly(kept, pool.wake, children, self._targets_of, self._targets_now)
+            polling = Polling.of(layout, settings.auth)
+            assembly = Assembly(kept, pool.wake, children, polling, self._targets_of, self._targets_now)
             running = assembly.running(self._collectors, self._broken)
             works = Works(
                 kept,
@@ -195,7 +197,9 @@ class Daemon:
 
             def due(job: Job = each.job, period_s: float = each.collector.seconds) -> None:
                 job.next_run_ns = time.time_ns() + int(period_s * 1e9)
-                if not poller.start(job):
+                if job.not_before_ns:
+                    job.put_off = True
+                elif not poller.start(job):
                     journal.skipped(job.name)
 
             cadence.add(each.collector.seconds, due)
@@ -217,6 +221,8 @@ class Daemon:
                 _prune(spool)
                 for each in running:
                     settle(each.shards, SETTLE_AFTER_S)
+                    if each.job.put_off and not each.job.not_before_ns:
+                        poller.start(each.job)
                 if poller.stuck > self._settings.max_stuck_polls:
                     log.error(
                         "too many sources hang, stopping so that the supervisor restarts stuck=%d",

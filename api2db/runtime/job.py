@@ -19,10 +19,12 @@ from api2db.form.shaped import Form, Held, Shaped, StepCount
 from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.quarantine import keep_payload, keep_rows
+from api2db.runtime.polling import Memory, Polling, RunningPoll
 from api2db.runtime.source import InProcess, Source
 from api2db.runtime.told import told
 from api2db.shard import Header
 from api2db.sources import payload
+from api2db.sources.context import PutOff, Stopping
 from api2db.spool.collector import CollectorSpool
 from api2db.spool.store import Spool
 
@@ -80,6 +82,7 @@ class Job:
     accepted   called after each batch, so that its streams hear of it
     gave_up    called with a poll's ``run`` if it ended before its end was told to those that replace
     source     where the collector's function is called; in the polling thread by default
+    polling    what the polls of the daemon share
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Job:
         gave_up: Callable[[int], None] = lambda run: None,
         timeout_s: float,
         source: Source | None = None,
+        polling: Polling | None = None,
     ) -> None:
         self.collector = collector
         self._source = source or InProcess(collector)
@@ -102,7 +106,11 @@ class Job:
         self.next_run_ns: int | None = None
         self.run: Run | None = None  # set while a poll runs, also an abandoned one
         self.failures = 0
+        self.put_off = False  # to be polled as soon as ``not_before_ns`` has passed, whatever its schedule says
+        self.unchanged = False  # the last poll asked, and found nothing new
         self._outcome = ""
+        self._memory = Memory(shards)
+        self._polling = polling or Polling.of(spool.layout)
         self._spool = spool
         self._shards = shards
         self._streams = tuple(streams)
@@ -118,6 +126,11 @@ class Job:
         return self.collector.name
 
     @property
+    def not_before_ns(self) -> int:
+        """No poll before this time, in nanoseconds since 1970 UTC: a server, or a budget, said so. 0 if none did."""
+        return self._memory.not_before_ns
+
+    @property
     def _layout(self) -> Layout:
         return self._spool.layout
 
@@ -126,6 +139,7 @@ class Job:
         run = self.run
         assert run is not None
         outcome, cause = "ok", None
+        self.put_off = False
         try:
             refusal = self._spool.usage.refusal(self.name)
             if refusal:
@@ -135,6 +149,11 @@ class Job:
             return
         except StoreFullError as error:
             outcome, cause = "paused", str(error)
+        except PutOff as error:
+            self.put_off = True
+            outcome, cause = "waiting", str(error)
+        except Stopping:
+            outcome = "stopped"
         except Api2dbError as error:
             outcome, cause = "failed", str(error)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, CancelledError and SystemExit too
@@ -172,11 +191,29 @@ class Job:
         return True
 
     def _poll(self, run: Run, stop: threading.Event) -> str:
-        """The run's outcome: ok, stopped, or waiting for a file that the form merges."""
+        """The run's outcome: ok, or waiting for a file that the form merges."""
         form = self._form_of()
         if not _dependencies_satisfied(form):
             return "waiting"
         run.resets = self._shards.resets
+        context = RunningPoll(
+            self.name,
+            run.started_ns,
+            whole=bool(self._replacing),
+            # What another poll left undone isn't known to be there: this one brings it all.
+            full=bool(self._replacing) and self._outcome != "ok",
+            credentials=self._polling.credentials,
+            tokens=self._polling.tokens,
+            run=run,
+            stop=stop,
+        )
+        with self._memory.lent(context, run.resets):
+            self._read(run, form, stop)
+        self.unchanged = context.unchanged
+        return "ok"
+
+    def _read(self, run: Run, form: Form | None, stop: threading.Event) -> None:
+        """Take what the source brings, item by item, to its end. Raises Stopping if it doesn't get there."""
         returned = self._call(run)
         iterator = payload.items(returned)
         run.id = run.started_ns if iterator is returned else 0
@@ -187,12 +224,12 @@ class Job:
             except StopIteration:
                 self._end(run)
                 self._source.ended()
-                return "ok"
+                return
             self._take(run, form, item)
             del item  # not held while the next one is fetched: a page of dicts is many times its bytes
             if stop.is_set():
                 getattr(iterator, "close", lambda: None)()
-                return "stopped"
+                raise Stopping("the daemon is stopping")
 
     def _call(self, run: Run) -> object:
         reached = self._shards.cursor
@@ -315,7 +352,7 @@ class Job:
             rows=run.rows,
             cause=cause,
             steps=[asdict(step) for step in run.steps.values()],
-            next_run_ns=self.next_run_ns,
+            next_run_ns=self.not_before_ns or self.next_run_ns,
         )
 
 

@@ -14,6 +14,7 @@ from api2db.runtime.assembly import Kept
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.isolated.children import Children, Isolated
 from api2db.runtime.job import Job
+from api2db.runtime.polling import Polling
 from api2db.runtime.replacement import ReplacingDelivery
 from api2db.runtime.source import InProcess, Source
 from api2db.runtime.store_job import StoreCollector
@@ -38,6 +39,7 @@ class Assembly:
 
     wake         have a delivery look at what waits
     children     the processes of isolated collectors
+    polling      what polls share
     targets_of   the streams of a collector; may raise ConfigError, which stops that collector alone
     targets_now  as ``targets_of``, with the credentials as they are now; any thread
     aside        collectors that are declared and don't run, and why: known once ``running`` has returned
@@ -46,6 +48,7 @@ class Assembly:
     kept: Kept
     wake: Callable[[Delivery], None]
     children: Children
+    polling: Polling
     targets_of: TargetsOf
     targets_now: TargetsOf
     aside: dict[str, str] = field(default_factory=dict)
@@ -110,6 +113,7 @@ class Assembly:
             gave_up=gave_up,
             timeout_s=self.kept.settings.poll_timeout_s,
             source=self._source(collector),
+            polling=self.polling,
         )
         return Running(collector, part.shards, part.deliveries, job)
 

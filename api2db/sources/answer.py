@@ -11,8 +11,16 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import requests
 from requests import PreparedRequest, RequestException, Response
-from requests.exceptions import ConnectTimeout, ReadTimeout, SSLError, TooManyRedirects
+from requests.exceptions import (
+    ChunkedEncodingError,
+    ConnectTimeout,
+    ReadTimeout,
+    SSLError,
+    Timeout,
+    TooManyRedirects,
+)
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from api2db.errors import SourceError
@@ -37,7 +45,10 @@ class HttpError(SourceError, RequestException):
 
     The text names method, address, status, content type and how the body starts, but no secret: of the address's
     parameters only numbers and dates are shown, and nothing that was sent as a header or as ``auth``.
+    ``transient`` where no whole answer came, and asking again may help.
     """
+
+    transient = False
 
 
 class Answer(Response):
@@ -142,7 +153,17 @@ def in_our_words(request: PreparedRequest, limits: Limits) -> Iterator[None]:
         raise
     except (RequestException, HTTPError, OSError) as error:
         text = redact(f"{asked(request)}: {_cause(error, limits)}", limits.secrets)
-        raise HttpError(text, request=request, response=getattr(error, "response", None)) from None
+        told = HttpError(text, request=request, response=getattr(error, "response", None))
+        told.transient = _transient(error)
+        raise told from None
+
+
+def _transient(error: Exception) -> bool:
+    """A connection that failed or broke, or took too long; not one that was refused for what was asked."""
+    if isinstance(error, RequestException):
+        broken = isinstance(error, (requests.ConnectionError, Timeout, ChunkedEncodingError))
+        return broken and not isinstance(error, SSLError)
+    return isinstance(error, (HTTPError, TimeoutError, ConnectionError))
 
 
 def _cause(error: Exception, limits: Limits) -> str:

@@ -18,7 +18,7 @@ from api2db.sources.deadline import LIMITS, DeadlineAdapter, Limits
 __all__ = ["Answer", "Http", "HttpError"]
 
 # What may go to another host than it was meant for; any other header may be a credential.
-_HARMLESS_HEADERS = (
+HARMLESS_HEADERS = (
     *("accept", "accept-charset", "accept-encoding", "accept-language", "connection", "content-length"),
     *("content-type", "range", "transfer-encoding", "user-agent"),
 )
@@ -117,9 +117,10 @@ class Http(requests.Session):
             kept = {name: value for name, value in prepared_request.headers.items() if _goes_along(name)}
             prepared_request.headers.clear()
             prepared_request.headers.update(kept)
+            prepared_request.hooks = {"response": []}  # a digest's would answer that host's challenge
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
 
 
 def _goes_along(header: str) -> bool:
     """Cookies are the jar's, which knows whose they are."""
-    return header.lower() in _HARMLESS_HEADERS or header.lower() == "cookie"
+    return header.lower() in HARMLESS_HEADERS or header.lower() == "cookie"

@@ -18,7 +18,7 @@ from api2db import shard
 from api2db.batch import Batch, new_batch_id
 from api2db.errors import SourceError, StoreError, StoreFullError
 from api2db.failpoint import reach
-from api2db.files import write_durable
+from api2db.files import make_dir, write_atomic, write_durable
 from api2db.spool.origins import Origins
 from api2db.spool.queue import StreamQueue
 from api2db.spool.store import Spool, store_error
@@ -201,10 +201,46 @@ class CollectorSpool:
         """
         with self._accepting, self._lock:
             self.resets += 1
+            # Before the cursor moves: what sources remember would leave out what is to be read again.
+            self._forget_poll_state()
             before = self._state.cursor
             self._state = replace(self._state, cursor=cursor, last_ns=self._spool.clock.next())
         self.settle(always=True)
         return before
+
+    def poll_state(self) -> bytes:
+        """What ``keep_poll_state`` kept last; nothing at the start, or where it can't be read."""
+        try:
+            return self._layout.poll_state(self.collector).read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            log.warning("what sources remembered can't be read: they ask anew collector=%s cause=%s",
+                        self.collector, error)  # fmt: skip
+            return b""
+
+    def keep_poll_state(self, data: bytes, *, resets: int) -> None:
+        """Keep it for the next poll. ``resets`` as in ``accept``.
+
+        Not flushed: what a power cut takes of it costs requests, never rows. Raises StoreError, SourceError.
+        """
+        path = self._layout.poll_state(self.collector)
+        with self._accepting:
+            self._check_resets(resets)
+            try:
+                make_dir(path.parent, flush=self._spool.durable)
+                write_atomic(path, data, flush=False)
+            except OSError as error:
+                raise store_error(self.collector, error) from error
+
+    def _forget_poll_state(self) -> None:
+        path = self._layout.poll_state(self.collector)
+        try:
+            if path.exists():
+                path.unlink()
+                self._spool.flush(path.parent)
+        except OSError as error:
+            raise store_error(self.collector, error) from error
 
     def _check_resets(self, resets: int | None) -> None:
         if resets is not None and resets != self.resets:

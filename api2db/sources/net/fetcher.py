@@ -1,52 +1,115 @@
-"""Asks: a request in, its answer out."""
+"""Asks: a request in, its answer out; patiently, within budgets, and only for what has changed."""
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from api2db.errors import ConfigError
+from api2db.sources.context import POLL, PollContext
+from api2db.sources.net.auth.login import login_of
+from api2db.sources.net.patient import Patient
+from api2db.sources.net.retries import REPEATABLE, Retries
+from api2db.sources.net.sessions import Sessions
+from api2db.sources.net.validators import Validators
+
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer
-    from api2db.sources.http import Http
     from api2db.sources.rest.ask import Ask
+
+_NOT_MODIFIED = 304
 
 
 @dataclass
 class Fetched:
-    """``answer`` is None where nothing changed since a poll that was accepted whole; ``memo`` is what it remembered."""
+    """What came of one request.
+
+    answer  None: unchanged since the last poll that was accepted whole
+    memo    the JSON value that was remembered with the answer then
+    """
 
     answer: Answer | None
     memo: object = None
+    _kept: tuple[Validators, Ask] | None = field(default=None, repr=False)
 
     def remember(self, memo: object) -> None:
-        """A JSON value to be given with the answer that says nothing changed."""
+        """Keep a JSON value with this answer, for the next poll that finds it unchanged."""
         self.memo = memo
+        if self._kept is not None:
+            validators, ask = self._kept
+            validators.remember(ask, memo)
 
 
-@dataclass
 class Fetcher:
-    """Sends each thread's requests through a session of its own. Raises HttpError."""
+    """Sends the requests of one API. Any thread.
 
-    auth: object = None
-    rate: str | None = None
-    concurrency: int | None = None
-    conditional: bool = True
-    retry: object = None
-    http: dict[str, Any] = field(default_factory=dict)
+    auth         credentials: see docs/politeness.md
+    home         an address of the host they are for; None: the first that is asked
+    rate         requests at most, of all who ask that host: "60/min", "10/s", "5000/h"
+    concurrency  of them under way at once; 4 if None
+    conditional  remember answers, and leave out what is unchanged
+    retry        a ``Retries``, or how many repeats there may be
+    http         options of ``Http``
+    """
 
-    def __post_init__(self) -> None:
-        self._sessions = threading.local()
+    def __init__(
+        self,
+        *,
+        auth: object = None,
+        home: str | None = None,
+        rate: str | None = None,
+        concurrency: int | None = None,
+        conditional: bool = True,
+        retry: Retries | int | None = None,
+        http: Mapping[str, Any] | None = None,
+    ) -> None:
+        options = dict(http or {})
+        self._check_status = bool(options.get("check_status", True))
+        self._conditional = conditional
+        self._patient = Patient(
+            Sessions(options, home),
+            _retries(retry),
+            check_status=self._check_status,
+            login=login_of(auth, options),
+        )
 
-    def fetch(self, ask: Ask, *, conditional: bool = True) -> Fetched:
-        params, headers = list(ask.params), dict(ask.headers)
-        answer = self._http().request(ask.method, ask.url, params=params, headers=headers, data=ask.body)
-        return Fetched(answer)
+    def fetch(self, ask: Ask, *, conditional: bool = True, repeatable: bool | None = None) -> Fetched:
+        """The answer to a request, or that it is unchanged.
 
-    def _http(self) -> Http:
-        from api2db.sources.http import Http
+        repeatable  whether it may be asked again where it fails; a POST that only reads may. By default GET may
 
-        if not hasattr(self._sessions, "http"):
-            self._sessions.http = Http(**self.http)
-        made: Http = self._sessions.http
-        return made
+        Raises HttpError, with how often it was tried and why, and PutOff where one is to wait longer than
+        ``max_wait_s``.
+        """
+        poll = POLL.get()
+        context = poll or PollContext()
+        again = ask.method in REPEATABLE if repeatable is None else repeatable
+        if poll is None or not (self._conditional and conditional):
+            answer = self._patient.send(ask, {}, context, again=again)
+            context.note(news=True)
+            return Fetched(self._checked(answer))
+        validators = Validators.of(context)
+        headers = validators.headers(ask)
+        answer = self._patient.send(ask, headers, context, again=again)
+        if answer.status_code == _NOT_MODIFIED and not headers:
+            raise answer.error("nobody asked whether it was modified; a cache before the server may be wrong")
+        if answer.status_code >= 400:
+            context.note(news=True)
+            return Fetched(self._checked(answer))
+        unchanged = validators.unchanged(ask, answer)
+        context.note(news=not unchanged)
+        return Fetched(None if unchanged else answer, validators.memo(ask) if unchanged else None, (validators, ask))
+
+    def _checked(self, answer: Answer) -> Answer:
+        if self._check_status:
+            answer.raise_for_status()
+        return answer
+
+
+def _retries(retry: Retries | int | None) -> Retries:
+    if retry is None or isinstance(retry, Retries):
+        return retry or Retries()
+    if isinstance(retry, int) and not isinstance(retry, bool):
+        return Retries(retries=retry)
+    raise ConfigError(f"retry={retry!r}: give a number of repeats, or Retries(...)")

@@ -1,0 +1,115 @@
+"""What a poll gives to the sources it calls, and what it keeps of that when it ended well."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from api2db.layout import Layout
+from api2db.sources.context import LONGEST_PUT_OFF_S, POLL, PollContext, PutOff, Stopping
+from api2db.spool.collector import CollectorSpool
+
+log = logging.getLogger(__name__)
+
+
+class Timed(Protocol):
+    """A run, as far as waiting concerns it."""
+
+    started_ns: int
+    item_since_s: float
+    abandoned: bool
+
+
+@dataclass
+class RunningPoll(PollContext):
+    """The context of a poll in the daemon."""
+
+    run: Timed | None = field(default=None, repr=False)
+    stop: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    def wait(self, seconds: float) -> None:
+        assert self.run is not None
+        self.run.item_since_s += seconds  # before it is waited: the watch over the item's time goes on meanwhile
+        if self.stop.wait(seconds) or self.run.abandoned:
+            raise Stopping("the daemon is stopping")
+
+
+@dataclass(frozen=True)
+class Polling:
+    """What the polls of a daemon share.
+
+    credentials  the folder of credentials by name
+    tokens       the folder of tokens that were given out to us
+    """
+
+    credentials: Path
+    tokens: Path
+
+    @classmethod
+    def of(cls, layout: Layout, credentials: Path = Path("AUTH")) -> Polling:
+        return cls(credentials, layout.tokens)
+
+
+class Memory:
+    """What the sources of one collector remember from poll to poll, and until when it isn't polled."""
+
+    def __init__(self, shards: CollectorSpool) -> None:
+        self._shards = shards
+        self._not_before_ns: int | None = None  # not read yet
+
+    @property
+    def not_before_ns(self) -> int:
+        """No poll before this time, in nanoseconds since 1970 UTC; 0 if there is no such time."""
+        if self._not_before_ns is None:
+            self._not_before_ns = self._decoded(self._shards.poll_state()).not_before_ns
+        ahead_ns = self._not_before_ns - time.time_ns()
+        # Never as long as that: then the clock was put back.
+        return self._not_before_ns if 0 < ahead_ns <= LONGEST_PUT_OFF_S * 1e9 else 0
+
+    @contextmanager
+    def lent(self, context: PollContext, resets: int) -> Iterator[None]:
+        """Have the poll in the block find ``context``; what it makes of what is remembered is kept if it ends well.
+
+        resets  as in ``CollectorSpool.accept``
+        """
+        before = self._shards.poll_state()
+        state = self._decoded(before).state
+        context.state = dict(state)
+        token = POLL.set(context)
+        try:
+            yield
+        except PutOff as error:
+            self._keep(_Kept(state, time.time_ns() + int(error.until_s * 1e9)), before, resets)
+            raise
+        finally:
+            POLL.reset(token)
+        self._keep(_Kept(context.state), before, resets)
+
+    def _decoded(self, data: bytes) -> _Kept:
+        try:
+            return msgspec.json.decode(data, type=_Kept) if data else _Kept()
+        except msgspec.DecodeError as error:
+            name = self._shards.collector
+            log.warning("what sources remembered can't be read: they ask anew collector=%s cause=%s", name, error)
+            return _Kept()
+
+    def _keep(self, kept: _Kept, before: bytes, resets: int) -> None:
+        self._not_before_ns = kept.not_before_ns
+        data = msgspec.json.encode(kept)
+        if data != (before or msgspec.json.encode(_Kept())):
+            self._shards.keep_poll_state(data, resets=resets)
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """The file: of a poll that was put off the state is the one before."""
+
+    state: dict[str, Any] = {}
+    not_before_ns: int = 0

@@ -1,0 +1,73 @@
+"""What a running poll gives to the sources it calls: what was remembered, how to wait, whom else to spare."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from api2db.errors import SourceError
+
+LONGEST_PUT_OFF_S: Final = 86_400.0
+"""Whoever asks for more than a day is asked again after one."""
+
+
+class PutOff(SourceError):
+    """Ask again not before ``until_s`` seconds from now: longer than one waits in a thread. No poll before that."""
+
+    def __init__(self, cause: str, until_s: float) -> None:
+        self.until_s = min(max(0.0, until_s), LONGEST_PUT_OFF_S)
+        super().__init__(cause)
+
+
+class Stopping(SourceError):
+    """The daemon stops while a source waits: the poll ends here, and what was accepted stays."""
+
+
+@dataclass
+class PollContext:
+    """One poll, as the sources in it see it. Used by the thread that polls.
+
+    collector    "" outside a poll
+    started_ns   when it began, since 1970 UTC
+    state        a JSON object, the collector's own: as it was after the last poll that ended well with all it brought
+                 accepted. What is changed in it is kept once this poll ends so, and never if it doesn't. What is lost
+                 of it may cost requests, never rows
+    whole        each poll's rows replace those of the one before: a poll brings all of them, or none
+    full         nothing is to be left out because it is unchanged
+    credentials  the folder of credentials by name
+    tokens       the folder where tokens are kept that were given out to us; None: they can't be kept
+    kept         what sources keep for as long as the poll goes on, by their own keys
+    """
+
+    collector: str = ""
+    started_ns: int = field(default_factory=time.time_ns)
+    state: dict[str, Any] = field(default_factory=dict, repr=False)
+    whole: bool = False
+    full: bool = False
+    credentials: Path = Path("AUTH")
+    tokens: Path | None = None
+    kept: dict[str, object] = field(default_factory=dict, repr=False)
+    asked: int = 0
+    news: int = 0
+
+    @property
+    def unchanged(self) -> bool:
+        """Something was asked for, and all of it was as the poll before had it."""
+        return self.asked > 0 and self.news == 0
+
+    def note(self, *, news: bool) -> None:
+        """One answer came, with something new or without."""
+        self.asked += 1
+        self.news += news
+
+    def wait(self, seconds: float) -> None:
+        """Wait; that isn't the item's time. Raises Stopping as soon as the daemon stops."""
+        threading.Event().wait(seconds)
+
+
+POLL: ContextVar[PollContext | None] = ContextVar("api2db_poll", default=None)
+"""The poll that is under way in this thread; None outside the daemon."""

@@ -1,0 +1,126 @@
+"""One request, sent as often as it takes: not before its turn, and not before the server wants it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from api2db.sources.context import PollContext, PutOff
+from api2db.sources.net.retries import AGAIN, LIMITED, Retries, Tries
+from api2db.sources.net.sessions import Sessions, host_of
+
+if TYPE_CHECKING:
+    from api2db.sources.answer import Answer, HttpError
+    from api2db.sources.net.auth.login import Login
+    from api2db.sources.rest.ask import Ask
+
+_UNAUTHORIZED = 401
+
+
+class Patient:
+    """Sends the requests of one API. Any thread.
+
+    check_status  raise HttpError where the last answer still says "not now"; else that is the answer
+    login         the credentials for the sessions' own host
+    """
+
+    def __init__(self, sessions: Sessions, retries: Retries, *, check_status: bool, login: Login | None = None) -> None:
+        self._sessions = sessions
+        self._retries = retries
+        self._check_status = check_status
+        self._login = login
+        self._rng = random.Random()
+        self._lock = threading.Lock()
+        self._held: dict[str, tuple[float, str]] = {}  # host -> until when (monotonic), and why
+
+    def send(self, ask: Ask, headers: Mapping[str, str], context: PollContext, *, again: bool) -> Answer:
+        """The first answer that doesn't say "not now", whatever its status.
+
+        headers  beside those of ``ask``
+        again    whether it may be repeated
+
+        Raises HttpError, with how often it was tried, PutOff, Stopping; ConfigError or SourceError for credentials.
+        """
+        from api2db.sources.answer import HttpError
+
+        host = host_of(ask.url)
+        tries = Tries(self._retries, self._rng)
+        while True:
+            self._wait_for(host, context)
+            answer: Answer | None = None
+            error: HttpError | None = None
+            try:
+                answer = self._logged_in(ask, headers, context)
+            except HttpError as failed:
+                if not failed.transient:
+                    raise
+                error = failed
+            held_s = None if answer is None else self._hold(host, answer)
+            if answer is not None and not _says_not_now(answer, held_s):
+                return answer
+            tries.failed(answer, error)
+            delay_s = tries.delay_s() if held_s is None else held_s
+            if held_s is not None and held_s > self._retries.max_wait_s:
+                self._wait_for(host, context)  # raises PutOff
+            if not again or not tries.may_repeat(delay_s):
+                if answer is not None and not self._check_status:
+                    return answer
+                raise tries.told(error or _error_of(answer))
+            if held_s is None:
+                context.wait(delay_s)
+
+    def _logged_in(self, ask: Ask, headers: Mapping[str, str], context: PollContext) -> Answer:
+        """Send it with credentials, if its host is theirs; once more with others if they are refused."""
+        if self._login is None or not self._sessions.at_home(ask.url):
+            return self._sessions.send(ask, headers, None)
+        auth = self._login.auth(context)
+        answer = self._sessions.send(ask, headers, auth)
+        if answer.status_code != _UNAUTHORIZED:
+            return answer
+        other = self._login.auth(context, refused=auth)
+        return answer if other is None else self._sessions.send(ask, headers, other)
+
+    def _hold(self, host: str, answer: Answer) -> float | None:
+        """Remember until when the server wants no more requests; how many seconds that is, if it said so."""
+        from api2db.sources.net.slowdown import retry_after_s, used_up_s
+
+        asked_s = retry_after_s(answer.headers) if answer.status_code >= 300 else None
+        used_s = used_up_s(answer.headers)
+        held_s = asked_s if asked_s is not None else used_s
+        if not held_s:
+            return None
+        why = "Retry-After" if asked_s is not None else "its rate limit is used up"
+        with self._lock:
+            self._held[host] = (time.monotonic() + held_s, f"{host} answered {answer.status_code}, {why}")
+        return held_s
+
+    def _wait_for(self, host: str, context: PollContext) -> None:
+        """Wait as long as the server wants. Raises PutOff if that is too long, Stopping."""
+        while True:
+            with self._lock:
+                until_s, why = self._held.get(host, (0.0, ""))
+                left_s = until_s - time.monotonic()
+                if left_s <= 0:
+                    self._held.pop(host, None)
+                    return
+            if left_s > self._retries.max_wait_s:
+                raise PutOff(f"{why}: it is asked again in {left_s:.0f} s", left_s)
+            context.wait(left_s)
+
+
+def _says_not_now(answer: Answer, held_s: float | None) -> bool:
+    return answer.status_code in AGAIN or (answer.status_code in LIMITED and held_s is not None)
+
+
+def _error_of(answer: Answer | None) -> HttpError:
+    from api2db.sources.answer import HttpError
+
+    assert answer is not None
+    try:
+        answer.raise_for_status()
+    except HttpError as error:
+        return error
+    raise AssertionError(answer.status_code)

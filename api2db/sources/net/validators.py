@@ -1,0 +1,111 @@
+"""What is remembered of answers, so that an unchanged one needn't be sent, read and loaded again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from api2db.errors import SourceError
+from api2db.sources.context import PollContext
+
+if TYPE_CHECKING:
+    from api2db.sources.answer import Answer
+    from api2db.sources.rest.ask import Ask
+
+MOST: Final = 300
+"""Of so many requests, the last asked, a collector remembers the answers."""
+
+_KEY: Final = "validators"
+_ASKED: Final = "asked"
+_UNCHANGED: Final = 304
+_READS: Final = ("GET", "HEAD")
+
+
+class Validators:
+    """What one collector knows of answers: as the last poll left it that ended well, and what this one adds.
+
+    Kept in the poll's state, so only once everything is accepted that the poll brought. A request that comes twice in a
+    poll is compared with what the last poll knew both times.
+    """
+
+    def __init__(self, context: PollContext) -> None:
+        self._context = context
+        table = context.state.get(_KEY)
+        self._before: Mapping[str, dict[str, Any]] = {} if context.full or not isinstance(table, dict) else dict(table)
+        # Where a poll is whole or nothing, a page that is left out would be missing: only a poll of one answer can
+        # be known to be all of it.
+        if context.whole and (context.state.get(_ASKED) != 1 or len(self._before) != 1):
+            self._before = {}
+        self._now: dict[str, dict[str, Any]] = {} if context.full or not isinstance(table, dict) else table
+        self._seen: set[str] = set()
+        self._left_out = False
+
+    @classmethod
+    def of(cls, context: PollContext) -> Validators:
+        """Those of a poll: the same object as long as it goes on."""
+        found = context.kept.get(_KEY)
+        if not isinstance(found, cls):
+            found = context.kept[_KEY] = cls(context)
+        return found
+
+    def headers(self, ask: Ask) -> dict[str, str]:
+        """What to send along so that an unchanged answer is told by a word."""
+        known = self._before.get(ask.identity())
+        if known is None or ask.method not in _READS:
+            return {}
+        names = (("If-None-Match", "etag"), ("If-Modified-Since", "modified"))
+        return {name: str(known[key]) for name, key in names if known.get(key)}
+
+    def unchanged(self, ask: Ask, answer: Answer) -> bool:
+        """Whether this is what the last poll accepted. What is remembered of the answer is so from now on.
+
+        Raises SourceError where each poll's rows replace the last one's, and this poll has left some out already.
+        """
+        identity = ask.identity()
+        self._seen.add(identity)
+        known = self._before.get(identity)
+        digest = None if answer.status_code == _UNCHANGED else _digest(answer)
+        same = known is not None and (digest is None or digest == known.get("hash"))
+        self._left_out = self._left_out or same
+        if self._context.whole and self._left_out and len(self._seen) > 1:
+            raise SourceError(
+                "each poll replaces the rows of the one before, and this one left some out since they were unchanged,"
+                " before it asked for others; the next poll asks for all of them"
+            )
+        old = self._now.pop(identity, None)  # so that it comes last: the last asked are kept
+        kept = _headers_of(answer, known if digest is None else None)
+        if kept is not None and (digest or known):
+            memo = old.get("memo") if same and old is not None else None
+            self._now[identity] = {**kept, "hash": digest or (known or {}).get("hash"), "memo": memo}
+        for oldest in list(self._now)[: max(0, len(self._now) - MOST)]:
+            del self._now[oldest]
+        self._context.state[_KEY] = self._now
+        self._context.state[_ASKED] = len(self._seen)
+        return same
+
+    def memo(self, ask: Ask) -> object:
+        """What was remembered with the answer that the last poll accepted."""
+        return self._before.get(ask.identity(), {}).get("memo")
+
+    def remember(self, ask: Ask, memo: object) -> None:
+        """Keep a JSON value with the answer to ``ask``, if that is remembered."""
+        entry = self._now.get(ask.identity())
+        if entry is not None:
+            self._now[ask.identity()] = {**entry, "memo": memo}
+
+
+def _headers_of(answer: Answer, known: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """The validators of an answer, those it had before where it says nothing of them; None: it isn't to be kept."""
+    if "no-store" in answer.headers.get("Cache-Control", "").lower():
+        return None
+    before = known or {}
+    found = {
+        "etag": answer.headers.get("ETag", before.get("etag")),
+        "modified": answer.headers.get("Last-Modified", before.get("modified")),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _digest(answer: Answer) -> str:
+    return hashlib.blake2b(answer.content, digest_size=16).hexdigest()

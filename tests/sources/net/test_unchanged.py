@@ -1,0 +1,273 @@
+"""What is unchanged since a poll that was accepted whole isn't loaded again; anything else is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api2db.sources.context import PollContext
+from api2db.sources.http import Http, HttpError
+from api2db.sources.net.fetcher import Fetched, Fetcher
+from api2db.sources.net.validators import MOST, Validators
+from tests.http_api import SERVER_ERROR, Answer, HttpApi
+from tests.sources.net.kit import Polls, get, quick, records
+
+NOT_MODIFIED = Answer(304, b"")
+Make = Callable[..., Polls]
+
+
+@pytest.fixture
+def polls(tmp_path: Path) -> Iterator[Make]:
+    """A second call is a restart of the daemon."""
+    made: list[Polls] = []
+
+    def make(source: Any, **options: Any) -> Polls:
+        for each in made:
+            each.close()
+        made.append(Polls(tmp_path, source, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def pages_of(fetcher: Fetcher, *urls: str, seen: list[Fetched] | None = None) -> Callable[[], Iterator[Any]]:
+    """A collector that asks for one address after the other."""
+
+    def source() -> Iterator[Any]:
+        for url in urls:
+            fetched = fetcher.fetch(get(url))
+            if seen is not None:
+                seen.append(fetched)
+            if fetched.answer is not None:
+                yield fetched.answer.json()
+
+    return source
+
+
+def tagged(tag: str, body: bytes | None = None, **headers: str) -> Answer:
+    return Answer(body=body, headers=(("ETag", tag), *headers.items()))
+
+
+def conditions(api: HttpApi) -> list[tuple[str | None, str | None]]:
+    return [(each.headers.get("If-None-Match"), each.headers.get("If-Modified-Since")) for each in api.requests]
+
+
+@pytest.mark.parametrize("tag", ['"1"', 'W/"1"'], ids=["strong", "weak"])
+def test_an_answer_that_is_not_modified_is_neither_sent_nor_loaded_again(
+    polls: Make, http_api: HttpApi, tag: str
+) -> None:
+    http_api.script(tagged(tag), NOT_MODIFIED, tagged('"2"', b'[{"id": 2}]'))
+    made = polls(pages_of(quick(), http_api.url))
+    unchanged = []
+    for _ in range(3):
+        assert made.poll() == ("ok", None)
+        unchanged.append(made.job.unchanged)
+    assert made.rows == [[{"id": 1}], [{"id": 2}]]
+    assert conditions(http_api) == [(None, None), (tag, None), (tag, None)]
+    assert unchanged == [False, True, False]
+
+
+def test_the_time_of_the_last_change_is_given_back_as_it_came(polls: Make, http_api: HttpApi) -> None:
+    when = "Wed, 21 Oct 2015 07:28:00 GMT"
+    http_api.script(Answer(headers=(("Last-Modified", when),)), NOT_MODIFIED, NOT_MODIFIED)
+    made = polls(pages_of(quick(), http_api.url))
+    for _ in range(3):
+        made.poll()
+    assert made.rows == [[{"id": 1}]]
+    assert conditions(http_api) == [(None, None), (None, when), (None, when)]
+
+
+def test_the_same_body_is_unchanged_whatever_the_server_says_of_it(polls: Make, http_api: HttpApi) -> None:
+    http_api.script(Answer(), Answer(), tagged('"new"'), Answer(body=b'[{"id": 3}]'))
+    made = polls(pages_of(quick(), http_api.url))
+    for _ in range(4):
+        assert made.poll() == ("ok", None)
+    assert made.rows == [[{"id": 1}], [{"id": 3}]]
+
+
+def test_what_is_remembered_outlives_a_restart_and_is_written_only_when_it_changed(
+    polls: Make, http_api: HttpApi
+) -> None:
+    http_api.script(tagged('"1"'), NOT_MODIFIED, NOT_MODIFIED)
+    source = pages_of(quick(), http_api.url)
+    made = polls(source)
+    made.poll()
+    path = made.spool.layout.poll_state("c")
+    written = path.stat()
+    made.poll()
+    made = polls(source)
+    made.poll()
+    assert conditions(http_api) == [(None, None), ('"1"', None), ('"1"', None)]
+    assert path.stat().st_ino == written.st_ino
+
+
+def test_of_a_poll_that_wasnt_accepted_whole_nothing_is_remembered(polls: Make, http_api: HttpApi) -> None:
+    """Killed, stopped or failed after a page: it may not have been accepted, so it is asked for in full."""
+    http_api.always(tagged('"1"'))
+    http_api.script(tagged('"1"'), SERVER_ERROR)
+    source = pages_of(quick(retry={"retries": 0}), http_api.url, http_api.url + "/2")
+    made = polls(source)
+    assert made.poll()[0] == "failed"
+    made.stop.set()
+    assert made.poll()[0] == "stopped"
+    made = polls(source)
+    assert made.poll() == ("ok", None)
+    assert conditions(http_api) == [(None, None)] * 5
+    made.poll()
+    assert conditions(http_api)[5:] == [('"1"', None)] * 2
+
+
+def test_a_page_that_cant_be_shaped_is_asked_for_in_full_again(polls: Make, http_api: HttpApi) -> None:
+    http_api.script(tagged('"1"', b'["no record"]'), tagged('"1"'))
+    made = polls(pages_of(quick(), http_api.url))
+    assert made.poll()[0] == "failed"
+    assert made.poll() == ("ok", None)
+    assert conditions(http_api) == [(None, None)] * 2
+    assert made.rows == [[{"id": 1}]]
+
+
+def test_a_reset_of_the_cursor_has_everything_asked_for_again_also_amidst_a_poll(
+    polls: Make, http_api: HttpApi
+) -> None:
+    http_api.always(tagged('"1"'))
+    fetch = pages_of(quick(), http_api.url)
+    resetting = False
+
+    def source() -> Iterator[Any]:
+        yield from fetch()
+        if resetting:
+            made.shards.reset_cursor(None)
+
+    made = polls(source)
+    made.poll()
+    made.shards.reset_cursor(None)
+    made.poll()
+    resetting = True
+    http_api.script(tagged('"2"', b'[{"id": 2}]'))
+    assert "reset while it was polled" in str(made.poll()[1])
+    resetting = False
+    made.poll()
+    assert conditions(http_api) == [(None, None), (None, None), ('"1"', None), (None, None)]
+
+
+def test_what_was_remembered_with_an_answer_comes_with_the_word_that_it_is_unchanged(
+    polls: Make, http_api: HttpApi
+) -> None:
+    http_api.script(tagged('"1"'), NOT_MODIFIED, NOT_MODIFIED)
+    fetcher, memos = quick(), []
+
+    def source() -> Any:
+        fetched = fetcher.fetch(get(http_api.url))
+        memos.append(fetched.memo)
+        if fetched.answer is not None:
+            fetched.remember({"next": [2]})
+        return records(fetched)
+
+    made = polls(source)
+    for _ in range(3):
+        made.poll()
+    assert memos == [None, {"next": [2]}, {"next": [2]}]
+
+
+def test_what_a_server_wants_nobody_to_store_is_not_stored(polls: Make, http_api: HttpApi) -> None:
+    http_api.always(tagged('"1"', **{"Cache-Control": "private, No-Store"}))
+    made = polls(pages_of(quick(), http_api.url))
+    made.poll()
+    made.poll()
+    assert conditions(http_api) == [(None, None)] * 2
+    assert made.rows == [[{"id": 1}]] * 2
+
+
+@pytest.mark.parametrize("off", ["fetcher", "request"])
+def test_remembering_can_be_left_off(polls: Make, http_api: HttpApi, off: str) -> None:
+    http_api.always(tagged('"1"'))
+    fetcher = quick(conditional=off != "fetcher")
+    made = polls(lambda: records(fetcher.fetch(get(http_api.url), conditional=off != "request")))
+    made.poll()
+    made.poll()
+    assert conditions(http_api) == [(None, None)] * 2
+    assert made.rows == [[{"id": 1}]] * 2
+    assert not made.job.unchanged
+
+
+def test_outside_of_polls_every_answer_is_whole(http_api: HttpApi) -> None:
+    http_api.always(tagged('"1"'))
+    fetcher = quick()
+    assert [records(fetcher.fetch(get(http_api.url))) for _ in range(2)] == [[{"id": 1}]] * 2
+    assert conditions(http_api) == [(None, None)] * 2
+
+
+def test_only_the_answers_to_the_last_requests_are_remembered(http_api: HttpApi) -> None:
+    http_api.script(tagged('"1"'))
+    with Http() as http:
+        answer = http.get(http_api.url)
+    asks = [get(http_api.url, n=str(number)) for number in range(MOST + 20)]
+    state: dict[str, Any] = {}
+    for _ in range(2):
+        context = PollContext(state=state)
+        validators = Validators.of(context)
+        sent = [validators.headers(ask) for ask in asks]
+        assert not any(validators.unchanged(ask, answer) for ask in asks[:20])
+        for ask in asks[20:]:
+            validators.unchanged(ask, answer)
+        state = json.loads(json.dumps(context.state))
+    assert sent == [{}] * 20 + [{"If-None-Match": '"1"'}] * MOST
+
+
+def test_a_cache_that_answers_unasked_for_is_found_out(polls: Make, http_api: HttpApi) -> None:
+    http_api.script(NOT_MODIFIED)
+    made = polls(pages_of(quick(), http_api.url))
+    assert "nobody asked whether it was modified" in str(made.poll()[1])
+
+
+def test_a_poll_that_replaces_brings_all_its_rows_or_none(polls: Make, http_api: HttpApi) -> None:
+    """A table of one page isn't loaded again; of two pages none is left out because only the other changed."""
+    http_api.always(tagged('"1"'))
+    source = pages_of(quick(), http_api.url)
+    made = polls(source, replaces=True)
+    made.poll()
+    made.poll()
+    made.poll()
+    assert [tag for tag, _ in conditions(http_api)] == [None, '"1"', '"1"']
+    one = len(made.rows)
+    two_pages = pages_of(quick(), http_api.url, http_api.url + "/2")
+    made.job.collector.import_target = two_pages
+    http_api.always(Answer(body=b"[]"))
+    http_api.script(NOT_MODIFIED)
+    assert "left some out since they were unchanged" in str(made.poll()[1])
+    http_api.always(tagged('"1"'))
+    for _ in range(2):
+        assert made.poll() == ("ok", None)
+    assert [tag for tag, _ in conditions(http_api)][5:] == [None] * 4
+    assert one < len(made.rows)
+
+
+def test_a_file_that_was_damaged_costs_requests_and_no_rows(polls: Make, http_api: HttpApi) -> None:
+    http_api.always(tagged('"1"'))
+    made = polls(pages_of(quick(), http_api.url))
+    made.poll()
+    made.spool.layout.poll_state("c").write_bytes(b'{"state": {"valid')
+    assert made.poll() == ("ok", None)
+    assert conditions(http_api) == [(None, None)] * 2
+
+
+def test_an_answer_that_is_an_error_changes_nothing_that_is_remembered(polls: Make, http_api: HttpApi) -> None:
+    http_api.script(tagged('"1"'), Answer(404, b""), NOT_MODIFIED)
+    fetcher = quick()
+
+    def source() -> Any:
+        try:
+            return records(fetcher.fetch(get(http_api.url)))
+        except HttpError:
+            return None
+
+    made = polls(source)
+    for _ in range(3):
+        assert made.poll() == ("ok", None)
+    assert [tag for tag, _ in conditions(http_api)] == [None, '"1"', '"1"']
