@@ -204,6 +204,7 @@ class Job:
             full=bool(self._replacing) and self._outcome != "ok",
             credentials=self._polling.credentials,
             tokens=self._polling.tokens,
+            seen=self._polling.seen,
             run=run,
             stop=stop,
         )

@@ -48,14 +48,16 @@ class Polling:
 
     credentials  the folder of credentials by name
     tokens       the folder of tokens that were given out to us
+    seen         the folder of records that may come again
     """
 
     credentials: Path
     tokens: Path
+    seen: Path | None = None
 
     @classmethod
     def of(cls, layout: Layout, credentials: Path = Path("AUTH")) -> Polling:
-        return cls(credentials, layout.tokens)
+        return cls(credentials, layout.tokens, layout.seen)
 
 
 class Memory:

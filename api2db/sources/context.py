@@ -40,6 +40,7 @@ class PollContext:
     full         nothing is to be left out because it is unchanged
     credentials  the folder of credentials by name
     tokens       the folder where tokens are kept that were given out to us; None: they can't be kept
+    seen         the folder of records that may come again; None: they are in the place
     kept         what sources keep for as long as the poll goes on, by their own keys
     """
 
@@ -50,6 +51,7 @@ class PollContext:
     full: bool = False
     credentials: Path = Path("AUTH")
     tokens: Path | None = None
+    seen: Path | None = None
     kept: dict[str, object] = field(default_factory=dict, repr=False)
     asked: int = 0
     news: int = 0

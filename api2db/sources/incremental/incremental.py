@@ -14,7 +14,7 @@ import msgspec
 
 from api2db.errors import ConfigError
 from api2db.form.path import Path, Records, parse_path
-from api2db.sources.incremental.values import SUFFIXES, Kind, Rank, Texts, kind_of, unreadable
+from api2db.sources.incremental.values import SUFFIXES, UNITS_US, Kind, Numbers, Rank, Texts, Times, kind_of, unreadable
 
 ASCENDING: Final = "ascending"
 NEWEST_FIRST: Final = "newest_first"
@@ -43,6 +43,7 @@ class Incremental:
     window        ask for stretches this long, one after the other, as long as more than that is missing: "1d"
     until_param   the parameter for a window's end
     order         how the API's pages are sorted by the field: "ascending", "newest_first", or None: not at all
+    sent_in       "params" of the request, or the fields of its "json" body, "filter.since" for one inside another
     identity      paths whose values tell one record from another; everything in it by default
     partitions    values each of which has a place of its own: accounts, stations
     partition_param   the parameter that takes one
@@ -60,6 +61,7 @@ class Incremental:
     window: str | int | float | None = None
     until_param: str | None = None
     order: Literal["ascending", "newest_first"] | None = None
+    sent_in: Literal["params", "json"] = "params"
     identity: str | Sequence[str] | None = None
     partitions: Sequence[str] | None = None
     partition_param: str | None = None
@@ -95,6 +97,8 @@ class Incremental:
             raise ConfigError(f"order={self.order!r}: 'ascending', 'newest_first' or None")
         if isinstance(self.kind, Texts) and self.kind.opaque and self.order != ASCENDING:
             raise ConfigError("format='opaque' needs order='ascending': the last record's value is where to go on")
+        if self.sent_in not in ("params", "json"):
+            raise ConfigError(f"sent_in={self.sent_in!r}: 'params' or 'json'")
         self._check_window()
         if (self.partitions is None) != (self.partition_param is None):
             raise ConfigError("partitions= and partition_param= belong together")
@@ -119,6 +123,12 @@ class Incremental:
             raise ConfigError("window= needs until_param=, or {until} in param=: how the API is told where it ends")
         if not self.window_width or self.kind.told(self.start_rank + self.window_width) <= self.start_rank:
             raise ConfigError(f"window={self.window!r} is shorter than what format={self.format!r} can say")
+
+    @property
+    def sends_numbers(self) -> bool:
+        """Whether what is sent is a number, where there are numbers."""
+        is_epoch = isinstance(self.kind, Times) and self.kind.format in UNITS_US
+        return isinstance(self.param, str) and (is_epoch or isinstance(self.kind, Numbers))
 
     def ranks(self, records: Sequence[Any]) -> list[Rank | None]:
         """What a page's records hold at the field, comparable; None where one holds nothing. Raises SourceError."""

@@ -25,11 +25,13 @@ class Stretch:
     params     as text, beside the request's own
     step       where its pages go on, as the page before said; None: at the first
     partition  the value it is of; "" without partitions
+    closed     it is all past: no row comes to it any more
     """
 
     params: dict[str, str]
     step: Any
     partition: str
+    closed: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Poll:
 
     place    JSON: what the page accepted last carried; None at first; a single value: begin there
     folder   where records that may come again are kept, ``name``'s; None: in the place
+    parted   partitions are given to ``stretches``
     now_us   the clock: microseconds since 1970
 
     A killed poll's stretch goes on at its step; once it is over the next one is begun, as if nothing had happened.
@@ -75,25 +78,30 @@ class Poll:
         *,
         folder: Path | None = None,
         name: str = "",
+        parted: bool = False,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._how = how
         self._now_us = now_us
         held: dict[str, Any] = place if isinstance(place, dict) else {}
         self._seen = Seen(folder, name, held.get("seen"))
-        self._marks = _marks(how, place)
+        self._parted = parted or how.partitions is not None
+        self._everywhere = None if isinstance(place, dict) else place
+        self._marks = _marks(how, place, parted=self._parted)
         self._part = str(held.get("part", _SINGLE))
         self._accepted = self._place()
         self._is_over = self._begins_again = False
         self._failure: SourceError | None = None
 
-    def stretches(self) -> Iterator[Stretch]:
+    def stretches(self, partitions: Sequence[str] | None = None) -> Iterator[Stretch]:
         """What to ask for, one after the other. The pages of each are to be taken before the next is asked for.
+
+        partitions   those there are now; by default those declared
 
         A partition of which ``failed`` was told is left where it is, and the others go on; its cause is raised then.
         """
         failures: dict[str, SourceError] = {}
-        for part in self._in_turn():
+        for part in self._in_turn(self._how.partitions if partitions is None else partitions):
             self._part = part
             for stretch in self._of_part(part):
                 yield stretch
@@ -138,17 +146,17 @@ class Poll:
         self._marks[self._part] = self._marks[self._part].without_step(self._how)
         self._begins_again = True
 
-    def _in_turn(self) -> list[str]:
-        """The partitions, from that on whose stretch was under way."""
-        if self._how.partitions is None:
+    def _in_turn(self, partitions: Sequence[str] | None) -> list[str]:
+        """From that on whose stretch was under way."""
+        if partitions is None:
             return [_SINGLE]
-        parts = list(self._how.partitions)
+        parts = list(partitions)
         at = parts.index(self._part) if self._part in parts else 0
         return parts[at:] + parts[:at]
 
     def _of_part(self, part: str) -> Iterator[Stretch]:
         while True:
-            mark = self._marks.get(part) or Mark.taken(self._how, None)
+            mark = self._marks.get(part) or Mark.taken(self._how, self._everywhere)
             goes_on = mark.walk is not None
             if not goes_on:
                 mark = mark.begun(self._how, self._now_us(), self._seen.known(part).largest)
@@ -157,7 +165,7 @@ class Poll:
             assert walk is not None
             self._is_over = False
             until = walk.to if walk.to is not None else walk.at
-            yield Stretch(self._how.params(walk.low, until, part), walk.step, part)
+            yield Stretch(self._how.params(walk.low, until, part), walk.step, part, walk.to is not None)
             if self._begins_again:
                 self._begins_again = False
                 continue
@@ -166,20 +174,17 @@ class Poll:
 
     def _place(self) -> dict[str, Any]:
         marks = {part: mark.kept(self._how) for part, mark in self._marks.items()}
-        single = self._how.partitions is None
-        place: dict[str, Any] = marks.get(_SINGLE, {}) if single else {"parts": marks, "part": self._part}
+        place: dict[str, Any] = {"parts": marks, "part": self._part} if self._parted else marks.get(_SINGLE, {})
         if self._seen.place is not None:
             place["seen"] = self._seen.place
         return place
 
 
-def _marks(how: Incremental, place: object) -> dict[str, Mark]:
-    if how.partitions is None:
-        return {_SINGLE: Mark.taken(how, place)}
-    if place is None:
+def _marks(how: Incremental, place: object, *, parted: bool) -> dict[str, Mark]:
+    if not parted:
+        return {_SINGLE: Mark.taken(how, place or None)}
+    if not place or not isinstance(place, dict):
         return {}
-    if not isinstance(place, dict):
-        return {part: Mark.taken(how, place) for part in how.partitions}
     parts = place.get("parts")
     if not isinstance(parts, dict):
         raise SourceError("the place that was reached knows of no partitions: begin again with api2db reset")
