@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from api2db.app.run import Run
     from api2db.form import ApiForm, Feature
     from api2db.sources.http import Http
+    from api2db.sources.incremental.incremental import Incremental
     from api2db.sources.rest import Rest, RestSource
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Cursor",
     "Feature",
     "Http",
+    "Incremental",
     "Page",
     "Rest",
     "RestSource",
@@ -37,6 +39,7 @@ _HOMES = {
     "ApiForm": "api2db.form",
     "Feature": "api2db.form",
     "Http": "api2db.sources.http",
+    "Incremental": "api2db.sources.incremental.incremental",
     "Rest": "api2db.sources.rest",
     "RestSource": "api2db.sources.rest",
     "Run": "api2db.app.run",

@@ -127,6 +127,11 @@ class Layout:
         return self.states / "hosts"
 
     @property
+    def seen(self) -> Path:
+        """Where incremental sources remember what may come again."""
+        return self.states / "seen"
+
+    @property
     def tokens(self) -> Path:
         """Tokens that servers gave out to us."""
         return self.states / "tokens"

@@ -1,7 +1,7 @@
 """Memory to BigQuery, in a process of its own: ``python -m bench.bigquery_load ours|frame URL KEYS DATASET ROWS``.
 
-Both through the front of the tests' emulator, connecting included, from the credentials on. ``frame`` is what the client library does with a
-DataFrame of the same rows.
+Both through the front of the tests' emulator, connecting included, from the credentials on. ``frame`` is what the
+client library does with a DataFrame of the same rows.
 """
 
 from __future__ import annotations

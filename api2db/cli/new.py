@@ -44,6 +44,7 @@ def new(project: Here, url: str, name: str | None, auth: str | None, only_print:
     """
     from api2db.probing.endpoint import Probe
     from api2db.probing.writing import collector_name, collector_text, sureness_of, test_text
+    from api2db.sources.context import POLL, PollContext
     from api2db.sources.rest import Rest
 
     url, secret = _without_secret(url)
@@ -65,7 +66,11 @@ def new(project: Here, url: str, name: str | None, auth: str | None, only_print:
     def fetch(ask: Any) -> Any:
         return rest.fetcher.fetch(ask, conditional=False).answer
 
-    found = Probe(fetch).findings(url)
+    token = POLL.set(PollContext(credentials=files.credentials.parent))
+    try:
+        found = Probe(fetch).findings(url)
+    finally:
+        POLL.reset(token)
     text = collector_text(name, found, dt.datetime.now(dt.UTC).date().isoformat(), auth)
     if as_json:
         sure = {what: sureness.value for what, sureness in sureness_of(found).items()}

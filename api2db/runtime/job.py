@@ -205,6 +205,7 @@ class Job:
             credentials=self._polling.credentials,
             tokens=self._polling.tokens,
             hosts=self._polling.hosts,
+            seen=self._polling.seen,
             run=run,
             stop=stop,
         )

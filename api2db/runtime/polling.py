@@ -50,15 +50,17 @@ class Polling:
     credentials  the folder of credentials by name
     tokens       the folder of tokens that were given out to us
     hosts        whose turn it is at each host
+    seen         the folder of records that may come again
     """
 
     credentials: Path
     tokens: Path
     hosts: Hosts
+    seen: Path | None = None
 
     @classmethod
     def of(cls, layout: Layout, credentials: Path = Path("AUTH")) -> Polling:
-        return cls(credentials, layout.tokens, Hosts(layout.hosts))
+        return cls(credentials, layout.tokens, Hosts(layout.hosts), layout.seen)
 
 
 class Memory:

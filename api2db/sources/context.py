@@ -44,6 +44,7 @@ class PollContext:
     credentials  the folder of credentials by name
     tokens       the folder where tokens are kept that were given out to us; None: they can't be kept
     hosts        whose turn it is at each host; None: this process' own
+    seen         the folder of records that may come again; None: they are in the place
     kept         what sources keep for as long as the poll goes on, by their own keys
     """
 
@@ -55,6 +56,7 @@ class PollContext:
     credentials: Path = Path("AUTH")
     tokens: Path | None = None
     hosts: Turns | None = None
+    seen: Path | None = None
     kept: dict[str, object] = field(default_factory=dict, repr=False)
     asked: int = 0
     news: int = 0

@@ -13,6 +13,7 @@ ELSEWHERE = {"spool.parked", "local.copied", "local.moved", "quarantine.held"}
 ELSEWHERE |= {"spool.origin", "replay.linked", "retention.forgot", "composing.frozen", "composing.planned"}
 ELSEWHERE |= {"composing.removed", "token.given", "token.kept"}
 ELSEWHERE |= {point for point in POINTS if point.startswith("bigquery.")}
+ELSEWHERE |= {"seen.written", "seen.begun"}
 
 
 def test_a_seed_is_a_schedule() -> None:

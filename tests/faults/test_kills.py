@@ -37,6 +37,7 @@ ELSEWHERE = ("spool.parked", "local.copied", "local.moved", "quarantine.held")
 ELSEWHERE += ("spool.origin", "replay.linked", "retention.forgot", "composing.frozen", "composing.planned")
 ELSEWHERE += ("composing.removed", "token.given", "token.kept")
 ELSEWHERE += tuple(point for point in POINTS if point.startswith("bigquery."))
+ELSEWHERE += ("seen.written", "seen.begun")
 # While it runs, at named points, in recovery, while it stops.
 MIX = {KILL: 6, KILL_AT: 4, KILL_STARTING: 2, KILL_STOPPING: 2}
 STREAMS = {

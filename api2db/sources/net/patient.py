@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from api2db.sources.context import PollContext, PutOff
+from api2db.sources.deadline import STAND_IN
 from api2db.sources.net.hosts import AT_ONCE, OUTSIDE
 from api2db.sources.net.rate import Rate
 from api2db.sources.net.retries import AGAIN, LIMITED, Retries, Tries
@@ -88,8 +89,11 @@ class Patient:
                 context.wait(delay_s)
 
     def _logged_in(self, ask: Ask, headers: Mapping[str, str], context: PollContext) -> Answer:
-        """Send it with credentials, if its host is theirs; once more with others if they are refused."""
-        if self._login is None or not self._sessions.at_home(ask.url):
+        """Send it with credentials, if its host is theirs; once more with others if they are refused.
+
+        What was recorded is answered to whoever asks.
+        """
+        if self._login is None or STAND_IN.get() is not None or not self._sessions.at_home(ask.url):
             return self._sent(ask, headers, None, context)
         auth = self._login.auth(context)
         answer = self._sent(ask, headers, auth, context)

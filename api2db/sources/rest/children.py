@@ -78,13 +78,18 @@ class Children:
                 for page in Walk(plan, self.fetcher(), {_NEXT: step} if step else {}).pages():
                     child = page.place
                     told = done if not child else {_PARENT: before, _OF: names[number], _NEXT: child[_NEXT]}
-                    yield Page(self._copied(parents[number], page.records()), told)
+                    yield Page(self.copied(parents[number], page.records()), told)
                     left = left if left is None else left - 1
                 if child:
                     return  # cut short by max_pages or deadline: the next poll goes on there
             reached = {}
         if told != {}:
             yield Page(None, {})
+
+    def parents(self) -> dict[str, dict[str, object]]:
+        """All of the parent's records, as they are filled in, by what tells them apart."""
+        found = [self._values(record) for _, records, _ in self.parent.batches(None) for record in records]
+        return {_told(values, self.needed): values for values in found}
 
     def _values(self, record: object) -> dict[str, object]:
         values = {name: path_of(path).read(record) for name, path in self.fields.items()}
@@ -96,7 +101,7 @@ class Children:
             )
         return values
 
-    def _copied(self, values: Mapping[str, object], records: Sequence[Any]) -> list[Any]:
+    def copied(self, values: Mapping[str, object], records: Sequence[Any]) -> list[Any]:
         own = next((name for record in records for name in values if name in record), None)
         if own is not None:
             raise SourceError(
@@ -119,6 +124,11 @@ def _first(names: Sequence[str], reached: Mapping[str, Any]) -> int:
 
 def _beyond(after: Any) -> Any:
     return {_PARENT: after} if after else {}
+
+
+def _told(values: Mapping[str, object], needed: frozenset[str]) -> str:
+    """What the request names of a parent's record, legibly."""
+    return "/".join(str(values[name]) for name in sorted(needed))
 
 
 def _identity(values: Mapping[str, object]) -> str:

@@ -15,10 +15,12 @@ from api2db.sources.rest.declared import check_options, declared_at, mistaken
 from api2db.sources.rest.page import NO_PLACE, RestPage
 from api2db.sources.rest.paging import Detect, Paging
 from api2db.sources.rest.records import selector
+from api2db.sources.rest.since import SinceWalk, held_in, taken_out
 from api2db.sources.rest.walk import Plan, Walk
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer
+    from api2db.sources.incremental.incremental import Incremental
     from api2db.sources.net.fetcher import Fetcher
 
 T = TypeVar("T")
@@ -97,6 +99,7 @@ class Rest:
         decode: Callable[[Answer], object] | None = None,
         conditional: bool | None = None,
         ignore: tuple[int, ...] = (),
+        incremental: Incremental | None = None,
         **more: object,
     ) -> Iterator[RestPage]:
         """The answers, one after the other; the next is asked for when the one before was taken.
@@ -110,9 +113,12 @@ class Rest:
         decode       makes the body's value of the answer; JSON by default
         ignore       statuses that mean that there is nothing, (404,) for example
 
+        incremental  asks for what is new alone; it may be a parameter's value, too
+
         Other keywords are parameters, like ``params``. Raises ConfigError at once, SourceError on the way.
         """
-        ask = self.ask(method, path, params={**(params or {}), **more}, headers=headers, json=json, body=body)
+        own, how = _checked(lambda: taken_out({**(params or {}), **more}, incremental))
+        ask = self.ask(method, path, params=own, headers=headers, json=json, body=body)
         plan = self.plan(
             ask,
             records=records,
@@ -124,6 +130,9 @@ class Rest:
             conditional=conditional,
             ignore=ignore,
         )
+        if how is not None:
+            _checked(lambda: held_in(place))
+            return (page for _, page in SinceWalk(how, plan, self.fetcher, place).pages())
         return Walk(plan, self.fetcher, place).pages()
 
     def graphql(

@@ -23,6 +23,8 @@ class NoPlace:
 
 NO_PLACE = NoPlace()
 Forms = dict[object, "Form"]
+Sift = Callable[[Sequence[Any], Any], tuple[Sequence[Any], Any]]
+"""Records, and the place after their page, to those that are new and the place to keep."""
 
 
 class RestPage:
@@ -57,11 +59,18 @@ class RestPage:
         self._forms = forms
         self._chosen: Sequence[Any] | None = None
         self._records: Sequence[Any] = ()
+        self._sift: Sift | None = None
 
     @property
     def place(self) -> Any:
         """How far everything up to this page reaches, for the next poll; ``NO_PLACE`` where no place is kept."""
+        if self._sift is not None:
+            self._take(None)
         return self.reach()
+
+    def sift(self, sift: Sift) -> None:
+        """Have ``sift`` say which records are new, and the place after them; once, when they are asked for."""
+        self._sift = sift
 
     def records(self, path: object = None, /) -> list[Any]:
         """The records as they arrived, but those that the page before had. ``path`` as for ``pages(records=)``.
@@ -89,14 +98,17 @@ class RestPage:
 
     def _take(self, path: object) -> Sequence[Any]:
         if self.answer is None:
-            return ()
+            self._chosen = ()
         if self._chosen is None:
             self._choose(path)
-        elif path is not None:
+        elif path is not None and self.answer is not None:
             # Another list of the same answer: paging counts the first one.
             return self._selected(path)
         # Before anything is handed out: it raises if this answer is the one before once more.
-        self.reach()
+        place = self.reach()
+        if self._sift is not None:
+            self._records, place = self._sift(self._records, place)
+            self._sift, self.reach = None, lambda: place
         return self._records
 
     def drop(self) -> None:

@@ -15,15 +15,17 @@ from api2db.sources.rest.client import OPTIONS, Rest
 from api2db.sources.rest.declared import check_options, mistaken
 from api2db.sources.rest.paging import Paging
 from api2db.sources.rest.paging.convention import path_of
+from api2db.sources.rest.since import SinceWalk, taken_out
 from api2db.sources.rest.template import Template
 from api2db.sources.rest.walk import Plan, Walk
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer
+    from api2db.sources.incremental.incremental import Incremental
 
 _OWN = (
     *("method", "params", "headers", "json", "body", "query", "variables", "records", "paging", "key", "max_pages"),
-    *("deadline", "decode", "conditional", "ignore", "parent", "parent_fields"),
+    *("deadline", "decode", "conditional", "ignore", "incremental", "parent", "parent_fields"),
 )
 
 
@@ -37,6 +39,9 @@ class RestSource:
                    headers and json filled in
     parent_fields  name -> path in the parent's record, or names that are paths: what may be filled in; each is a
                    column of the rows too
+
+    incremental    asks for what is new alone; it may be a parameter's value, too. With a parent each of its records
+                   has a place of its own
 
     The other options are those of ``Rest.pages``, and of ``Rest`` where ``api`` is an address. Raises ConfigError,
     which names the line of the declaration.
@@ -62,6 +67,7 @@ class RestSource:
         decode: Callable[[Answer], object] | None = None,
         conditional: bool | None = None,
         ignore: tuple[int, ...] = (),
+        incremental: Incremental | None = None,
         parent: RestSource | None = None,
         parent_fields: Mapping[str, str] | Iterable[str] = (),
         **rest: Any,
@@ -77,7 +83,11 @@ class RestSource:
             records, paging = self._of_query(query, records, paging)
         elif variables is not None:
             raise mistaken("RestSource: variables= are those of a query=")
-        self._method, self._body, self._query = method, body, query
+        try:
+            params, self._incremental = taken_out(params or {}, incremental)
+            self._method, self._body, self._query = method, body, query
+        except ConfigError as error:
+            raise mistaken(f"RestSource({path or self.rest.base!r}): {error}") from None
         given = variables if query is not None else json
         self._template = Template(path, dict(params or {}), dict(headers or {}), given)
         self._children: Children | None = None
@@ -113,6 +123,9 @@ class RestSource:
         return f"RestSource({self.plan.first})"
 
     def _pages(self, place: Any, plan: Plan) -> Iterator[Page]:
+        if self._incremental is not None:
+            yield from self._new(self._incremental, place, plan)
+            return
         if self._children is not None:
             yield from replace(self._children, plan=lambda values: self._filled(plan, values)).pages(place)
             return
@@ -121,6 +134,18 @@ class RestSource:
             del page  # one page of dicts at a time: nothing is held while the next one comes
             yield item
             del item
+
+    def _new(self, how: Incremental, place: Any, plan: Plan) -> Iterator[Page]:
+        """What is new, of each record of a parent by itself."""
+        walk = SinceWalk(how, plan, self.rest.fetcher, place, certain=True)
+        if self._children is None:
+            for _, page in walk.pages():
+                yield Page(page.records(), page.place)
+            return
+        parents = self._children.parents()
+        walk = replace(walk, parted=True, of=lambda name: self._filled(plan, parents[name]))
+        for name, page in walk.pages(list(parents)):
+            yield Page(self._children.copied(parents[name], page.records()), page.place)
 
     def _filled(self, plan: Plan, values: Mapping[str, object]) -> Plan:
         made = self._template.filled(values)

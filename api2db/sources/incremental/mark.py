@@ -1,0 +1,126 @@
+"""How far one partition has been read: what a place holds of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from api2db.errors import SourceError
+from api2db.sources.incremental.incremental import ASCENDING, Incremental
+from api2db.sources.incremental.values import SECOND_US, Rank
+
+# A window is closed for good only once it is that old: the API's clock isn't ours.
+_SKEW_US = 600 * SECOND_US
+_RANKS = ("low", "to", "at", "top", "reached", "old")
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One stretch whose pages are under way.
+
+    low, to  what was asked for: from ``low`` on, before ``to``; None: no bound
+    at       when it was begun: no row's value counts as reached beyond that; None without a clock
+    top      the largest value among its rows so far
+    reached  in ordered ones: the value of the last row so far
+    old      the largest value of a row that was known when it began
+    step     where its pages go on; None: at the first
+    """
+
+    low: Rank | None = None
+    to: Rank | None = None
+    at: Rank | None = None
+    top: Rank | None = None
+    reached: Rank | None = None
+    old: Rank | None = None
+    step: object = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """floor  all before it is accepted for good, whatever comes late
+    high   the largest value among rows of stretches read to their end
+    walk   the stretch under way, if there is one
+    """
+
+    floor: Rank | None = None
+    high: Rank | None = None
+    walk: Walk | None = None
+
+    def bound(self, how: Incremental) -> Rank | None:
+        """Where the next stretch begins: rows before it are final. As the API can be told it."""
+        if self.high is None:
+            return self.floor
+        if _opaque(how):
+            return self.high
+        behind = self.high if how.lag_width is None else how.kind.back(self.high, how.lag_width)
+        bound = how.kind.told(behind)
+        return bound if self.floor is None else max(self.floor, bound)
+
+    def ended(self, how: Incremental) -> Mark:
+        """The mark once its walk is over."""
+        walk = self.walk
+        assert walk is not None
+        if walk.top is None:
+            high = self.high
+        else:
+            top = walk.top if walk.at is None else min(walk.top, walk.at)
+            high = top if self.high is None or _opaque(how) else max(top, self.high)
+        return Mark(self.floor if walk.to is None else walk.to, high)
+
+    def begun(self, how: Incremental, now_us: int, old: Rank | None) -> Mark:
+        """The mark with its next stretch begun at ``now_us``. Nothing more is there to ask once that is open ended."""
+        at = now_us if how.kind.clocked else None
+        low, to = self.bound(how), None
+        if how.window_width is not None and low is not None:
+            end = how.kind.told(low + how.window_width)
+            if end <= now_us - max(how.lag_width or 0, _SKEW_US):
+                to = end
+        return replace(self, walk=Walk(low, to, at, old=old))
+
+    def without_step(self, how: Incremental) -> Mark:
+        """Its walk from the first page on, for an API that doesn't know the step any more.
+
+        Of ordered pages what is accepted isn't delivered again; of others it is.
+        """
+        assert self.walk is not None
+        walk = replace(self.walk, step=None)
+        if how.order == ASCENDING and walk.reached is not None:
+            walk = replace(walk, low=how.kind.told(walk.reached))
+        return replace(self, walk=walk)
+
+    def kept(self, how: Incremental) -> dict[str, Any]:
+        """As JSON holds it."""
+        put = how.kind.kept
+        made: dict[str, Any] = {}
+        for name in ("floor", "high"):
+            value = getattr(self, name)
+            if value is not None:
+                made[name] = put(value)
+        if self.walk is not None:
+            walk = {name: put(value) for name in _RANKS if (value := getattr(self.walk, name)) is not None}
+            if self.walk.step is not None:
+                walk["step"] = self.walk.step
+            made["walk"] = walk
+        return made
+
+    @classmethod
+    def taken(cls, how: Incremental, kept: object) -> Mark:
+        """``kept``, back; a value alone is where somebody has the source begin. Raises SourceError, ConfigError."""
+        if kept is None:
+            return cls(floor=how.start_rank)
+        if not isinstance(kept, dict):
+            return cls(floor=how.at(kept))
+        try:
+            walk = kept.get("walk")
+            ranks = {} if walk is None else {name: how.kind.taken(walk[name]) for name in _RANKS if name in walk}
+            marks = {name: how.kind.taken(kept[name]) for name in ("floor", "high") if name in kept}
+            return cls(**marks, walk=None if walk is None else Walk(**ranks, step=walk.get("step")))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise SourceError(
+                f"the place that was reached isn't one of {how.field!r} ({error}): the field, or its kind, was changed;"
+                " begin again with api2db reset, or go on from a value with api2db reset --to VALUE"
+            ) from error
+
+
+def _opaque(how: Incremental) -> bool:
+    return bool(getattr(how.kind, "opaque", False))

@@ -1,0 +1,200 @@
+"""One poll: its stretches one after the other, partition by partition, and the place after each page. Knows no HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from api2db.errors import SourceError
+from api2db.sources.incremental.incremental import Incremental
+from api2db.sources.incremental.mark import Mark
+from api2db.sources.incremental.seen import Seen
+from api2db.sources.incremental.walk import needed, take
+
+_SINGLE = ""
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What to ask for.
+
+    params     as text, beside the request's own
+    step       where its pages go on, as the page before said; None: at the first
+    partition  the value it is of; "" without partitions
+    closed     it is all past: no row comes to it any more
+    """
+
+    params: dict[str, str]
+    step: Any
+    partition: str
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A page's new records, and the place to accept with them.
+
+    moved   False: there is nothing to accept, neither a record nor a place
+    enough  the stretch ends here
+    """
+
+    records: Sequence[Any]
+    place: dict[str, Any]
+    moved: bool
+    enough: bool
+
+
+class Poll:
+    """Where a source goes on from ``place``. One thread.
+
+    ::
+
+        for stretch in poll.stretches():
+            for records, step in pages(stretch.params, stretch.step):    # step: of the page behind; None: the last one
+                fresh = poll.take(records, step)
+                if fresh.moved:
+                    yield Page(fresh.records, fresh.place)
+                    poll.accepted()
+                if fresh.enough:
+                    break
+
+    place    JSON: what the page accepted last carried; None at first; a single value: begin there
+    folder   where records that may come again are kept, ``name``'s; None: in the place
+    parted   partitions are given to ``stretches``
+    now_us   the clock: microseconds since 1970
+
+    A killed poll's stretch goes on at its step; once it is over the next one is begun, as if nothing had happened.
+    Raises SourceError, ConfigError.
+    """
+
+    def __init__(
+        self,
+        how: Incremental,
+        place: object,
+        *,
+        folder: Path | None = None,
+        name: str = "",
+        parted: bool = False,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._how = how
+        self._now_us = now_us
+        held: dict[str, Any] = place if isinstance(place, dict) else {}
+        self._seen = Seen(folder, name, held.get("seen"))
+        self._parted = parted or how.partitions is not None
+        self._everywhere = None if isinstance(place, dict) else place
+        self._marks = _marks(how, place, parted=self._parted)
+        self._part = str(held.get("part", _SINGLE))
+        self._accepted = self._place()
+        self._is_over = self._begins_again = False
+        self._failure: SourceError | None = None
+
+    def stretches(self, partitions: Sequence[str] | None = None) -> Iterator[Stretch]:
+        """What to ask for, one after the other. The pages of each are to be taken before the next is asked for.
+
+        partitions   those there are now; by default those declared
+
+        A partition of which ``failed`` was told is left where it is, and the others go on; its cause is raised then.
+        """
+        failures: dict[str, SourceError] = {}
+        for part in self._in_turn(self._how.partitions if partitions is None else partitions):
+            self._part = part
+            for stretch in self._of_part(part):
+                yield stretch
+                if self._failure is not None:
+                    failures[part], self._failure = self._failure, None
+                    break
+        if failures:
+            part, error = next(iter(failures.items()))
+            if part == _SINGLE:
+                raise error
+            raise SourceError(
+                f"{len(failures)} of {len(self._marks)} partitions failed ({_listed(failures)}), the others went on;"
+                f" {part}: {error}"
+            ) from error
+
+    def take(self, records: Sequence[Any], step: object) -> Fresh:
+        """The next page of the stretch; ``step``: JSON, where the page behind it is, None if it is the last one.
+
+        What may come again is on disk when this returns. Raises SourceError.
+        """
+        part = self._part
+        known = self._seen.known(part)
+        taken = take(self._how, self._marks[part], records, step, known)
+        self._marks[part] = taken.mark
+        self._is_over = taken.enough
+        self._seen.keep(part, taken.fresh, needed(self._how, taken.mark))
+        place = self._place()
+        moved = bool(taken.records) or _without_part(place) != _without_part(self._accepted)
+        return Fresh(taken.records, place, moved, taken.enough)
+
+    def accepted(self) -> None:
+        """What ``take`` gave last is accepted."""
+        self._accepted = self._place()
+        self._seen.accepted()
+
+    def failed(self, error: SourceError) -> None:
+        """The stretch under way can't go on; what was accepted of it stays."""
+        self._failure = error
+
+    def lost_step(self) -> None:
+        """The API doesn't know the step of the stretch under way any more: it comes again, from its first page."""
+        self._marks[self._part] = self._marks[self._part].without_step(self._how)
+        self._begins_again = True
+
+    def _in_turn(self, partitions: Sequence[str] | None) -> list[str]:
+        """From that on whose stretch was under way."""
+        if partitions is None:
+            return [_SINGLE]
+        parts = list(partitions)
+        at = parts.index(self._part) if self._part in parts else 0
+        return parts[at:] + parts[:at]
+
+    def _of_part(self, part: str) -> Iterator[Stretch]:
+        while True:
+            mark = self._marks.get(part) or Mark.taken(self._how, self._everywhere)
+            goes_on = mark.walk is not None
+            if not goes_on:
+                mark = mark.begun(self._how, self._now_us(), self._seen.known(part).largest)
+            self._marks[part] = mark
+            walk = mark.walk
+            assert walk is not None
+            self._is_over = False
+            until = walk.to if walk.to is not None else walk.at
+            yield Stretch(self._how.params(walk.low, until, part), walk.step, part, walk.to is not None)
+            if self._begins_again:
+                self._begins_again = False
+                continue
+            if not self._is_over or not (goes_on or walk.to is not None):
+                return
+
+    def _place(self) -> dict[str, Any]:
+        marks = {part: mark.kept(self._how) for part, mark in self._marks.items()}
+        place: dict[str, Any] = {"parts": marks, "part": self._part} if self._parted else marks.get(_SINGLE, {})
+        if self._seen.place is not None:
+            place["seen"] = self._seen.place
+        return place
+
+
+def _marks(how: Incremental, place: object, *, parted: bool) -> dict[str, Mark]:
+    if not parted:
+        return {_SINGLE: Mark.taken(how, place or None)}
+    if not place or not isinstance(place, dict):
+        return {}
+    parts = place.get("parts")
+    if not isinstance(parts, dict):
+        raise SourceError("the place that was reached knows of no partitions: begin again with api2db reset")
+    return {str(part): Mark.taken(how, kept) for part, kept in parts.items()}
+
+
+def _without_part(place: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in place.items() if name != "part"}
+
+
+def _listed(names: Iterable[str]) -> str:
+    found = list(names)
+    return ", ".join(found[:_NAMED]) + (", …" if len(found) > _NAMED else "")

@@ -1,0 +1,158 @@
+"""One page of a stretch: which of its records are new, and how far they reach. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from api2db.errors import SourceError
+from api2db.sources.incremental.incremental import ASCENDING, NEWEST_FIRST, Incremental
+from api2db.sources.incremental.known import Known
+from api2db.sources.incremental.mark import Mark
+from api2db.sources.incremental.values import Rank, Texts
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of a page.
+
+    records  the new ones, in the page's order
+    mark     how far it is once they are accepted
+    fresh    digest -> rank of those that may be seen again
+    enough   the pages behind this one hold nothing new
+    """
+
+    records: Sequence[Any]
+    mark: Mark
+    fresh: Mapping[bytes, Rank]
+    enough: bool
+
+
+def take(how: Incremental, mark: Mark, records: Sequence[Any], step: object, known: Known) -> Taken:
+    """The next page of ``mark``'s walk. ``step``: where its pages go on, None after the last one.
+
+    A record that holds nothing at the field is new each time. Raises SourceError where none holds anything, and where
+    they aren't in the order that was said.
+    """
+    ranks = how.ranks(records)
+    present = [rank for rank in ranks if rank is not None]
+    if records and not present:
+        raise SourceError(
+            f"the incremental field {how.field!r} is in none of the {len(records):,} records of a page; give its path"
+        )
+    if isinstance(how.kind, Texts) and how.kind.opaque:
+        return _opaque(how, mark, records, ranks, step, known)
+    _check_order(how, present)
+    assert mark.walk is not None
+    reached = _reach(how, mark, present)
+    walk = replace(mark.walk, top=_top(how, mark, present), reached=reached, step=step)
+    after = replace(mark, walk=walk)
+    may_come_again = needed(how, after)
+    rest = _Rest(how, mark, known, may_come_again)
+    new = [record for record, rank in zip(records, ranks, strict=True) if rank is None or rest.is_new(record, rank)]
+    low = walk.low
+    enough = step is None or (how.order == NEWEST_FIRST and low is not None and bool(present) and present[-1] < low)
+    return Taken(new, after.ended(how) if enough else after, rest.fresh, enough)
+
+
+def needed(how: Incremental, mark: Mark) -> Callable[[Rank], bool]:
+    """Whether a record of that rank may come again, so that it has to be known."""
+    walk = mark.walk
+    if walk is None:
+        bound = mark.bound(how)
+        return lambda rank: bound is None or rank >= bound
+    zone = mark.ended(how).bound(how)
+    reached, old = walk.reached, walk.old
+    if zone is None or (how.order is not None and reached is None):
+        return lambda rank: True
+    if how.order == ASCENDING:
+        return lambda rank: rank >= zone or rank >= reached
+    if how.order == NEWEST_FIRST:
+        return lambda rank: rank >= zone or rank <= reached
+    return lambda rank: rank >= zone or (old is not None and rank <= old)
+
+
+class _Rest:
+    """Of one page: what is left of it once what is known, or not asked for, is gone."""
+
+    def __init__(self, how: Incremental, mark: Mark, known: Known, may_come_again: Callable[[Rank], bool]) -> None:
+        walk = mark.walk
+        assert walk is not None
+        self.fresh: dict[bytes, Rank] = {}
+        self._how = how
+        self._known = known
+        self._low, self._to = walk.low, walk.to
+        self._after = walk.reached if how.order == ASCENDING else None
+        self._before = walk.reached if how.order == NEWEST_FIRST else None
+        self._may_come_again = may_come_again
+
+    def is_new(self, record: Any, rank: Rank) -> bool:
+        if (self._low is not None and rank < self._low) or (self._to is not None and rank >= self._to):
+            return False
+        # Of a walk's own pages before: what moved while they were read comes with the next poll.
+        if (self._after is not None and rank < self._after) or (self._before is not None and rank > self._before):
+            return False
+        again = self._may_come_again(rank)
+        if not again and (self._known.largest is None or rank > self._known.largest):
+            return True
+        digest = self._how.digest(record)
+        if digest in self._known:
+            return False
+        if again:
+            self.fresh[digest] = rank
+        return True
+
+
+def _check_order(how: Incremental, present: Sequence[Rank]) -> None:
+    if how.order is None or present == sorted(present, reverse=how.order == NEWEST_FIRST):
+        return
+    raise SourceError(
+        f"the records of a page aren't {how.order!r} by {how.field!r}, as Incremental says; ask the API to sort them,"
+        " or leave order= out"
+    )
+
+
+def _top(how: Incremental, mark: Mark, present: Sequence[Rank]) -> Rank | None:
+    """The largest value; of newest-first pages it stays that of the first: what is newer comes with the next poll."""
+    assert mark.walk is not None
+    top, to = mark.walk.top, mark.walk.to
+    if how.order == NEWEST_FIRST and top is not None:
+        return top
+    inside = [rank for rank in present if to is None or rank < to]
+    return max(inside if top is None else [*inside, top], default=None)
+
+
+def _reach(how: Incremental, mark: Mark, present: Sequence[Rank]) -> Rank | None:
+    assert mark.walk is not None
+    reached = mark.walk.reached
+    if how.order is None or not present:
+        return reached
+    last = present[-1]
+    if reached is None:
+        return last
+    return max(reached, last) if how.order == ASCENDING else min(reached, last)
+
+
+def _opaque(
+    how: Incremental,
+    mark: Mark,
+    records: Sequence[Any],
+    ranks: Sequence[Rank | None],
+    step: object,
+    known: Known,
+) -> Taken:
+    """Nothing is compared: the last record's value is where to go on, and those with that value may come again."""
+    assert mark.walk is not None
+    last = next((rank for rank in reversed(ranks) if rank is not None), mark.walk.top)
+    walk = replace(mark.walk, top=last, reached=last, step=step)
+    after = replace(mark, walk=walk)
+    new, fresh = [], {}
+    for record, rank in zip(records, ranks, strict=True):
+        digest = how.digest(record)
+        if digest in known:
+            continue
+        new.append(record)
+        if rank is not None and rank == last:
+            fresh[digest] = rank
+    return Taken(new, after.ended(how) if step is None else after, fresh, step is None)

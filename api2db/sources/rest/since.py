@@ -1,0 +1,174 @@
+"""Pages of what is new: an ``Incremental``'s stretches, each a paged request of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from api2db.errors import ConfigError, SourceError
+from api2db.sources.context import POLL, PollContext, PutOff, Stopping
+from api2db.sources.incremental.incremental import Incremental
+from api2db.sources.incremental.poll import Fresh, Poll, Stretch
+from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.page import NO_PLACE, Forms, RestPage
+from api2db.sources.rest.walk import Plan, Walk
+
+if TYPE_CHECKING:
+    from api2db.sources.net.fetcher import Fetcher
+
+log = logging.getLogger(__name__)
+
+_SINCE: Final = "since"
+_KEPT: Final = "incremental"
+# What an API answers to a step it doesn't know, or doesn't know any more.
+_UNKNOWN_STEP: Final = (400, 404, 410, 416, 422)
+
+
+@dataclass
+class SinceWalk:
+    """One poll of a plan that asks for what is new, in one thread.
+
+    plan     its limits are those of the poll
+    of       partition -> its request; ``plan`` for all by default
+    place    where to go on: ``{"since": …}``, or a single value to begin at
+    certain  each page is accepted before the next is asked for, so that a page without news may be left out
+    parted   ``pages`` is given the partitions
+    """
+
+    how: Incremental
+    plan: Plan
+    fetcher: Fetcher
+    place: Any
+    of: Callable[[str], Plan] | None = None
+    certain: bool = False
+    parted: bool = False
+    _forms: Forms = field(default_factory=dict)
+    _left: int | None = None
+    _ends_s: float | None = None
+
+    def pages(self, partitions: Sequence[str] | None = None) -> Iterator[tuple[str, RestPage]]:
+        """Partition and page; what isn't new is left out of each.
+
+        Raises SourceError, HttpError; those of one partition once the others are through.
+        """
+        context = POLL.get() or PollContext()
+        if context.kept.setdefault(_KEPT, self) is not self:
+            raise ConfigError("two Incremental in one poll: make a collector for each")
+        poll = Poll(
+            self.how, held_in(self.place), folder=context.seen, name=context.collector, parted=self.parted
+        )  # fmt: skip
+        self._left = self.plan.max_pages
+        self._ends_s = None if self.plan.deadline_s is None else time.monotonic() + self.plan.deadline_s
+        for stretch in poll.stretches(partitions):
+            try:
+                for page in self._stretch(stretch, poll):
+                    yield stretch.partition, page
+            except (PutOff, Stopping):
+                raise
+            except SourceError as error:
+                if not stretch.partition or _concerns_all(error):
+                    raise
+                poll.failed(error)
+            if self._is_spent():
+                return
+
+    def _stretch(self, stretch: Stretch, poll: Poll) -> Iterator[RestPage]:
+        plan = self.plan if self.of is None else self.of(stretch.partition)
+        plan = replace(
+            plan,
+            first=asked(plan.first, self.how, stretch.params),
+            max_pages=self._left,
+            deadline_s=None if self._ends_s is None else max(self._ends_s - time.monotonic(), 0.0),
+            # A stretch of the past is asked for once, and of pages that are gone on with the first ones are missing.
+            conditional=plan.conditional and stretch.step is None and not stretch.closed,
+        )
+        walk = Walk(plan, self.fetcher, {} if stretch.step is None else {"next": stretch.step}, _forms=self._forms)
+        taken: list[Fresh] = []
+        pages = walk.pages()
+        while (page := self._next(pages, stretch, poll, is_first=not taken)) is not None:
+            if page.answer is None and page.place:
+                return  # cut short
+            page.sift(_sifter(poll, taken))
+            if self._left is not None and page.answer is not None:
+                self._left -= 1
+            before = len(taken)
+            if self.certain:
+                page.records()
+            if not self.certain or taken[-1].moved:
+                yield page
+            if len(taken) == before:
+                page.records()  # nobody looked at it
+            elif self.certain and taken[-1].moved:
+                poll.accepted()
+            if taken[-1].enough:
+                return
+
+    def _next(self, pages: Iterator[RestPage], stretch: Stretch, poll: Poll, *, is_first: bool) -> RestPage | None:
+        from api2db.sources.http import HttpError
+
+        try:
+            return next(pages, None)
+        except HttpError as error:
+            status = None if error.response is None else error.response.status_code
+            if not is_first or stretch.step is None or status not in _UNKNOWN_STEP:
+                raise
+            log.warning("%s answered %s to where it was: its stretch is begun anew", self.plan.first, status)
+            poll.lost_step()
+            return None
+
+    def _is_spent(self) -> bool:
+        return self._left == 0 or (self._ends_s is not None and time.monotonic() >= self._ends_s)
+
+
+def held_in(place: Any) -> Any:
+    """What the place of a source holds for its Incremental. Raises ConfigError where there is no place."""
+    if place is NO_PLACE:
+        raise ConfigError("an Incremental goes on from a place: give place=, which the collector's function is handed")
+    if not isinstance(place, dict):
+        return place
+    if place and _SINCE not in place:
+        raise SourceError("the place isn't one of an Incremental: begin again with api2db reset")
+    return place.get(_SINCE)
+
+
+def taken_out(
+    params: Mapping[str, object], incremental: Incremental | None
+) -> tuple[dict[str, object], Incremental | None]:
+    """The parameters without the one that an Incremental stands for, and that, knowing its name. Raises ConfigError."""
+    found = {name: value for name, value in params.items() if isinstance(value, Incremental)}
+    if len(found) + (incremental is not None) > 1:
+        raise ConfigError("two Incremental in one request: one says what is new")
+    for name, how in found.items():
+        if how.param is not None:
+            raise ConfigError(
+                f"Incremental({how.field!r}) is the value of {name!r} and has a param= too: leave that out"
+            )
+        incremental = replace(how, param=name)
+    return {name: value for name, value in params.items() if name not in found}, incremental
+
+
+def asked(first: Ask, how: Incremental, params: Mapping[str, str]) -> Ask:
+    """The request of a stretch."""
+    if how.sent_in == "params":
+        return first.with_params(**params)
+    return first.with_fields(**{name: json.loads(text) if how.sends_numbers else text for name, text in params.items()})
+
+
+def _sifter(poll: Poll, taken: list[Fresh]) -> Callable[[Sequence[Any], Any], tuple[Sequence[Any], Any]]:
+    def sift(records: Sequence[Any], place: Any) -> tuple[Sequence[Any], Any]:
+        fresh = poll.take(records, place.get("next") if place else None)
+        taken.append(fresh)
+        return fresh.records, {_SINCE: fresh.place}
+
+    return sift
+
+
+def _concerns_all(error: SourceError) -> bool:
+    """Is it the API that can't be reached, and not what it answered?"""
+    from api2db.sources.http import HttpError
+
+    return isinstance(error, HttpError) and error.response is None

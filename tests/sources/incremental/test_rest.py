@@ -1,0 +1,289 @@
+"""A REST client that asks for what is new alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from api2db import Incremental, Rest, RestSource
+from api2db.errors import ConfigError, SourceError
+from api2db.sources.context import POLL, PollContext
+from tests.http_api import SERVER_ERROR, Answer
+from tests.sources.incremental.server import START, SinceServer, at, event
+
+
+@pytest.fixture
+def server():
+    with SinceServer([event(number) for number in range(25)]) as api:
+        yield api
+
+
+@contextmanager
+def polled(folder: Path | None = None):
+    """As in the daemon, but that nothing is remembered of answers."""
+    token = POLL.set(PollContext("events", seen=folder))
+    try:
+        yield
+    finally:
+        POLL.reset(token)
+
+
+def poll(source, place=None, folder=None):
+    """The ids of one poll, and the place after it."""
+    ids = []
+    with polled(folder):
+        for page in source(place):
+            ids += [record["id"] for record in page.records or ()]
+            place = json.loads(json.dumps(page.cursor))
+    return ids, place
+
+
+def events(server, path="/events", **options):
+    options = {"start": at(0), "lag": "5m", "order": "ascending", **options}
+    return RestSource(Rest(server.root, retry=0), path, params={"since": Incremental("at", **options)})
+
+
+def test_only_what_is_new_is_asked_for_and_delivered(server):
+    source = events(server)
+    ids, place = poll(source)
+    assert ids == list(range(25))
+    server.add(event(25), event(99, 23.5))
+    ids, place = poll(source, place)
+    assert ids == [99, 25], "the late one too, and none of those that were seen again"
+    assert server.asked[0] == {"since": at(0)}
+    assert server.asked[-1] == {"since": at(19)}, "the newest less the lag"
+    assert poll(source, place) == ([], place)
+
+
+def test_a_record_that_changed_is_delivered_again_and_one_that_only_looks_older_is_not(server):
+    source = events(server, identity=("id", "state"))
+    _, place = poll(source)
+    server.replace([event(number, state="paid" if number == 23 else None, views=number) for number in range(25)])
+    assert poll(source, place)[0] == [23]
+
+
+def test_a_poll_that_ends_at_any_page_goes_on_at_the_next(server):
+    source = events(server, lag=None)
+    ids, place = [], None
+    for _ in range(3):
+        with polled():
+            page = next(source(place))
+        ids += [record["id"] for record in page.records]
+        place = page.cursor
+    assert ids == list(range(25))
+    assert [one.get("page", "1") for one in server.asked] == ["1", "2", "3"]
+
+
+def test_windows_are_asked_for_one_after_the_other_and_never_again(server):
+    day = 24 * 60
+    server.replace([event(number, number * day) for number in range(25)])
+    new = Incremental("at", "since", start=at(0), window="10d", until_param="until", order="ascending")
+    source = RestSource(server.root, "/events", incremental=new)
+    ids, place = poll(source)
+    assert ids == list(range(25))
+    ends = [(one["since"], one["until"]) for one in server.asked]
+    assert ends[:2] == [(at(0), at(10 * day)), (at(10 * day), at(20 * day))]
+    assert ends[-1][0] in (at(20 * day), at(30 * day)), "the last one goes up to now"
+    before = len(ends)
+    server.add(event(25, (dt.datetime.now(dt.UTC) - START).total_seconds() / 60 - 1))
+    assert poll(source, place)[0] == [25]
+    assert len(server.asked) == before + 1
+
+
+def test_newest_first_pages_are_read_until_one_is_known():
+    with SinceServer([event(number) for number in range(30)], newest_first=True) as server:
+        source = RestSource(server.root, "/events", incremental=Incremental("at", order="newest_first", format="iso"))
+        ids, place = poll(source)
+        assert ids == list(range(29, -1, -1))
+        server.add(*(event(number) for number in range(30, 45)))
+        before = len(server.requests)
+        ids, place = poll(source, place)
+        assert ids == list(range(44, 29, -1))
+        assert [one.get("page", "1") for one in server.asked[before:]] == ["1", "2"]
+
+
+def test_newest_first_pages_that_were_cut_short_leave_no_gap():
+    with SinceServer([event(number) for number in range(30)], newest_first=True) as server:
+        source = RestSource(server.root, "/events", incremental=Incremental("at", order="newest_first", format="iso"))
+        with polled():
+            page = next(source(None))
+        ids = [record["id"] for record in page.records]
+        server.add(*(event(number) for number in range(30, 37)))
+        more, place = poll(source, page.cursor)
+        assert sorted(ids + more) == list(range(37)), "those of the gap, and those that came meanwhile, each once"
+        assert poll(source, place)[0] == []
+
+
+def test_what_may_come_again_is_beside_the_place_where_it_is_much(server, tmp_path):
+    source = events(server, lag="1d")
+    _, place = poll(source, folder=tmp_path / "seen")
+    assert len(json.dumps(place)) < 200
+    assert [path.name for path in (tmp_path / "seen").iterdir()] == ["events.1"]
+    server.add(event(25))
+    assert poll(source, place, tmp_path / "seen")[0] == [25]
+
+
+def test_without_what_was_seen_the_source_says_so_instead_of_delivering_twice(server, tmp_path):
+    source = events(server, lag="1d")
+    _, place = poll(source, folder=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(SourceError, match=r"events\.1 .*damaged.* lacks records .* api2db reset --to VALUE"):
+        poll(source, place, tmp_path)
+    file.unlink()
+    with pytest.raises(SourceError, match=r"No such file.*put it back"):
+        poll(source, place, tmp_path)
+    assert poll(source, at(20), tmp_path)[0] == [20, 21, 22, 23, 24], "as after api2db reset --to"
+
+
+def test_a_step_the_api_forgot_is_begun_anew_and_nothing_is_delivered_twice(server, tmp_path):
+    source = events(server)
+    with polled(tmp_path):
+        page = next(source(None))
+    server.script(Answer(410, b'{"error": "cursor expired"}'))
+    ids, _ = poll(source, page.cursor, tmp_path)
+    assert [record["id"] for record in page.records] + ids == list(range(25))
+    assert {"since": at(9)} in server.asked, "from the last record that was accepted on"
+
+
+def test_each_partition_has_a_place_of_its_own_and_one_that_fails_holds_up_no_other(server):
+    server.accounts = {name: [event(number, account=name) for number in range(3)] for name in "abc"}
+    how = Incremental("at", "since", start=at(1), partitions=["a", "b", "c"], partition_param="account")
+    source = RestSource(Rest(server.root, retry=0), "/events", incremental=how)
+    server.script(Answer(body=b'{"items": [{"id": 9, "at": "whenever"}]}'))
+    with (
+        polled(),
+        pytest.raises(SourceError, match=r"1 of 3 partitions failed \(a\), the others went on; a: .*'whenever'"),
+    ):
+        pages = []
+        for page in source(None):
+            pages.append(page)
+    assert [(one["account"], one["id"]) for page in pages for one in page.records] == [
+        ("b", 1),
+        ("b", 2),
+        ("c", 1),
+        ("c", 2),
+    ]
+    server.accounts["b"].append(event(7, account="b"))
+    ids, place = poll(source, pages[-1].cursor)
+    assert ids == [1, 2, 7], "what a had all along, and b's new one"
+    assert set(place["since"]["parts"]) == {"a", "b", "c"}
+
+
+def test_an_api_that_is_away_fails_the_poll_at_once_however_many_partitions_there_are(server):
+    how = Incremental("at", "since", start=at(1), partitions=["a", "b", "c"], partition_param="account")
+    source = RestSource(Rest(server.root, retry=0), "/events", incremental=how)
+    server.close()
+    with pytest.raises(SourceError, match=r"Connection refused") as error:
+        poll(source)
+    assert "partitions failed" not in str(error.value)
+
+
+def test_each_record_of_a_parent_has_a_place_of_its_own_and_a_new_one_begins_at_the_start(server):
+    server.accounts = {"a": [event(1)], "b": [event(2), event(3)]}
+    source = RestSource(
+        Rest(server.root, retry=0),
+        "/accounts/{account}/events",
+        params={"since": Incremental("at", start=at(0), lag="5m")},
+        parent=RestSource(server.root, "/accounts"),
+        parent_fields={"account": "id"},
+    )
+    with polled():
+        pages = list(source(None))
+    assert [record for page in pages for record in page.records] == [
+        {"account": "a", **event(1)},
+        {"account": "b", **event(2)},
+        {"account": "b", **event(3)},
+    ]
+    server.accounts |= {"a": [event(1), event(9)], "c": [event(4)]}
+    assert sorted(poll(source, pages[-1].cursor)[0]) == [4, 9]
+
+
+def test_a_function_that_asks_page_by_page_gets_what_is_new(server):
+    api = Rest(server.root)
+
+    def recent(place):
+        for page in api.pages("/events", since=Incremental("at", start=at(20), lag="2m"), place=place):
+            yield page.rows("items", number="id:int")
+
+    with polled():
+        (first,) = recent(None)
+    assert first.records.table.to_pylist() == [{"number": number} for number in range(20, 25)]
+    server.add(event(25))
+    with polled():
+        (second,) = recent(json.loads(json.dumps(first.cursor)))
+    assert second.records.table.to_pylist() == [{"number": 25}]
+
+
+def test_what_is_new_may_be_asked_for_in_the_body(server):
+    source = RestSource(
+        server.root,
+        "/events",
+        method="POST",
+        json={"filter": {"state": "open"}},
+        incremental=Incremental("at", "filter.since", start=at(23), sent_in="json"),
+    )
+    assert poll(source)[0] == [23, 24]
+    assert json.loads(server.requests[0].body) == {"filter": {"state": "open", "since": at(23)}}
+
+
+def test_an_answer_that_fails_is_no_partition_s_end(server):
+    source = events(server)
+    server.script(SERVER_ERROR)
+    with pytest.raises(SourceError, match="500"):
+        poll(source)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"field": "at"}, "give start="),
+        ({"field": "at", "start": "2026", "format": "sometimes"}, "one of iso, iso-naive"),
+        ({"field": "at", "start": at(0), "zone": "Mars/Olympus"}, "no time zone"),
+        ({"field": "at", "start": "yesterday", "format": "iso"}, "'yesterday' is no place"),
+        ({"field": "at", "start": at(0), "lag": "soon"}, "'soon' is not a duration"),
+        ({"field": "n", "start": 5, "lag": "1h"}, "'1h' isn't a number"),
+        ({"field": "n", "start": "abc", "lag": "1h"}, "lag and window need times or numbers"),
+        ({"field": "at", "start": at(0), "order": "newest"}, "'ascending', 'newest_first' or None"),
+        ({"field": "at", "start": at(0), "window": "1d"}, "until_param"),
+        ({"field": "at", "window": "1d", "until_param": "to", "format": "iso"}, "needs start="),
+        ({"field": "n", "start": 5, "window": 10, "until_param": "to"}, "window= needs times"),
+        ({"field": "at", "start": at(0), "window": "1h", "until_param": "to", "format": "date"}, "shorter than"),
+        ({"field": "at", "start": at(0), "format": "%H:%M"}, "leaves out the year"),
+        ({"field": "at", "start": at(0), "param": {"q": "all"}}, "no {since}"),
+        ({"field": "at", "start": at(0), "partitions": ["a"]}, "belong together"),
+        ({"field": "at", "start": at(0), "partitions": "ab", "partition_param": "p"}, "each once"),
+        ({"field": "id", "format": "opaque"}, "order='ascending'"),
+        ({"field": "at", "start": at(0), "sent_in": "head"}, "'params' or 'json'"),
+        ({"field": "a..b", "start": at(0)}, "empty part"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_mistake_is_told_when_it_is_declared(options, said):
+    with pytest.raises(ConfigError, match=r"^Incremental\('") as error:
+        Incremental(**options)
+    assert said in str(error.value)
+
+
+def test_a_mistake_in_a_request_is_told_with_its_line(server):
+    new = Incremental("at", start=at(0))
+    for make in (
+        lambda: RestSource(server.root, params={"since": new}, incremental=new),
+        lambda: RestSource(server.root, params={"since": Incremental("at", "from", start=at(0))}),
+        lambda: Rest(server.root).pages("/events", since=new),
+    ):
+        with pytest.raises(ConfigError, match=r"^incremental/test_rest\.py:\d+: .*Incremental"):
+            make()
+
+
+def test_records_that_are_not_as_declared_are_an_error_that_says_which(server):
+    with pytest.raises(SourceError, match="aren't 'newest_first' by 'at'"):
+        poll(events(server, order="newest_first"))
+    with pytest.raises(SourceError, match="'when' is in none of the 10 records"):
+        poll(RestSource(server.root, "/events", incremental=Incremental("when", start=at(0))))
+    with pytest.raises(SourceError, match=rf"holds '{at(0)}' in a record: it is no number"):
+        poll(RestSource(server.root, "/events", incremental=Incremental("at:ms", start=at(0))))

@@ -1,0 +1,85 @@
+"""A cursor's values as records hold them, as they are compared, and as an API is asked for them."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api2db.sources.incremental.incremental import Incremental
+from api2db.sources.incremental.values import Times, kind_of, micros
+
+NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+FORMATS = ("iso", "iso-naive", "date", "s", "ms", "us", "%Y%m%d", "%d.%m.%Y %H:%M", "%Y-%m-%dT%H:%M:%S.%f%z")
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu")
+
+
+def since(value, **options):
+    how = Incremental("at", "since", start=value, **options)
+    return how.params(how.start_rank, None)["since"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({}, "2026-03-01T12:00:00Z"),
+        ({"format": "iso-naive", "zone": "Europe/Berlin"}, "2026-03-01T13:00:00"),
+        ({"format": "date", "zone": "Asia/Kathmandu"}, "2026-03-01"),
+        ({"format": "s"}, "1772366400"),
+        ({"format": "ms"}, "1772366400000"),
+        ({"format": "%d.%m.%Y %H:%M", "zone": "America/New_York"}, "01.03.2026 07:00"),
+        ({"format": "%Y-%m-%dT%H:%M:%S%z", "zone": "America/New_York"}, "2026-03-01T07:00:00-0500"),
+        ({"inclusive": False}, "2026-03-01T11:59:59Z"),
+        ({"inclusive": False, "format": "date"}, "2026-02-28"),
+        ({"inclusive": False, "format": "ms"}, "1772366399000"),
+    ],
+    ids=str,
+)
+def test_a_time_is_sent_in_the_form_that_was_said(options, sent):
+    assert since(NOON, **options) == sent
+
+
+def test_numbers_and_texts_are_sent_as_they_are():
+    assert since(7) == "7"
+    assert since(7, inclusive=False) == "6"
+    assert since("abc") == "abc"
+    assert Incremental("id", {"q": "id>={since} id<{until}"}, start=7).params(8, 9) == {"q": "id>=8 id<9"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rank"),
+    [
+        ("at", "2026-03-01T12:00:00Z", micros(NOON)),
+        ("at", "2026-03-01T13:00:00+01:00", micros(NOON)),
+        ("at", "2026-03-01T12:00:00.000001", micros(NOON) + 1),
+        ("at", "2026-03-01", micros(NOON.replace(hour=0))),
+        ("at:s", 1772366400, micros(NOON)),
+        ("at:s", 1772366400.25, micros(NOON) + 250_000),
+        ("at:ms", "1772366400000", micros(NOON)),
+        ("at:ns", 1772366400000000999, micros(NOON)),
+    ],
+)
+def test_times_are_compared_as_microseconds_however_a_record_holds_them(field, value, rank):
+    assert Incremental(field, "since", start="2026-01-01").ranks([{"at": value}, {"at": None}, {}]) == [
+        rank,
+        None,
+        None,
+    ]
+
+
+@given(
+    st.datetimes(dt.datetime(1971, 1, 1), dt.datetime(2200, 1, 1), timezones=st.just(dt.UTC)),
+    st.sampled_from(FORMATS),
+    st.sampled_from(ZONES),
+)
+def test_what_is_sent_never_leaves_out_what_was_asked_for(moment, format, zone):
+    kind = kind_of("ms", format, zone, None)
+    assert isinstance(kind, Times)
+    rank = micros(moment)
+    told = kind.told(rank)
+    assert told <= rank
+    assert kind.text(told) == kind.text(rank) or format in ("iso-naive", "%d.%m.%Y %H:%M"), "but in a repeated hour"
+    assert kind.told(told) == told
+    assert kind.taken(kind.kept(rank)) == rank
