@@ -29,6 +29,7 @@ class Fetcher:
     """Sends each thread's requests through a session of its own. Raises HttpError."""
 
     auth: object = None
+    home: str | None = None
     rate: str | None = None
     concurrency: int | None = None
     conditional: bool = True
@@ -38,7 +39,7 @@ class Fetcher:
     def __post_init__(self) -> None:
         self._sessions = threading.local()
 
-    def fetch(self, ask: Ask, *, conditional: bool = True) -> Fetched:
+    def fetch(self, ask: Ask, *, conditional: bool = True, repeatable: bool | None = None) -> Fetched:
         params, headers = list(ask.params), dict(ask.headers)
         answer = self._http().request(ask.method, ask.url, params=params, headers=headers, data=ask.body)
         return Fetched(answer)
