@@ -11,7 +11,7 @@ from api2db.errors import ConfigError
 from api2db.secret import shown_url
 from api2db.sizes import size_bytes
 from api2db.sources.rest.ask import Ask, as_params, is_address, joined, json_body
-from api2db.sources.rest.declared import check_options, declared_at, mistaken
+from api2db.sources.rest.declared import check_options, mistaken
 from api2db.sources.rest.page import NO_PLACE, RestPage
 from api2db.sources.rest.paging import Detect, Paging
 from api2db.sources.rest.records import selector
@@ -54,7 +54,6 @@ class Rest:
         retry: object = None,
         **http: Any,
     ) -> None:
-        self.declared_at = declared_at()
         check_options("Rest", http, OPTIONS)
         if not isinstance(base, str) or not is_address(base):
             shown = shown_url(base) if isinstance(base, str) else repr(base)

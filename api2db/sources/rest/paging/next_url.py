@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.find import kind_of
 from api2db.sources.rest.paging.convention import Seen, Step, path_of, value_at
 from api2db.sources.rest.paging.link import at_address
 
@@ -31,5 +32,5 @@ class NextUrl:
         if not found:
             return None
         if not isinstance(found, str):
-            raise SourceError(f"what is at {self.path!r} should be the next page's address, but is {found!r:.60}")
+            raise SourceError(f"what is at {self.path!r} should be the next page's address, but is {kind_of(found)}")
         return {"url": urljoin(seen.answer.url, found)}
