@@ -11,6 +11,7 @@ import requests
 
 from api2db import Rest, RestSource
 from api2db.errors import ConfigError, SourceError
+from api2db.secret import remember
 from api2db.sources.rest import (
     LinkHeader,
     NextCursor,
@@ -229,3 +230,15 @@ def test_a_convention_that_was_found_is_gone_on_with_by_the_next_poll(server):
         read += [record["id"] for record in page.records]
     assert read == ALL
     assert place == {}
+
+
+def test_a_credential_that_an_api_repeats_in_its_addresses_is_sent_again_but_not_kept_in_the_place(server):
+    remember("hunter2hunter2")
+    link = '</items?api_key=s3cret-of-mine&sig=hunter2hunter2&q=a%2Fb+c&page=2>; rel="next"'
+    server.script(Answer(body=b'[{"id": 1}]', headers=(("Link", link),)), Answer(body=b'[{"id": 2}]'))
+    source = RestSource(server.root, "/items", params={"api_key": "s3cret-of-mine", "q": "a/b c"})
+    place = json.loads(json.dumps(next(source(None)).cursor))
+    assert place["next"]["url"] == f"{server.root}/items?q=a%2Fb+c&page=2"
+    assert "s3cret" not in json.dumps(place)
+    assert [page.records for page in source(place)] == [[{"id": 2}]]
+    assert server.requests[1].params == {"api_key": "s3cret-of-mine", "q": "a/b c", "page": "2"}

@@ -144,7 +144,8 @@ class Walk:
         from api2db.sources.http import HttpError
 
         try:
-            return self.fetcher.fetch(ask, conditional=self.plan.conditional)
+            # What is asked page by page is read, whatever the method: a query is posted as well.
+            return self.fetcher.fetch(ask, conditional=self.plan.conditional, repeatable=True)
         except HttpError as error:
             if error.response is not None and error.response.status_code in self.plan.ignore:
                 return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api2db.errors import SourceError
+from api2db.sources.rest.find import kind_of
 from api2db.sources.rest.paging.convention import RepeatedPage, Seen, Step, path_of, value_at
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def whole(value: object, what: str) -> int:
         return int(value)
     if isinstance(value, str) and value.strip().isdecimal():
         return int(value)
-    raise SourceError(f"{what} should be a whole number, but is {value!r:.60}")
+    raise SourceError(f"{what} should be a whole number, but is {kind_of(value)}")
 
 
 def _true(value: object) -> bool:
