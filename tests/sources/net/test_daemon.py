@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.http_api import Answer, HttpApi
-from tests.project_kit import Project, eventually
+from tests.project_kit import TIMEOUT_S, Project, eventually
 
 COLLECTOR = """
 from api2db import collector
@@ -49,9 +49,9 @@ def test_a_poll_is_put_off_as_long_as_the_server_says_and_killed_between_two_pag
     http_api.always(Answer(headers=(("ETag", '"1"'),)))
     http_api.script(Answer(429, b"", headers=(("Retry-After", str(wait_s)),)))
     killed = project.start(env={"API2DB_FAILPOINT": "spool.fanned_out:1"})
-    http_api.wait_for_requests(1)
+    http_api.wait_for_requests(1, TIMEOUT_S)
     told = time.monotonic()
-    http_api.wait_for_requests(2)
+    http_api.wait_for_requests(2, TIMEOUT_S)
     # The server had answered before ``told``, by less than that: it is looked at every 20 ms.
     assert time.monotonic() - told >= wait_s - 0.5
     assert killed.wait(60) == -signal.SIGKILL
