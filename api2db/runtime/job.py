@@ -139,7 +139,7 @@ class Job:
         run = self.run
         assert run is not None
         outcome, cause = "ok", None
-        self.put_off = False
+        self.put_off = self.unchanged = False
         try:
             refusal = self._spool.usage.refusal(self.name)
             if refusal:
