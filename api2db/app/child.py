@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from api2db.app.log import LOGGER, Redacting
 from api2db.collector import Collector
@@ -20,6 +21,8 @@ from api2db.errors import ConfigError, SourceError
 from api2db.runtime.isolated.messages import (
     Answer,
     Begin,
+    Brought,
+    Call,
     Close,
     Done,
     Items,
@@ -27,12 +30,15 @@ from api2db.runtime.isolated.messages import (
     Next,
     Poll,
     Raised,
+    Reply,
     Request,
     Value,
     Writer,
     receive,
 )
+from api2db.runtime.isolated.remote import RemotePoll
 from api2db.runtime.told import told
+from api2db.sources.context import POLL, PutOff, Stopping
 
 # The daemon, databases and other collectors go first, to the processor and past the kernel when memory is short.
 NICE = 10
@@ -52,7 +58,7 @@ def main() -> None:
             return  # the daemon died meanwhile
         _be_careful(begin.daemon_pid)
         _log_to(writer)
-        server = Server(begin)
+        server = Server(begin, lambda call: _called(writer, pipe, call))
         while request := (begin if server.collector is None else receive(pipe)):
             answer = server.answer(request)
             _flush()
@@ -66,10 +72,22 @@ def main() -> None:
                 return
 
 
+def _called(writer: Writer, pipe: BinaryIO, call: Call) -> Reply | None:
+    """Ask the daemon for something while it waits for an answer; None when it is dead."""
+    try:
+        writer.send(call)
+    except BrokenPipeError:
+        return None
+    reply: Reply | None = receive(pipe)
+    return reply
+
+
 class Server:
     """One collector and the iterator of its poll under way."""
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, begin: Begin, call: Callable[[Call], Reply | None] = lambda call: None) -> None:
+        self._call = call
+        self._context: RemotePoll | None = None  # of the poll under way
         self.collector: Collector | None = None
         self.ends = False  # it has answered for the last time
         self._begin = begin
@@ -89,9 +107,12 @@ class Server:
         if self.collector is None:
             self.ends = True
         self._items = None
+        self._end()
         limit = self._begin.memory_bytes
         why = f"; its process may take {limit:,} bytes beyond its imports" if limit and self.ends else ""
-        return Raised(f"{what}{told(error)}{why}", self.ends)
+        if isinstance(error, PutOff):
+            return Raised(str(error), self.ends, put_off_s=error.until_s)
+        return Raised(f"{what}{told(error)}{why}", self.ends, stopping=isinstance(error, Stopping))
 
     def _answer(self, request: Request) -> Answer:
         if isinstance(request, Begin):
@@ -101,11 +122,14 @@ class Server:
         if isinstance(request, Poll):
             self._close()
             assert self.collector is not None
+            if request.given is not None:
+                self._context = RemotePoll.of(request.given, self._call)
+                POLL.set(self._context)
             returned = self.collector.poll(request.since)
             if isinstance(returned, Iterator):
                 self._items = returned
                 return Items()
-            return Value(returned)
+            return Value(returned, self._end())
         if isinstance(request, Next):
             if self._items is None:
                 return Done()
@@ -113,7 +137,7 @@ class Server:
                 return Value(next(self._items))
             except StopIteration:
                 self._items = None
-                return Done()
+                return Done(self._end())
         assert isinstance(request, Close)
         self._close()
         return Done()
@@ -122,6 +146,16 @@ class Server:
         items, self._items = self._items, None
         close: Callable[[], object] = getattr(items, "close", lambda: None)
         close()
+        self._end()
+
+    def _end(self) -> Brought | None:
+        """The poll is over: what its sources want to remember."""
+        context, self._context = self._context, None
+        POLL.set(None)
+        if context is None:
+            return None
+        context.end()
+        return context.brought()
 
 
 def _find(begin: Begin) -> Collector:

@@ -41,6 +41,8 @@ def _collector_line(c: CollectorStatus) -> str:
     parts.append(f"last success {_ago(c.last_success_ns)}")
     if c.next_run_ns is not None:
         parts.append(f"next run {_ahead(c.next_run_ns)}")
+    if c.state == "waiting" and c.cause:
+        parts.append(c.cause)
     return ", ".join(parts)
 
 

@@ -137,11 +137,11 @@ class Daemon:
         pool = DeliveryPool(threads=settings.delivery_threads, target_threads=settings.target_threads)
         poller = Poller(threads=settings.poll_threads, stop=self._stop)
         children = Children()
+        polling = Polling.of(layout, settings.auth)
         retention = Retention(layout, journal, settings.history)
         running: list[Running] = []
         desk: Desk | None = None
         try:
-            polling = Polling.of(layout, settings.auth)
             assembly = Assembly(kept, pool.wake, children, polling, self._targets_of, self._targets_now)
             running = assembly.running(self._collectors, self._broken)
             works = Works(
@@ -166,6 +166,7 @@ class Daemon:
             deadline = time.monotonic() + settings.stop_timeout_s
             self._stop.set()
             poller.finish(deadline - settings.stop_timeout_s / 4)
+            polling.hosts.close()
             children.close(min(deadline, time.monotonic() + CHILDREN_END_S))
             retention.stop(max(0.0, deadline - time.monotonic()))
             ended = pool.stop(deadline)

@@ -139,7 +139,7 @@ class Job:
         run = self.run
         assert run is not None
         outcome, cause = "ok", None
-        self.put_off = False
+        self.put_off = self.unchanged = False
         try:
             refusal = self._spool.usage.refusal(self.name)
             if refusal:
@@ -204,6 +204,7 @@ class Job:
             full=bool(self._replacing) and self._outcome != "ok",
             credentials=self._polling.credentials,
             tokens=self._polling.tokens,
+            hosts=self._polling.hosts,
             seen=self._polling.seen,
             run=run,
             stop=stop,

@@ -15,6 +15,7 @@ import msgspec
 
 from api2db.layout import Layout
 from api2db.sources.context import LONGEST_PUT_OFF_S, POLL, PollContext, PutOff, Stopping
+from api2db.sources.net.hosts import Hosts
 from api2db.spool.collector import CollectorSpool
 
 log = logging.getLogger(__name__)
@@ -48,16 +49,18 @@ class Polling:
 
     credentials  the folder of credentials by name
     tokens       the folder of tokens that were given out to us
+    hosts        whose turn it is at each host
     seen         the folder of records that may come again
     """
 
     credentials: Path
     tokens: Path
-    seen: Path | None = None
+    hosts: Hosts
+    seen: Path
 
     @classmethod
     def of(cls, layout: Layout, credentials: Path = Path("AUTH")) -> Polling:
-        return cls(credentials, layout.tokens, layout.seen)
+        return cls(credentials, layout.tokens, Hosts(layout.hosts), layout.seen.absolute())
 
 
 class Memory:
@@ -65,12 +68,14 @@ class Memory:
 
     def __init__(self, shards: CollectorSpool) -> None:
         self._shards = shards
+        self._resets = shards.resets
         self._not_before_ns: int | None = None  # not read yet
 
     @property
     def not_before_ns(self) -> int:
         """No poll before this time, in nanoseconds since 1970 UTC; 0 if there is no such time."""
-        if self._not_before_ns is None:
+        if self._not_before_ns is None or self._resets != self._shards.resets:
+            self._resets = self._shards.resets
             self._not_before_ns = self._decoded(self._shards.poll_state()).not_before_ns
         ahead_ns = self._not_before_ns - time.time_ns()
         # Never as long as that: then the clock was put back.

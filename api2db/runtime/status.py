@@ -245,7 +245,8 @@ def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pi
     since_ns = row["last_success_ns"] or row["declared_ns"]
     stale = bool(fresh_s and since_ns and time.time_ns() - since_ns > fresh_s * 1e9)
     if stale and state in _MAY_BE_STALE:
-        state, cause = "stale", f"no successful poll within its fresh_within of {fresh_s:g} s"
+        why = f"; {cause}" if cause else ""
+        state, cause = "stale", f"no successful poll within its fresh_within of {fresh_s:g} s{why}"
     return CollectorStatus(
         row["collector"],
         state,

@@ -7,9 +7,12 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from api2db.errors import SourceError
+
+if TYPE_CHECKING:
+    from api2db.sources.net.hosts import Turns
 
 LONGEST_PUT_OFF_S: Final = 86_400.0
 """Whoever asks for more than a day is asked again after one."""
@@ -40,6 +43,7 @@ class PollContext:
     full         nothing is to be left out because it is unchanged
     credentials  the folder of credentials by name
     tokens       the folder where tokens are kept that were given out to us; None: they can't be kept
+    hosts        whose turn it is at each host; None: this process' own
     seen         the folder of records that may come again; None: they are in the place
     kept         what sources keep for as long as the poll goes on, by their own keys
     """
@@ -51,6 +55,7 @@ class PollContext:
     full: bool = False
     credentials: Path = Path("AUTH")
     tokens: Path | None = None
+    hosts: Turns | None = None
     seen: Path | None = None
     kept: dict[str, object] = field(default_factory=dict, repr=False)
     asked: int = 0

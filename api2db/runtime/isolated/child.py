@@ -11,12 +11,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
 from api2db.errors import SourceError
-from api2db.runtime.isolated.messages import Answer, Incoming, Logged, Request, Writer
+from api2db.runtime.isolated.messages import (
+    Answer,
+    Call,
+    Granted,
+    Incoming,
+    Logged,
+    Over,
+    Reply,
+    Request,
+    Turn,
+    Wait,
+    Writer,
+)
 from api2db.secret import redact
 
 log = logging.getLogger(__name__)
@@ -32,6 +44,10 @@ _LOOK_S = 1.0
 _END_S = 5.0  # a process that has closed its pipes is dead, or is made so after this
 # Of the supervisor's protocol: a child that spoke it would speak for the daemon.
 _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
+
+
+def _nothing(call: Call) -> Reply:
+    return Granted()
 
 
 class Child:
@@ -85,8 +101,10 @@ class Child:
         """Whether it is doing something that is waited for."""
         return self._asking
 
-    def ask(self, request: Request) -> Answer:
+    def ask(self, request: Request, grant: Callable[[Call], Reply] = _nothing) -> Answer:
         """Send a request and wait for its answer, logging what the process prints and logs meanwhile.
+
+        grant  what its sources ask for on the way is answered by this
 
         Raises SourceError, with what became of the process, if it dies or is killed before it has answered.
         """
@@ -97,7 +115,7 @@ class Child:
         self._lines = 0
         try:
             self._writer.send(request)
-            return self._answer()
+            return self._answer(grant)
         except OSError as error:
             raise SourceError(self.bury()) from error
         except SourceError:
@@ -110,7 +128,7 @@ class Child:
             with self._lock:
                 self._asking = False
 
-    def _answer(self) -> Answer:
+    def _answer(self, grant: Callable[[Call], Reply]) -> Answer:
         poll = select.poll()
         poll.register(self._answers, select.POLLIN)
         poll.register(self._output, select.POLLIN)
@@ -127,18 +145,20 @@ class Child:
                 elif not data:
                     raise SourceError(self.bury())
                 else:
-                    answer = self._sort(self._incoming.feed(data))
+                    answer = self._sort(self._incoming.feed(data), grant)
                     if answer is not None:
                         self._print_rest()
                         self._tell_left_out()
                         return answer
 
-    def _sort(self, messages: Sequence[Answer | Logged]) -> Answer | None:
-        """Log what is to be logged; the answer, if it is among them."""
+    def _sort(self, messages: Sequence[Answer | Logged | Call], grant: Callable[[Call], Reply]) -> Answer | None:
+        """Log what is to be logged, grant what is asked for; the answer, if it is among them."""
         answer = None
         for message in messages:
             if isinstance(message, Logged):
                 self._relog(message)
+            elif isinstance(message, (Wait, Turn, Over)):
+                self._writer.send(grant(message))
             else:
                 answer = message
         return answer

@@ -16,7 +16,9 @@ from api2db.collector import Collector
 from api2db.errors import ConfigError, SourceError
 from api2db.retry import RetryPolicy
 from api2db.runtime.isolated.child import Child
-from api2db.runtime.isolated.messages import Begin, Close, Done, Items, Next, Poll, Raised, Value
+from api2db.runtime.isolated.granting import Granting
+from api2db.runtime.isolated.messages import Begin, Call, Close, Done, Items, Next, Poll, Raised, Reply, Value
+from api2db.sources.context import POLL, PollContext, PutOff, Stopping
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +96,20 @@ class Isolated:
     def poll(self, since: object, begun: Callable[[], None]) -> object:
         child = self._ready()
         begun()
-        answer = self._ask(child, Poll(since))
+        granting = Granting(POLL.get() or PollContext())
+
+        def ask(request: Poll | Next | Close) -> Done | Value | Items:
+            try:
+                answer = self._ask(child, request, granting.grant)
+            finally:
+                granting.end()
+            if not isinstance(answer, Items):
+                granting.take(answer.brought)
+            return answer
+
+        answer = ask(Poll(since, granting.given))
         if isinstance(answer, Items):
-            return _Items(lambda: self._ask(child, Next()), lambda: self._ask(child, Close()))
+            return _Items(lambda: ask(Next()), lambda: ask(Close()))
         assert isinstance(answer, Value)
         return answer.value
 
@@ -134,10 +147,12 @@ class Isolated:
         self._log.info("process started collector=%s pid=%d", self._name, child.pid)
         return child
 
-    def _ask(self, child: Child, request: Begin | Poll | Next | Close) -> Done | Value | Items:
-        """Raises SourceError if the process dies, is killed, or answers that it failed."""
+    def _ask(
+        self, child: Child, request: Begin | Poll | Next | Close, grant: Callable[[Call], Reply] | None = None
+    ) -> Done | Value | Items:
+        """Raises SourceError if the process dies, is killed, or answers that it failed; PutOff, Stopping."""
         try:
-            answer = child.ask(request)
+            answer = child.ask(request, grant) if grant is not None else child.ask(request)
         except SourceError as error:
             self._bury(child)
             raise SourceError(f"{error}; {self._died(str(error))}") from error
@@ -148,7 +163,9 @@ class Isolated:
         if answer.last:
             self._bury(child)
             raise SourceError(f"{answer.cause}; {self._died(answer.cause)}")
-        raise SourceError(answer.cause)
+        if answer.put_off_s is not None:
+            raise PutOff(answer.cause, answer.put_off_s)
+        raise (Stopping if answer.stopping else SourceError)(answer.cause)
 
     def _died(self, cause: str) -> str:
         """When there is another."""

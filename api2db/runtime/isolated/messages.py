@@ -13,7 +13,9 @@ import struct
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from api2db.sources.net.rate import Rate
 
 _LENGTH = struct.Struct(">Q")
 
@@ -36,10 +38,34 @@ class Begin:
 
 
 @dataclass(frozen=True)
+class Given:
+    """What the sources of a poll are given, as in ``PollContext``."""
+
+    collector: str
+    started_ns: int
+    state: dict[str, Any]
+    whole: bool
+    full: bool
+    credentials: Path
+    tokens: Path | None
+    seen: Path | None
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What they made of it, when the poll has come to its end."""
+
+    state: dict[str, Any]
+    asked: int
+    news: int
+
+
+@dataclass(frozen=True)
 class Poll:
     """Call the collector's function; ``since`` for the parameter that takes the cursor."""
 
     since: object
+    given: Given | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +82,15 @@ class Close:
 class Done:
     """The answer to Begin and Close; to Next: there is no further item."""
 
+    brought: Brought | None = None
+
 
 @dataclass(frozen=True)
 class Value:
     """What the function returned, or an item it yielded."""
 
     value: object
+    brought: Brought | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +100,16 @@ class Items:
 
 @dataclass(frozen=True)
 class Raised:
-    """The request failed. ``last`` if the process ends itself now."""
+    """The request failed. ``last`` if the process ends itself now.
+
+    put_off_s  it raised PutOff: not before so many seconds from now
+    stopping   it was told that the daemon stops
+    """
 
     cause: str
     last: bool = False
+    put_off_s: float | None = None
+    stopping: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,8 +122,45 @@ class Logged:
     collector: str | None
 
 
+@dataclass(frozen=True)
+class Wait:
+    """Wait so long: that isn't the item's time. Comes before the answer, and is answered itself, as ``Turn`` is."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Wait for the turn to ask a host, as ``Turns`` says."""
+
+    host: str
+    rates: tuple[Rate, ...]
+    at_once: int
+    max_wait_s: float
+
+
+@dataclass(frozen=True)
+class Over:
+    """The request whose turn it was is over."""
+
+
+@dataclass(frozen=True)
+class Granted:
+    """The answer to Wait, Turn and Over."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The other one: the poll is to end. ``put_off_s`` seconds from now it may go on; None: the daemon stops."""
+
+    cause: str
+    put_off_s: float | None
+
+
 Request = Begin | Poll | Next | Close
 Answer = Done | Value | Items | Raised
+Call = Wait | Turn | Over
+Reply = Granted | Refused
 
 
 class Writer:
@@ -98,7 +170,7 @@ class Writer:
         self._fd = fd
         self._lock = threading.Lock()
 
-    def send(self, message: Request | Answer | Logged) -> None:
+    def send(self, message: Request | Answer | Logged | Call | Reply) -> None:
         """Raises what pickle raises, with nothing written, for what can't be pickled; OSError if nobody reads."""
         body = pickle.dumps(message, protocol=5)
         with self._lock:
@@ -108,8 +180,8 @@ class Writer:
                     rest = rest[os.write(self._fd, rest) :]
 
 
-def receive(pipe: BinaryIO) -> Request | None:
-    """Wait for the next request; None when the daemon has closed its end, or is dead."""
+def receive(pipe: BinaryIO) -> Any:
+    """Wait for the next request, or reply; None when the daemon has closed its end, or is dead."""
     head = pipe.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
@@ -124,10 +196,10 @@ class Incoming:
     def __init__(self) -> None:
         self._bytes = bytearray()
 
-    def feed(self, data: bytes) -> list[Answer | Logged]:
+    def feed(self, data: bytes) -> list[Answer | Logged | Call]:
         """Add bytes; the messages that are whole now. Raises what pickle raises for bytes that are no message."""
         self._bytes += data
-        messages: list[Answer | Logged] = []
+        messages: list[Answer | Logged | Call] = []
         while len(self._bytes) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._bytes)
             end = _LENGTH.size + length

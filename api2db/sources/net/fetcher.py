@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from api2db.errors import ConfigError
 from api2db.sources.context import POLL, PollContext
 from api2db.sources.net.auth.login import login_of
+from api2db.sources.net.hosts import AT_ONCE
 from api2db.sources.net.patient import Patient
+from api2db.sources.net.rate import read_rate
 from api2db.sources.net.retries import REPEATABLE, Retries
 from api2db.sources.net.sessions import Sessions
 from api2db.sources.net.validators import Validators
@@ -46,8 +48,8 @@ class Fetcher:
 
     auth         credentials: see docs/politeness.md
     home         an address of the host they are for; None: the first that is asked
-    rate         requests at most, of all who ask that host: "60/min", "10/s", "5000/h"
-    concurrency  of them under way at once; 4 if None
+    rate         requests at most, of all who ask that host: "60/min", "10/s", "10/s, 5000/h"
+    concurrency  requests under way to a host at once, of all who ask it; 4 if None
     conditional  remember answers, and leave out what is unchanged
     retry        a ``Retries``, or how many repeats there may be
     http         options of ``Http``
@@ -72,6 +74,8 @@ class Fetcher:
             _retries(retry),
             check_status=self._check_status,
             login=login_of(auth, options),
+            rates=read_rate(rate),
+            at_once=_at_once(concurrency),
         )
 
     def fetch(self, ask: Ask, *, conditional: bool = True, repeatable: bool | None = None) -> Fetched:
@@ -105,6 +109,14 @@ class Fetcher:
         if self._check_status:
             answer.raise_for_status()
         return answer
+
+
+def _at_once(concurrency: int | None) -> int:
+    if concurrency is None:
+        return AT_ONCE
+    if isinstance(concurrency, int) and not isinstance(concurrency, bool) and concurrency > 0:
+        return concurrency
+    raise ConfigError(f"concurrency={concurrency!r}: give how many requests may be under way at once, 1 or more")
 
 
 def _retries(retry: Retries | int | None) -> Retries:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from api2db.sources.context import PollContext, PutOff
+from api2db.sources.net.hosts import AT_ONCE, OUTSIDE
+from api2db.sources.net.rate import Rate
 from api2db.sources.net.retries import AGAIN, LIMITED, Retries, Tries
 from api2db.sources.net.sessions import Sessions, host_of
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer, HttpError
-    from api2db.sources.net.auth.login import Login
+    from api2db.sources.net.auth.login import Auth, Login
     from api2db.sources.rest.ask import Ask
 
 _UNAUTHORIZED = 401
@@ -25,9 +27,22 @@ class Patient:
 
     check_status  raise HttpError where the last answer still says "not now"; else that is the answer
     login         the credentials for the sessions' own host
+    rates         of requests to a host, by all who ask it
+    at_once       requests under way to a host, by all who ask it
     """
 
-    def __init__(self, sessions: Sessions, retries: Retries, *, check_status: bool, login: Login | None = None) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        retries: Retries,
+        *,
+        check_status: bool,
+        login: Login | None = None,
+        rates: Sequence[Rate] = (),
+        at_once: int = AT_ONCE,
+    ) -> None:
+        self._rates = rates
+        self._at_once = at_once
         self._sessions = sessions
         self._retries = retries
         self._check_status = check_status
@@ -75,13 +90,18 @@ class Patient:
     def _logged_in(self, ask: Ask, headers: Mapping[str, str], context: PollContext) -> Answer:
         """Send it with credentials, if its host is theirs; once more with others if they are refused."""
         if self._login is None or not self._sessions.at_home(ask.url):
-            return self._sessions.send(ask, headers, None)
+            return self._sent(ask, headers, None, context)
         auth = self._login.auth(context)
-        answer = self._sessions.send(ask, headers, auth)
+        answer = self._sent(ask, headers, auth, context)
         if answer.status_code != _UNAUTHORIZED:
             return answer
         other = self._login.auth(context, refused=auth)
-        return answer if other is None else self._sessions.send(ask, headers, other)
+        return answer if other is None else self._sent(ask, headers, other, context)
+
+    def _sent(self, ask: Ask, headers: Mapping[str, str], auth: Auth | None, context: PollContext) -> Answer:
+        hosts = context.hosts or OUTSIDE
+        with hosts.turn(host_of(ask.url), self._rates, self._at_once, self._retries.max_wait_s, context):
+            return self._sessions.send(ask, headers, auth)
 
     def _hold(self, host: str, answer: Answer) -> float | None:
         """Remember until when the server wants no more requests; how many seconds that is, if it said so."""

@@ -67,14 +67,14 @@ class Sessions:
                 self._idle[at_home].append(http)
 
     def _made(self, at_home: bool) -> Http:
-        from api2db.sources.http import Http  # requests loads when the first request is sent
+        from api2db.sources.net.lasting import LastingHttp  # requests loads when the first request is sent
 
         options = dict(self._options)
         if not at_home:
             headers = dict(_harmless(tuple(options.get("headers", {}).items())))
             options = {name: value for name, value in options.items() if name not in _OF_THE_HOST}
             options["headers"] = headers
-        return Http(**options)
+        return LastingHttp(**options)
 
 
 def _harmless(headers: Pairs) -> Pairs:

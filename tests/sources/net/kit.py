@@ -24,13 +24,13 @@ def get(url: str, **params: str) -> Ask:
 class Polls:
     """One collector's job; ``poll`` runs it in this thread. Made anew over the same folder it is a restart."""
 
-    def __init__(self, root: Path, source: Any, *, name: str = "c", replaces: bool = False, **options: Any) -> None:
+    def __init__(self, root: Path, function: Any, *, name: str = "c", replaces: bool = False, **options: Any) -> None:
         self.spool = make_spool(root / "STORE")
         self.shards = CollectorSpool(self.spool, name, ("s",))
         self.journal = Journal(self.spool.layout.journal)
         self.stop = threading.Event()
         self.job = Job(
-            Collector(name, 1, source, None, None),
+            Collector(name, 1, function, None, None),
             spool=self.spool,
             shards=self.shards,
             streams=("s",),
@@ -48,6 +48,11 @@ class Polls:
         self.job.run = Run(time.time_ns(), now, now)
         self.job.poll(self.stop)
         self.job.run = None
+        return self.outcome
+
+    @property
+    def outcome(self) -> tuple[str, str | None]:
+        """Of the last poll, and its cause."""
         query = "SELECT outcome, cause FROM runs ORDER BY rowid DESC LIMIT 1"
         found: tuple[str, str | None] = self.journal._file.connection.execute(query).fetchone()
         return found
