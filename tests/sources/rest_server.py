@@ -19,6 +19,7 @@ class RestServer(HttpApi):
 
     def __init__(self, records: list[Record], *, size: int = SIZE) -> None:
         self.size = size
+        self.only = ""  # the convention of all paths, if one is set
         self._routes: dict[str, Callable[[Request], Answer]] = {
             f"/{name.removeprefix('_at_')}": getattr(self, name) for name in dir(self) if name.startswith("_at_")
         }
@@ -33,7 +34,7 @@ class RestServer(HttpApi):
     def answer_to(self, request: Request) -> tuple[Answer, list[Record]]:
         answer, _ = super().answer_to(request)
         if answer is OK:
-            route = self._routes.get("/" + request.path.split("/")[1])
+            route = self._routes.get("/" + (self.only or request.path.split("/")[1]))
             answer = Answer(404, b'{"error": "no such convention"}') if route is None else route(request)
         return answer, []
 
@@ -77,7 +78,6 @@ class RestServer(HttpApi):
 
     def _at_last_id(self, request: Request) -> Answer:
         """As Stripe does: go on after an id."""
-        ids = [record["id"] for record in self.page(0, None) or []]
         with self._changed:
             ids = [record["id"] for record in self._records]
         after = request.params.get("starting_after")
@@ -118,6 +118,17 @@ class RestServer(HttpApi):
     def _at_whole(self, request: Request) -> Answer:
         with self._changed:
             return _json({"type": "FeatureCollection", "features": self._records})
+
+    def _at_map(self, request: Request) -> Answer:
+        return _json({"data": {record["id"]: {"total": record["total"]} for record in self.page(0)}})
+
+    def _at_table(self, request: Request) -> Answer:
+        names = list(self.page(0)[0])
+        return _json([names, *([record[name] for name in names] for record in self.page(0))])
+
+    def _at_parallel(self, request: Request) -> Answer:
+        records = self.page(0)
+        return _json({"hourly": {name: [record[name] for record in records] for name in records[0]}})
 
     def _at_lines(self, request: Request) -> Answer:
         with self._changed:

@@ -158,6 +158,8 @@ PARENT = RestSource("http://127.0.0.1:9", "/accounts")
         ({"query": "{ a }", "json": {}}, "query= or a body"),
         ({"query": "query($after: String) { a }", "records": "a"}, "doesn't ask for pageInfo"),
         ({"pagign": None}, "no option 'pagign'; did you mean 'paging'"),
+        ({"deadline_s": -1}, "more than 0"),
+        ({"max_bytes": "many"}, "is not a size"),
         ({"rates": "1/s"}, "no option 'rates'; did you mean 'rate'"),
     ],
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from api2db.durations import seconds
 from api2db.errors import ConfigError
 from api2db.secret import shown_url
+from api2db.sizes import size_bytes
 from api2db.sources.rest.ask import Ask, as_params, is_address, joined, json_body
 from api2db.sources.rest.declared import check_options, declared_at, mistaken
 from api2db.sources.rest.page import NO_PLACE, RestPage
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from api2db.sources.net.fetcher import Fetcher
 
 T = TypeVar("T")
-_HTTP_OPTIONS: Final = ("connect_s", "read_s", "deadline_s", "max_bytes", "secrets")
+_WAITS: Final = ("connect_s", "read_s", "deadline_s")
+_HTTP_OPTIONS: Final = (*_WAITS, "max_bytes", "secrets")
 OPTIONS: Final = ("auth", "rate", "concurrency", "params", "headers", "conditional", "retry", *_HTTP_OPTIONS)
 
 
@@ -64,12 +65,7 @@ class Rest:
         self._params = _checked(lambda: as_params(params or {}))
         self._headers = tuple((headers or {}).items())
         self._conditional = conditional
-        self._fetch_options: dict[str, Any] = {"auth": auth, "rate": rate, "concurrency": concurrency}
-        if retry is not None:
-            self._fetch_options["retry"] = retry
-        self._http = http
-        self._lock = threading.Lock()
-        self._made: Fetcher | None = None
+        self.fetcher = _checked(lambda: self._fetcher(auth, rate, concurrency, retry, http))
 
     def __repr__(self) -> str:
         return f"Rest({shown_url(self.base)!r})"
@@ -203,15 +199,27 @@ class Rest:
             )
         )
 
-    @property
-    def fetcher(self) -> Fetcher:
-        """Made when first needed: what it imports isn't needed by who only declares."""
-        with self._lock:
-            if self._made is None:
-                from api2db.sources.net.fetcher import Fetcher
+    def _fetcher(
+        self, auth: object, rate: str | None, concurrency: int | None, retry: object, http: dict[str, Any]
+    ) -> Fetcher:
+        # Light, unlike what it sends requests with; made here, so that what it can't take is told at the start.
+        from api2db.sources.net.fetcher import Fetcher
 
-                self._made = Fetcher(**self._fetch_options, conditional=self._conditional, http=self._http)
-            return self._made
+        for name in _WAITS:
+            if name in http and not (isinstance(http[name], (int, float)) and http[name] > 0):
+                raise ConfigError(f"Rest({name}={http[name]!r}): give seconds, more than 0")
+        if "max_bytes" in http:
+            size_bytes(http["max_bytes"])
+        options: dict[str, Any] = {} if retry is None else {"retry": retry}
+        return Fetcher(
+            auth=auth,
+            home=self.base,
+            rate=rate,
+            concurrency=concurrency,
+            conditional=self._conditional,
+            http=http,
+            **options,
+        )
 
     def _ask(
         self,

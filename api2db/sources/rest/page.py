@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from api2db.errors import SourceError
@@ -31,7 +32,7 @@ class RestPage:
 
     ask      the request
     answer   the HTTP answer; None for a page that stands for none, but says how far things are
-    body     decoded
+    body     decoded by ``decode``
     select   where the records are, unless ``records`` or ``rows`` says it
     new      takes the records and leaves out those delivered before
     forms    compiled, kept from page to page
@@ -41,16 +42,18 @@ class RestPage:
         self,
         ask: Ask,
         answer: Answer | None,
-        body: object,
         *,
+        decode: Callable[[Answer], object],
         select: Select,
         new: Callable[[Sequence[Any]], Sequence[Any]],
         forms: Forms,
     ) -> None:
         self.ask = ask
         self.answer = answer
-        self.body = body
+        with about(ask):
+            self.body = None if answer is None else decode(answer)
         self.reach: Callable[[], Any] = lambda: NO_PLACE  # the place after this page; who made the page sets it
+        self._decode = decode
         self._select = select
         self._new = new
         self._forms = forms
@@ -112,8 +115,15 @@ class RestPage:
         """Nothing of this answer is new."""
         self._chosen, self._records = self._chosen or (), ()
 
+    def again(self) -> Callable[[], Sequence[Any]]:
+        """How ``counted`` is had once more without this page, which needn't be kept for it."""
+        assert self.answer is not None
+        return partial(_again, self._decode, self._select, self.answer)
+
     def _choose(self, path: object) -> None:
-        self._chosen = self._selected(path)
+        if path is not None:
+            self._select = selector(path)
+        self._chosen = self._selected(None)
         self._records = self._new(self._chosen)
 
     def _selected(self, path: object) -> Sequence[Any]:
@@ -128,6 +138,10 @@ class RestPage:
 
             form = self._forms[key] = form_from_shape("rows", columns)
         return form
+
+
+def _again(decode: Callable[[Answer], object], select: Select, answer: Answer) -> Sequence[Any]:
+    return select(decode(answer))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,32 +12,43 @@ from api2db.form.path import Path, Records, parse_path
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
+def _none() -> Sequence[Any]:
+    return ()
+
+
 class Repeats:
-    """Of one poll. A record is known again by its key and its content: a changed one is news.
+    """Of one poll. A record is known again by its key, and left out if its content is the same: a change is news.
 
     key  paths in a record; without any nothing is left out
+
+    Of the page before only the keys are kept, and how its records are had again: they are needed hardly ever.
     """
 
     def __init__(self, key: Sequence[str] = ()) -> None:
         self._paths: list[Path] = [parse_path(path, ())[0] for path in key]
-        self._before: set[tuple[object, int]] = set()
-        self._now: set[tuple[object, int]] = set()
+        self._before: set[tuple[object, ...]] = set()
+        self._again: Callable[[], Sequence[Any]] = _none
+        self._now: set[tuple[object, ...]] = set()
 
     def new(self, records: Sequence[Any]) -> Sequence[Any]:
         """Those records that the page before didn't have."""
         if not self._paths or not records:
             return records
-        read = Records(records, self._paths)
-        keys = zip(*(map(_hashable, read.values(path)) for path in self._paths), strict=True)
-        marks = [(key, hash(_encode(record))) for key, record in zip(keys, records, strict=True)]
-        self._now = set(marks)
+        keys = self._keys(records)
+        self._now = set(keys)
         if self._before.isdisjoint(self._now):
             return records
-        return [record for mark, record in zip(marks, records, strict=True) if mark not in self._before]
+        earlier = self._again()
+        same = dict(zip(self._keys(earlier), earlier, strict=True))
+        return [record for key, record in zip(keys, records, strict=True) if key not in same or same[key] != record]
 
-    def turn(self) -> None:
-        """The next page comes."""
-        self._before, self._now = self._now, set()
+    def turn(self, again: Callable[[], Sequence[Any]]) -> None:
+        """The next page comes; ``again`` gives all records of the one that was."""
+        self._before, self._again, self._now = self._now, again, set()
+
+    def _keys(self, records: Sequence[Any]) -> list[tuple[object, ...]]:
+        read = Records(records, self._paths)
+        return list(zip(*(map(_hashable, read.values(path)) for path in self._paths), strict=True))
 
 
 def _hashable(value: object) -> object:

@@ -130,7 +130,10 @@ class RestSource:
             yield from replace(self._children, plan=lambda values: self._filled(plan, values)).pages(place)
             return
         for page in Walk(plan, self.rest.fetcher, place).pages():
-            yield Page(page.records(), page.place)
+            item = Page(page.records(), page.place)
+            del page  # one page of dicts at a time: nothing is held while the next one comes
+            yield item
+            del item
 
     def _new(self, how: Incremental, place: Any, plan: Plan) -> Iterator[Page]:
         """What is new, of each record of a parent by itself."""

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from api2db.errors import SourceError
@@ -52,31 +52,36 @@ class _Turn:
     """One answer: its page, and what comes after it, found once."""
 
     walk: Walk
-    ask: Ask
-    seen: Seen
     page: RestPage
+    seen: Seen
 
     @cached_property
     def next(self) -> Step | None:
         """Raises SourceError where the same request would be sent again."""
-        paging = self.walk.plan.paging
-        with about(self.ask):
-            try:
-                step = paging.after(self.seen)
-            except RepeatedPage:
-                if not getattr(paging, "repeat_ends", False):
-                    raise
-                self.page.drop()
-                return None
-            if step is not None and self.walk.asked_before(paging.ask(self.seen.first, step)):
-                raise SourceError(
-                    "the next page would be one that was asked for already: what is sent to ask for it has no effect,"
-                    " or the API goes round in a circle; check paging="
-                )
-            return step
+        with about(self.page.ask):
+            step = self._after()
+        # The page knows its place now and needs this no more: without the circle it is freed once it is handed on.
+        self.page.reach = partial(self.walk.place_after, step)
+        return step
 
     def place(self) -> Any:
         return self.walk.place_after(self.next)
+
+    def _after(self) -> Step | None:
+        paging = self.walk.plan.paging
+        try:
+            step = paging.after(self.seen)
+        except RepeatedPage:
+            if not getattr(paging, "repeat_ends", False):
+                raise
+            self.page.drop()
+            return None
+        if step is not None and self.walk.asked_before(paging.ask(self.seen.first, step)):
+            raise SourceError(
+                "the next page would be one that was asked for already: what is sent to ask for it has no effect,"
+                " or the API goes round in a circle; check paging="
+            )
+        return step
 
 
 @dataclass
@@ -120,7 +125,10 @@ class Walk:
                 told = turn.place()
                 step = turn.next
                 fetched.remember(step)
-                repeats.turn()
+                if plan.key:
+                    repeats.turn(turn.page.again())
+                del turn
+            del fetched  # no page is held while the next one is fetched
         if told is not NO_PLACE and (told or {}) != self.place_after(step):
             yield self._empty(step)
 
@@ -136,7 +144,8 @@ class Walk:
         from api2db.sources.http import HttpError
 
         try:
-            return self.fetcher.fetch(ask, conditional=self.plan.conditional)
+            # What is asked page by page is read, whatever the method: a query is posted as well.
+            return self.fetcher.fetch(ask, conditional=self.plan.conditional, repeatable=True)
         except HttpError as error:
             if error.response is not None and error.response.status_code in self.plan.ignore:
                 return None
@@ -144,23 +153,21 @@ class Walk:
 
     def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> _Turn:
         plan = self.plan
-        with about(ask):
-            body = plan.decode(answer)
-        page = RestPage(ask, answer, body, select=plan.select, new=repeats.new, forms=self._forms)
-        turn = _Turn(self, ask, Seen(plan.first, step, answer, body, page.counted), page)
+        page = self._page(ask, answer, repeats.new)
+        turn = _Turn(self, page, Seen(plan.first, step, answer, page.body, page.counted))
         page.reach = turn.place
         if not plan.paging.counts or not isinstance(plan.select, Found):
             turn.place()  # a mistake is told before the page is handed out
         return turn
 
     def _empty(self, step: Step | None) -> RestPage:
-        def nothing(records: Sequence[Any]) -> Sequence[Any]:
-            return records
-
-        page = RestPage(self.plan.first, None, None, select=self.plan.select, new=nothing, forms=self._forms)
-        place = self.place_after(step)
-        page.reach = lambda: place
+        page = self._page(self.plan.first, None, lambda records: records)
+        page.reach = partial(self.place_after, step)
         return page
+
+    def _page(self, ask: Ask, answer: Answer | None, new: Callable[[Sequence[Any]], Sequence[Any]]) -> RestPage:
+        plan = self.plan
+        return RestPage(ask, answer, decode=plan.decode, select=plan.select, new=new, forms=self._forms)
 
     def _remember(self, ask: Ask) -> None:
         if len(self._asked) >= _MOST_ASKED:
