@@ -11,6 +11,8 @@ import pytest
 
 from api2db import Incremental, Rest, RestSource
 from api2db.errors import ConfigError, SourceError
+from api2db.runtime.isolated.granting import Granting
+from api2db.runtime.isolated.remote import RemotePoll
 from api2db.sources.context import POLL, PollContext
 from tests.http_api import SERVER_ERROR, Answer
 from tests.sources.incremental.server import START, SinceServer, at, event
@@ -125,6 +127,11 @@ def test_what_may_come_again_is_beside_the_place_where_it_is_much(server, tmp_pa
     assert [path.name for path in (tmp_path / "seen").iterdir()] == ["events.1"]
     server.add(event(25))
     assert poll(source, place, tmp_path / "seen")[0] == [25]
+
+
+def test_a_collector_s_own_process_is_told_where_that_is(tmp_path):
+    given = Granting(PollContext("events", seen=tmp_path)).given
+    assert RemotePoll.of(given, lambda call: None).seen == tmp_path
 
 
 def test_without_what_was_seen_the_source_says_so_instead_of_delivering_twice(server, tmp_path):
