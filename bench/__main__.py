@@ -27,6 +27,7 @@ WORKLOADS = (
     "compose",
     "stores",
     "pipeline",
+    "sources",
     "accept",
     "latency",
     "idle",

@@ -1,7 +1,8 @@
 """An HTTP API in a process of its own: ``python -m bench.server ROWS``. Its answers are encoded before it starts.
 
 It says its port on the first line. ``/<page>`` answers ROWS rows of that page, with ids of their own;
-``/first`` when the first page was asked for, in seconds since 1970.
+``/linked/<page>?of=<pages>`` the same, with a link to the next one; ``/first`` when the first page was asked for, in
+seconds since 1970.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import click
 import numpy as np
@@ -51,10 +53,17 @@ class Api(BaseHTTPRequestHandler):
             return self._answer(json.dumps(Api.first_s).encode())
         if Api.first_s is None:
             Api.first_s = time.time()
+        if self.path.startswith("/linked/"):
+            url = urlsplit(self.path)
+            number, pages = int(url.path.rpartition("/")[2]), int(parse_qs(url.query)["of"][-1])
+            following = f'</linked/{number + 1}?of={pages}>; rel="next"' if number + 1 < pages else ""
+            return self._answer(self.pages.page(number), following)
         return self._answer(self.pages.page(int(self.path[1:])))
 
-    def _answer(self, body: bytes) -> None:
+    def _answer(self, body: bytes, following: str = "") -> None:
         self.send_response(200)
+        if following:
+            self.send_header("Link", following)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -56,11 +56,11 @@ class Polling:
     credentials: Path
     tokens: Path
     hosts: Hosts
-    seen: Path | None = None
+    seen: Path
 
     @classmethod
     def of(cls, layout: Layout, credentials: Path = Path("AUTH")) -> Polling:
-        return cls(credentials, layout.tokens, Hosts(layout.hosts), layout.seen)
+        return cls(credentials, layout.tokens, Hosts(layout.hosts), layout.seen.absolute())
 
 
 class Memory:

@@ -48,6 +48,7 @@ class Given:
     full: bool
     credentials: Path
     tokens: Path | None
+    seen: Path | None
 
 
 @dataclass(frozen=True)

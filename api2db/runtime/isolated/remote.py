@@ -34,6 +34,7 @@ class RemotePoll(PollContext):
             given.full,
             given.credentials,
             given.tokens,
+            seen=given.seen,
             call=call,
         )
         context.hosts = RemoteHosts(context)

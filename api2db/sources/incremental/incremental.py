@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from api2db.errors import ConfigError
+from api2db.errors import ConfigError, SourceError
 from api2db.form.path import Path, Records, parse_path
 from api2db.sources.incremental.values import SUFFIXES, UNITS_US, Kind, Numbers, Rank, Texts, Times, kind_of, unreadable
 
@@ -63,7 +63,7 @@ class Incremental:
     order: Literal["ascending", "newest_first"] | None = None
     sent_in: Literal["params", "json"] = "params"
     identity: str | Sequence[str] | None = None
-    partitions: Sequence[str] | None = None
+    partitions: Sequence[object] | None = None
     partition_param: str | None = None
     kind: Kind = made(init=False, repr=False, compare=False)
     lag_width: Rank | None = made(init=False, repr=False, compare=False)
@@ -106,6 +106,8 @@ class Incremental:
             isinstance(self.partitions, str) or len(set(self.partitions)) != len(self.partitions)
         ):
             raise ConfigError("partitions= is a list of values, each once")
+        if self.partitions is not None:
+            object.__setattr__(self, "partitions", tuple(map(str, self.partitions)))
         if isinstance(self.param, Mapping) and not any("{since}" in text for text in self.param.values()):
             raise ConfigError("param= has no {since} in any of its texts")
 
@@ -146,6 +148,8 @@ class Incremental:
     def digest(self, record: Any) -> bytes:
         """What a record is known by: its content, or what ``identity`` names of it."""
         told = record if not self._identity else [path.read(record) for path in self._identity]
+        if self._identity and all(value is None for value in told):
+            raise SourceError(f"a record has nothing at identity={self.identity!r}: it can't be told from another")
         try:
             text = _encode(told)
         except (UnicodeError, TypeError, ValueError, OverflowError):

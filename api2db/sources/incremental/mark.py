@@ -110,6 +110,8 @@ class Mark:
             return cls(floor=how.start_rank)
         if not isinstance(kept, dict):
             return cls(floor=how.at(kept))
+        if "parts" in kept:
+            raise SourceError("the place that was reached is one of partitions: begin again with api2db reset")
         try:
             walk = kept.get("walk")
             ranks = {} if walk is None else {name: how.kind.taken(walk[name]) for name in _RANKS if name in walk}

@@ -146,11 +146,11 @@ class Poll:
         self._marks[self._part] = self._marks[self._part].without_step(self._how)
         self._begins_again = True
 
-    def _in_turn(self, partitions: Sequence[str] | None) -> list[str]:
+    def _in_turn(self, partitions: Sequence[object] | None) -> list[str]:
         """From that on whose stretch was under way."""
         if partitions is None:
             return [_SINGLE]
-        parts = list(partitions)
+        parts = [str(part) for part in partitions]
         at = parts.index(self._part) if self._part in parts else 0
         return parts[at:] + parts[:at]
 

@@ -54,8 +54,9 @@ class Seen:
         for part, digest, rank in found.get("rows", ()):
             rows.setdefault(part, {})[bytes.fromhex(digest)] = rank
         self._parts = {part: Known(digests) for part, digests in rows.items()}
-        if folder is not None:
-            self._outdated = [path for path in _files(folder, name) if path != self._path(self._number)]
+        for path in () if folder is None else _files(folder, name):
+            if path != self._path(self._number):
+                path.unlink(missing_ok=True)  # of a page that was never accepted, or of long ago
 
     def known(self, part: str) -> Known:
         """The records of one partition."""

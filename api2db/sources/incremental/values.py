@@ -54,13 +54,24 @@ class Times:
         if isinstance(value, str):
             if self.unit is not None:
                 return self._counted(value)
-            moment = dt.datetime.fromisoformat(value.strip())
-            return micros(moment if moment.tzinfo is not None else moment.replace(tzinfo=self.zone))
+            return micros(self._aware(self._moment(value.strip())))
         if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
             raise ValueError("it is no time")
         if self.unit is None:
             raise ValueError("a number: say of which unit, as in 'updated:ms' or 'updated:s'")
         return self._counted(value)
+
+    def _moment(self, text: str) -> dt.datetime:
+        """Of ISO-8601, or of what is sent."""
+        try:
+            return dt.datetime.fromisoformat(text)
+        except ValueError:
+            if "%" not in self.format:
+                raise
+            return dt.datetime.strptime(text, self.format)
+
+    def _aware(self, moment: dt.datetime) -> dt.datetime:
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=self.zone)
 
     def _counted(self, value: str | int | float | Decimal) -> int:
         assert self.unit is not None
@@ -85,7 +96,7 @@ class Times:
     def declared(self, value: object) -> int:
         """``start``: as records hold it, a date or a time, or a text."""
         if isinstance(value, dt.datetime):
-            return micros(value if value.tzinfo is not None else value.replace(tzinfo=self.zone))
+            return micros(self._aware(value))
         if isinstance(value, (dt.date, str)):
             return Times(None, self.zone, self.format).rank(str(value))
         unit = self.unit or (self.format if self.format in UNITS_US else None)
@@ -130,8 +141,7 @@ class Times:
             return Times(self.format, self.zone, self.format).rank(text)
         if "%" not in self.format:
             return min(rank, Times(None, UTC if self.format == "iso" else self.zone, self.format).rank(text))
-        moment = dt.datetime.strptime(text, self.format)
-        return min(rank, micros(moment if moment.tzinfo is not None else moment.replace(tzinfo=self.zone)))
+        return min(rank, micros(self._aware(dt.datetime.strptime(text, self.format))))
 
     def before(self, rank: Rank) -> str:
         """A text that is earlier than that of ``rank``, by as little as the format can say, or by a second."""

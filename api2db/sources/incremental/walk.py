@@ -50,7 +50,14 @@ def take(how: Incremental, mark: Mark, records: Sequence[Any], step: object, kno
     after = replace(mark, walk=walk)
     may_come_again = needed(how, after)
     rest = _Rest(how, mark, known, may_come_again)
-    new = [record for record, rank in zip(records, ranks, strict=True) if rank is None or rest.is_new(record, rank)]
+    new: Sequence[Any]
+    if len(present) == len(records) and rest.has_only_new(present):
+        new = records
+        rest.fresh = {
+            how.digest(record): rank for record, rank in zip(records, present, strict=True) if may_come_again(rank)
+        }
+    else:
+        new = [record for record, rank in zip(records, ranks, strict=True) if rank is None or rest.is_new(record, rank)]
     low = walk.low
     enough = step is None or (how.order == NEWEST_FIRST and low is not None and bool(present) and present[-1] < low)
     return Taken(new, after.ended(how) if enough else after, rest.fresh, enough)
@@ -86,6 +93,19 @@ class _Rest:
         self._after = walk.reached if how.order == ASCENDING else None
         self._before = walk.reached if how.order == NEWEST_FIRST else None
         self._may_come_again = may_come_again
+
+    def has_only_new(self, ranks: Sequence[Rank]) -> bool:
+        """Most pages of a backfill: known without a look at each record."""
+        first, last = min(ranks, default=None), max(ranks, default=None)
+        if first is None:
+            return True
+        lows = (self._low, self._after)
+        return (
+            all(low is None or first >= low for low in lows)
+            and (self._to is None or last < self._to)
+            and (self._before is None or last <= self._before)
+            and (self._known.largest is None or first > self._known.largest)
+        )
 
     def is_new(self, record: Any, rank: Rank) -> bool:
         if (self._low is not None and rank < self._low) or (self._to is not None and rank >= self._to):

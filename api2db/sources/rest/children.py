@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -128,7 +129,8 @@ def _beyond(after: Any) -> Any:
 
 def _told(values: Mapping[str, object], needed: frozenset[str]) -> str:
     """What the request names of a parent's record, legibly."""
-    return "/".join(str(values[name]) for name in sorted(needed))
+    told = [str(values[name]) for name in sorted(needed)]
+    return told[0] if len(told) == 1 else json.dumps(told)
 
 
 def _identity(values: Mapping[str, object]) -> str:

@@ -58,9 +58,9 @@ class SinceWalk:
         context = POLL.get() or PollContext()
         if context.kept.setdefault(_KEPT, self) is not self:
             raise ConfigError("two Incremental in one poll: make a collector for each")
-        poll = Poll(
-            self.how, held_in(self.place), folder=context.seen, name=context.collector, parted=self.parted
-        )  # fmt: skip
+        if context.whole:
+            raise ConfigError("each poll replaces the table, and an Incremental brings what is new alone: give key=")
+        poll = Poll(self.how, held_in(self.place), folder=context.seen, name=context.collector, parted=self.parted)
         self._left = self.plan.max_pages
         self._ends_s = None if self.plan.deadline_s is None else time.monotonic() + self.plan.deadline_s
         for stretch in poll.stretches(partitions):

@@ -11,6 +11,9 @@ import pytest
 
 from api2db import Incremental, Rest, RestSource
 from api2db.errors import ConfigError, SourceError
+from api2db.failpoint import arm_disk
+from api2db.runtime.isolated.granting import Granting
+from api2db.runtime.isolated.remote import RemotePoll
 from api2db.sources.context import POLL, PollContext
 from tests.http_api import SERVER_ERROR, Answer
 from tests.sources.incremental.server import START, SinceServer, at, event
@@ -127,6 +130,11 @@ def test_what_may_come_again_is_beside_the_place_where_it_is_much(server, tmp_pa
     assert poll(source, place, tmp_path / "seen")[0] == [25]
 
 
+def test_a_collector_s_own_process_is_told_where_that_is(tmp_path):
+    given = Granting(PollContext("events", seen=tmp_path)).given
+    assert RemotePoll.of(given, lambda call: None).seen == tmp_path
+
+
 def test_without_what_was_seen_the_source_says_so_instead_of_delivering_twice(server, tmp_path):
     source = events(server, lag="1d")
     _, place = poll(source, folder=tmp_path)
@@ -138,6 +146,24 @@ def test_without_what_was_seen_the_source_says_so_instead_of_delivering_twice(se
     with pytest.raises(SourceError, match=r"No such file.*put it back"):
         poll(source, place, tmp_path)
     assert poll(source, at(20), tmp_path)[0] == [20, 21, 22, 23, 24], "as after api2db reset --to"
+
+
+@pytest.mark.parametrize("change", range(1, 13))
+def test_a_full_disk_fails_the_poll_and_what_was_not_accepted_comes_with_the_next(server, tmp_path, change):
+    source, ids, place = events(server, lag="1d"), [], None
+    server.add(*(event(number) for number in range(25, 45)))
+    arm_disk(f"ENOSPC@{change}@{tmp_path}")
+    try:
+        with (
+            polled(tmp_path / "seen"),
+            pytest.raises(SourceError, match=r"can't be written.*No space left.*nothing of"),
+        ):
+            for page in source(None):
+                ids += [record["id"] for record in page.records]
+                place = json.loads(json.dumps(page.cursor))
+    finally:
+        arm_disk(f"ENOSPC@999999@{tmp_path}")
+    assert ids + poll(source, place, tmp_path / "seen")[0] == list(range(45))
 
 
 def test_a_step_the_api_forgot_is_begun_anew_and_nothing_is_delivered_twice(server, tmp_path):
@@ -269,6 +295,22 @@ def test_a_mistake_is_told_when_it_is_declared(options, said):
     assert said in str(error.value)
 
 
+def test_a_table_that_each_poll_replaces_is_not_replaced_with_what_is_new_alone(server):
+    token = POLL.set(PollContext("events", whole=True))
+    try:
+        with pytest.raises(ConfigError, match=r"replaces the table.*key="):
+            list(events(server)(None))
+    finally:
+        POLL.reset(token)
+
+
+def test_a_second_incremental_in_one_poll_is_refused(server):
+    with polled():
+        list(events(server)(None))
+        with pytest.raises(ConfigError, match="a collector for each"):
+            list(events(server)(None))
+
+
 def test_a_mistake_in_a_request_is_told_with_its_line(server):
     new = Incremental("at", start=at(0))
     for make in (
@@ -285,5 +327,11 @@ def test_records_that_are_not_as_declared_are_an_error_that_says_which(server):
         poll(events(server, order="newest_first"))
     with pytest.raises(SourceError, match="'when' is in none of the 10 records"):
         poll(RestSource(server.root, "/events", incremental=Incremental("when", start=at(0))))
+    with pytest.raises(SourceError, match="nothing at identity='uuid'"):
+        poll(events(server, identity="uuid"))
+    with pytest.raises(SourceError, match="place that was reached is one of partitions"):
+        poll(events(server), {"since": {"parts": {"a": {}}}})
+    with pytest.raises(SourceError, match=r"isn't one of 'at' .* api2db reset"):
+        poll(events(server), {"since": {"high": "z"}})
     with pytest.raises(SourceError, match=rf"holds '{at(0)}' in a record: it is no number"):
         poll(RestSource(server.root, "/events", incremental=Incremental("at:ms", start=at(0))))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api2db.sources.incremental.incremental import Incremental
+from api2db.sources.incremental.poll import Poll
 from api2db.sources.incremental.values import Times, kind_of, micros
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -83,3 +84,35 @@ def test_what_is_sent_never_leaves_out_what_was_asked_for(moment, format, zone):
     assert kind.text(told) == kind.text(rank) or format in ("iso-naive", "%d.%m.%Y %H:%M"), "but in a repeated hour"
     assert kind.told(told) == told
     assert kind.taken(kind.kept(rank)) == rank
+
+
+def pages_of(how, place, *pages):
+    """What one poll takes of pages, and the place after it."""
+    poll = Poll(how, place)
+    stretch = next(poll.stretches())
+    taken = [poll.take(page, number if page is not pages[-1] else None) for number, page in enumerate(pages)]
+    return stretch.params, [record["id"] for fresh in taken for record in fresh.records], taken[-1].place
+
+
+def test_texts_in_an_order_only_the_api_knows_go_on_at_the_last_one():
+    how = Incremental("token", "after", format="opaque", order="ascending")
+    first = [{"id": 1, "token": "z"}, {"id": 2, "token": "b"}]
+    _, ids, place = pages_of(how, None, first, [{"id": 3, "token": "k"}])
+    assert (ids, place["high"]) == ([1, 2, 3], "k")
+    asked, ids, place = pages_of(how, place, [{"id": 3, "token": "k"}, {"id": 4, "token": "a"}])
+    assert (asked, ids, place["high"]) == ({"after": "k"}, [4], "a")
+
+
+def test_numbers_are_read_again_as_far_behind_as_was_said():
+    how = Incremental("n", "above", start=0, lag=5, inclusive=False)
+    _, ids, place = pages_of(how, None, [{"id": n, "n": n} for n in range(10)])
+    assert ids == list(range(10))
+    asked, ids, _ = pages_of(
+        how, place, [{"id": n, "n": n} for n in (4, 5, 6)] + [{"id": 66, "n": 6}, {"id": 10, "n": 10}]
+    )
+    assert (asked, ids) == ({"above": "3"}, [66, 10])
+
+
+def test_records_may_hold_times_as_they_are_sent():
+    how = Incremental("at", "since", start="2026-03-01", format="%d.%m.%Y")
+    assert how.ranks([{"at": "02.03.2026"}]) == [micros(NOON.replace(day=2, hour=0))]
