@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,23 @@ class DuckDBDialect(DefaultDialect):
         dbapi_connection.held.execute("BEGIN")
 
     def do_commit(self, dbapi_connection: Any) -> None:
-        with contextlib.suppress(duckdb.TransactionException):  # none is open
-            dbapi_connection.held.commit()
+        _end(dbapi_connection.held.commit)
 
     def do_rollback(self, dbapi_connection: Any) -> None:
-        with contextlib.suppress(duckdb.TransactionException):  # none is open
-            dbapi_connection.held.rollback()
+        _end(dbapi_connection.held.rollback)
 
     def has_table(self, connection: Connection, table_name: str, schema: str | None = None, **_: Any) -> bool:
         query = "SELECT 1 FROM duckdb_tables() WHERE table_name = :name AND schema_name = current_schema()"
         return connection.execute(text(query), {"name": table_name}).first() is not None
+
+
+def _end(how: Callable[[], object]) -> None:
+    """COMMIT or ROLLBACK, if a transaction is open. A COMMIT that fails, as on a full disk, is of the same class."""
+    try:
+        how()
+    except duckdb.TransactionException as error:
+        if "no transaction is active" not in str(error):
+            raise
 
 
 class Held:
