@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -12,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError
 from api2db.schema import Field, Kind
@@ -129,6 +130,7 @@ class SQLite:
         )
         event.listen(engine, "connect", _set_up)
         event.listen(engine, "begin", _begin)
+        event.listen(engine, "checkout", _leave_a_file_that_went)
         return engine
 
     def quote(self, name: str) -> str:
@@ -277,6 +279,25 @@ def _set_up(connection: sqlite3.Connection, _record: object) -> None:
     for pragma in ("journal_mode = WAL", "synchronous = FULL"):
         connection.execute(f"PRAGMA {pragma}").close()
     connection.create_collation("api2db_number", _compare_numbers)
+
+
+def _leave_a_file_that_went(connection: Any, record: Any, _: Any) -> None:
+    """Open the path anew if it isn't the file any more that was opened: rows written to that one would be in none."""
+    if "file" not in record.info:
+        ((_, _, path),) = connection.execute("PRAGMA database_list").fetchall()[:1]
+        record.info["file"] = path, _identity(path)
+    path, opened = record.info["file"]
+    if _identity(path) != opened:
+        raise DisconnectionError(f"{path} was deleted or replaced")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Device and inode; None where there is no file."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _compare_numbers(left: str, right: str) -> int:
