@@ -50,13 +50,14 @@ def impatient(place: Place) -> URL:
 
 
 @contextmanager
-def opened_by_another_process(place: DuckDBPlace) -> Iterator[None]:
+def opened_by_another_process(place: DuckDBPlace) -> Iterator[int]:
+    """Its process id."""
     code = "import sys, duckdb; held = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(place.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"\n"
-        yield
+        yield other.pid
 
 
 @every_place
@@ -70,8 +71,10 @@ def test_a_table_that_someone_has_locked_is_tried_again_and_gets_each_row_once(p
             with pytest.raises(RetryableError, match=r"another program holds the file|database is locked"):
                 load(sink, one)
     elif isinstance(place, DuckDBPlace):
-        with opened_by_another_process(place), pytest.raises(RetryableError, match="another program has the file open"):
-            load(sink, one)
+        with opened_by_another_process(place) as pid:
+            holder = rf"table t: process {pid} \(.*\) holds the file: .*another program has the file open"
+            with pytest.raises(RetryableError, match=holder):
+                load(sink, one)
     elif isinstance(place, PostgresPlace):
         with place.connect() as other:
             other.execute("LOCK TABLE t")
