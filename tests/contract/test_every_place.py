@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api2db.errors import FatalError
+from api2db.errors import FatalError, RetryableError, SinkError
 from tests.contract.doors import MODES, DatabaseDoor, Door, FileDoor, OmnisciDoor, table
-from tests.contract.places import DuckDBPlace, SQLitePlace
+from tests.contract.places import DuckDBPlace, PlainPlace, SQLitePlace
 from tests.contract.test_load import HOSTILE
 
 ROOT = Path(__file__).parents[2]
@@ -159,14 +159,19 @@ def open_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "generic"])
 def test_a_database_file_that_may_not_be_written_stops_the_stream_and_says_so(open_folder: Path, kind: str) -> None:
     path = open_folder / "db"
-    door = DatabaseDoor({"sqlite": SQLitePlace, "duckdb": DuckDBPlace}[kind](path))
+    door = DatabaseDoor({"sqlite": SQLitePlace, "duckdb": DuckDBPlace, "generic": PlainPlace}[kind](path))
+    # Of a database it doesn't know the generic loader can't tell that this takes a person.
+    error: type[SinkError] = FatalError
+    says = "make the file and its folder writable"
+    if kind == "generic":
+        error, says = RetryableError, "readonly database"
     door.load(table({"id": [1]}))
     door.reopen()
     path.chmod(0o444)
-    with as_nobody(), pytest.raises(FatalError, match="make the file and its folder writable"):
+    with as_nobody(), pytest.raises(error, match=says):
         door.load(table({"id": [2]}))
     door.reopen()
     path.chmod(0o644)

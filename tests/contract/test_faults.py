@@ -16,7 +16,7 @@ from api2db.chaos.proxy import Proxy
 from api2db.errors import FatalError, RetryableError
 from api2db.sinks.sql import SqlSink
 from tests.contract.conftest import MakeSink
-from tests.contract.places import Place, PostgresPlace, Quarantine, SQLitePlace, batch, every_place, load
+from tests.contract.places import DuckDBPlace, Place, PostgresPlace, Quarantine, SQLitePlace, batch, every_place, load
 from tests.servers import Postgres
 
 TIMEOUT_S = 60.0
@@ -306,12 +306,15 @@ def test_a_lock_that_is_not_given_is_retryable(postgres: Postgres, contract_data
     sink.close()
 
 
-def test_sqlite_folders_are_made(tmp_path: Path) -> None:
-    place = SQLitePlace(tmp_path / "a" / "b" / "c.db")
+@pytest.mark.parametrize("kind", [SQLitePlace, DuckDBPlace], ids=["sqlite", "duckdb"])
+def test_folders_of_a_database_file_are_made(tmp_path: Path, kind: type[SQLitePlace | DuckDBPlace]) -> None:
+    place = kind(tmp_path / "a" / "b" / "c.db")
     sink = SqlSink(stream="s", url=place.url, table="t")
     load(sink, batch({"id": [1]}))
-    assert place.query("PRAGMA journal_mode") == [("wal",)]
+    if isinstance(place, SQLitePlace):
+        assert place.query("PRAGMA journal_mode") == [("wal",)]
     sink.close()
+    assert place.query("SELECT id FROM t") == [(1,)]
 
 
 def test_sqlite_where_it_cannot_be_is_fatal(tmp_path: Path) -> None:

@@ -201,11 +201,13 @@ def test_a_server_that_is_lost_at_any_moment_costs_a_repeat_and_no_row(place: Pl
     ]
 
 
-def test_a_wrong_password_is_repeated_and_not_in_the_message(place: Place) -> None:
+def test_a_wrong_password_or_database_is_repeated_and_the_password_not_in_the_message(place: Place) -> None:
     if place.name == "sqlite":
         pytest.skip("it has no password")
-    into = sink(place, url=place.url.set(drivername=DRIVERS[place.name], password="not-the-one"))
-    with pytest.raises(RetryableError, match="stream s/sql: table t") as refused:
-        into.connect()
-    assert "not-the-one" not in str(refused.value)
-    into.close()
+    for wrong in ({"password": "not-the-one"}, {"database": "no_such_db"}):
+        into = sink(place, url=place.url.set(drivername=DRIVERS[place.name], **wrong))
+        with pytest.raises(RetryableError, match="stream s/sql: table t") as refused:
+            into.connect()
+        assert "not-the-one" not in str(refused.value)
+        assert str(place.url.password) not in str(refused.value)
+        into.close()
