@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import decimal
-import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -16,6 +15,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError
+from api2db.files import identity
 from api2db.schema import Field, Kind
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import READS, Cause, Column, MergeRule, cursor, still_there
@@ -131,6 +131,7 @@ class SQLite:
         event.listen(engine, "connect", _set_up)
         event.listen(engine, "begin", _begin)
         event.listen(engine, "checkout", _leave_a_file_that_went)
+        event.listen(engine, "commit", lambda connection: _refuse_a_file_that_went(connection.info))
         return engine
 
     def quote(self, name: str) -> str:
@@ -282,22 +283,17 @@ def _set_up(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _leave_a_file_that_went(connection: Any, record: Any, _: Any) -> None:
-    """Open the path anew if it isn't the file any more that was opened: rows written to that one would be in none."""
+    """Open the path anew if it isn't the file any more that was opened: SQLite would write to that one all the same."""
     if "file" not in record.info:
         ((_, _, path),) = connection.execute("PRAGMA database_list").fetchall()[:1]
-        record.info["file"] = path, _identity(path)
-    path, opened = record.info["file"]
-    if _identity(path) != opened:
+        record.info["file"] = path, identity(path)
+    _refuse_a_file_that_went(record.info)
+
+
+def _refuse_a_file_that_went(info: dict[Any, Any]) -> None:
+    path, opened = info["file"]
+    if identity(path) != opened:
         raise DisconnectionError(f"{path} was deleted or replaced")
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Device and inode; None where there is no file."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _compare_numbers(left: str, right: str) -> int:

@@ -226,3 +226,14 @@ def test_a_database_file_set_back_or_deleted_while_it_is_used_gets_what_comes_an
     eventually(lambda: is_loaded(sink, fourth))
     assert sink.load([first], Quarantine()) == [Receipt(first.batch_id, 1)]
     assert place.query("SELECT id FROM t ORDER BY id") == [(1,), (4,)]
+
+
+@pytest.mark.parametrize("place", ["sqlite", "duckdb"], indirect=True)
+def test_a_database_file_deleted_amidst_a_load_gets_its_rows_by_the_next(place: Place, make_sink: MakeSink) -> None:
+    assert isinstance(place, SQLitePlace | DuckDBPlace)
+    sink, one = make_sink(table="t"), batch({"id": [1, 2], "v": [1, 2**53 + 1]})
+    load(sink, batch({"id": [0], "v": [0.5]}))
+    with pytest.raises(RetryableError, match="was deleted or replaced"):
+        sink.load([one], Quarantine(on_call=place.path.unlink))
+    assert sink.load([one], Quarantine()) == [Receipt(one.batch_id, 2)]
+    assert place.query("SELECT id FROM t ORDER BY id") == [(1,), (2,)]

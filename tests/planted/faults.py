@@ -287,7 +287,7 @@ FAULTS = (
     Fault(
         "SQLite goes on writing to a file that was deleted",
         "api2db/sinks/sqlite.py",
-        "    if _identity(path) != opened:\n",
+        "    if identity(path) != opened:\n",
         "    if False:\n",
         ("tests/contract/test_servers_in_trouble.py", "-k", "set_back_or_deleted"),
     ),
