@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from api2db.batch import Batch, Receipt
 from api2db.errors import RetryableError
@@ -237,3 +237,25 @@ def test_a_database_file_deleted_amidst_a_load_gets_its_rows_by_the_next(place: 
         sink.load([one], Quarantine(on_call=place.path.unlink))
     assert sink.load([one], Quarantine()) == [Receipt(one.batch_id, 2)]
     assert place.query("SELECT id FROM t ORDER BY id") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("place", ["postgresql", "mariadb"], indirect=True)
+def test_a_database_set_back_or_dropped_on_its_server_gets_what_comes_and_what_it_lacks(
+    place: Place, request: pytest.FixtureRequest
+) -> None:
+    server = request.getfixturevalue("postgres" if isinstance(place, PostgresPlace) else "mariadb")
+    name = server.create_database()
+    there = type(place)(make_url(server.url(name)))  # type: ignore[call-arg]
+    sink = SqlSink(stream="s", url=there.url, table="t")
+    first, second, third = (batch({"id": [number]}) for number in (1, 2, 3))
+    load(sink, first, second)
+    there.query("DELETE FROM t WHERE id = 2")
+    there.query(f"DELETE FROM _api2db_ledger WHERE batch_id = '{second.batch_id}'")
+    assert [each.duplicate for each in sink.load([first, second], Quarantine())] == [True, False]
+    assert there.query("SELECT id FROM t ORDER BY id") == [(1,), (2,)]
+    server.drop_database(name)
+    eventually(lambda: is_loaded(sink, third))
+    assert sink.load([first], Quarantine()) == [Receipt(first.batch_id, 1)]
+    sink.close()
+    assert there.query("SELECT id FROM t ORDER BY id") == [(1,), (3,)]
+    server.drop_database(name)
