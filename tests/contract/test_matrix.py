@@ -18,12 +18,13 @@ ROOT = Path(__file__).parents[2]
 HEADING = "## What every place is tested for"
 FILES = {"shard", "update", "replace"}
 PLACES = ("sqlite", "duckdb", "postgresql", "mariadb", "generic", "bigquery", "omnisci", "shard", "update", "replace")
-FOLDERS = ("tests/contract", "tests/sinks", "tests/faults", "tests/omnisci", "tests/runtime")
+FOLDERS = ("tests/contract", "tests/sinks", "tests/faults", "tests/omnisci", "tests/runtime", "tests/power")
 # What a module's tests are about whatever their parameters are called.
 ALWAYS = {"test_generic": {"generic"}}
 TESTS = {
     "test_a_database_restored_from_a_backup_is_whole_after_one_command": {"sqlite"},
     "test_of_files_only_those_that_are_gone_are_published_again": {"shard"},
+    "test_what_our_sink_has_loaded_into_duckdb_outlives_a_cut_at_any_of_its_flushes": {"duckdb"},
 }
 # And where they don't say it themselves: of a module, or of a folder.
 MODULES = {
