@@ -87,11 +87,14 @@ def test_processes_feed_one_table_that_none_has_made(place: Place) -> None:
 
 def test_processes_that_merge_the_same_keys_leave_the_newest(place: Place) -> None:
     options = '{"stream": "s%d", "table": "t", "key": ["id"], "version": "v"}'
-    children = [child(place, options % n, *range(n, 30, 3)) for n in range(3)]
+    batches = 12 if place.name == "duckdb" else 30  # one after the other there, by the lock on its file
+    children = [child(place, options % n, *range(n, batches, 3)) for n in range(3)]
     for one in children:
         one.communicate(timeout=TIMEOUT_S)
         assert one.returncode == 0
-    assert place.query('SELECT count(*), min(v), max(v), min("by") FROM t') == [(100, 29, 29, 29)]
+    assert place.query('SELECT count(*), min(v), max(v), min("by") FROM t') == [
+        (100, batches - 1, batches - 1, batches - 1)
+    ]
 
 
 @every_place
