@@ -84,3 +84,12 @@ class IncreasingNanoseconds:
         """Never give out ``high_water_ns`` or less again."""
         with self._lock:
             self._last = max(self._last, high_water_ns)
+
+
+def identity(path: str | Path) -> tuple[int, int] | None:
+    """Of the file that is at this path now: device and inode; None where there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

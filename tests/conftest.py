@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from tests.bigquery import Emulator, start_emulator
 from tests.http_api import HttpApi
 from tests.mariadb import MariaDB, start_mariadb
+from tests.omnisci.kit import Peer
 from tests.servers import Postgres, start_postgres
 
 # Time limits per example fail on a busy machine and say nothing about the code.
@@ -103,3 +107,31 @@ def bigquery(bigquery_server: Emulator) -> Emulator:
     bigquery_server.front.calm()
     bigquery_server.storage.calm()
     return bigquery_server
+
+
+@pytest.fixture(scope="session")
+def peer_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
+    peer = Peer(tmp_path_factory.mktemp("peer"))
+    yield peer
+    peer.kill()
+
+
+@pytest.fixture
+def peer(peer_server: Peer) -> Peer:
+    """HeavyDB's peer, running, empty and without a fault, shared by all tests; one that kills it may leave it so."""
+    peer_server.clear()
+    return peer_server
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 16 MB, which only root can mount."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system takes root")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        folder = Path(name) / "small"
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=777", "tmpfs", str(folder)], check=True)
+        yield folder
+        subprocess.run(["umount", "-l", str(folder)], check=True)

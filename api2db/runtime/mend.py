@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,6 +30,29 @@ from api2db.sources import payload
 
 
 @dataclass
+class Tried:
+    """What was tried again of one stream, or of what was held or couldn't be shaped.
+
+    where  ``<collector>/<stream>``, or ``<collector>/held``, ``<collector>/source``
+    held   rows that are held again
+    there  files whose rows are in the place already
+    """
+
+    where: str
+    files: int = 0
+    rows: int = 0
+    held: int = 0
+    there: int = 0
+
+    def lines(self, *, dry_run: bool) -> Iterator[str]:
+        files = f"{self.files:,} file{'s' * (self.files != 1)}"
+        again = f", {self.held:,} more are held again" if self.held else ""
+        yield f"{'would replay' if dry_run else 'replays'} {self.where}: {self.rows:,} rows of {files}{again}"
+        if self.there:
+            yield f"{self.where}: {self.there:,} of them had rows that are in the place already, and are removed"
+
+
+@dataclass
 class Mending:
     """One collector's quarantine, replayed."""
 
@@ -38,6 +61,11 @@ class Mending:
     which: Which
     answer: Answer
     dry_run: bool
+    tried: dict[str, Tried] = field(default_factory=dict)
+
+    def tell(self) -> None:
+        """A line for each stream, before those about single files."""
+        self.answer.lines[:0] = [line for one in self.tried.values() for line in one.lines(dry_run=self.dry_run)]
 
     def replay(self, stream: str | None) -> None:
         """All of it; or one stream's, or what is in ``held`` or ``source``. Raises Api2dbError."""
@@ -75,7 +103,7 @@ class Mending:
                 # Written by a load that hasn't committed yet: the rows are in its shard, too.
                 self._fail(f"{delivery.name}: the batch of {path.name} isn't delivered yet: run the command again then")
                 continue
-            self._say(f"{delivery.name}: {table.num_rows:,} refused rows", table.num_rows)
+            self._count_in(delivery.name, table.num_rows)
             if not self.dry_run:
                 self._accept_refused(delivery, path, table, batch_id)
         if torn:
@@ -97,7 +125,7 @@ class Mending:
                 size = path.stat().st_size
                 path.unlink()
                 self.works.kept.spool.usage.add(self.part.collector.name, -size)
-                self.answer.say(f"{delivery.name}: they are in the place already; {path.name} is removed")
+                self.tried[delivery.name].there += 1
                 return
         self._accept(rows, path, [delivery], batch_id=again, origin_rows=numbers)
 
@@ -110,7 +138,6 @@ class Mending:
             raise ConfigError(
                 f"collector {self.part.collector.name}: each poll replaces what is there; a few rows can't: poll again"
             )
-        relative = self._relative(path)
         try:
             shaped = self._shape(path, kind)
         except Exception as error:  # noqa: BLE001 - a form of user code may raise anything
@@ -118,7 +145,7 @@ class Mending:
             return
         rows = 0 if shaped is None else shaped.table.num_rows
         held = () if shaped is None else shaped.held
-        self._say(f"{relative}: {rows:,} rows" + (f", {len(held)} are held again" if held else ""), rows)
+        self._count_in(f"{self.part.collector.name}/{kind}", rows, len(held))
         self.answer.failed |= bool(held)
         if self.dry_run:
             return
@@ -198,8 +225,10 @@ class Mending:
     def _count(self, kind: str, size: int) -> None:
         self.works.kept.spool.usage.add(self.part.collector.name, size)
 
-    def _say(self, line: str, rows: int) -> None:
-        self.answer.say(("would replay " if self.dry_run else "replays ") + line)
+    def _count_in(self, where: str, rows: int, held: int = 0) -> None:
+        """A file of so many rows is tried again."""
+        one = self.tried.setdefault(where, Tried(where))
+        one.files, one.rows, one.held = one.files + 1, one.rows + rows, one.held + held
         done = self.answer.facts.setdefault("rows", 0)
         assert isinstance(done, int)
         self.answer.facts["rows"] = done + rows
@@ -235,8 +264,12 @@ def replay_quarantine(
     works: Works, part: Part, stream: str | None, which: Which, answer: Answer, *, dry_run: bool
 ) -> None:
     """What is in one collector's quarantine is tried again. A file that fails doesn't keep back the others."""
+    mending = Mending(works, part, which, Answer(facts=answer.facts), dry_run)
     try:
-        Mending(works, part, which, answer, dry_run).replay(stream)
+        mending.replay(stream)
     except Api2dbError as error:
-        answer.failed = True
-        answer.say(str(error))
+        mending.answer.failed = True
+        mending.answer.say(str(error))
+    mending.tell()
+    answer.failed |= mending.answer.failed
+    answer.lines += mending.answer.lines

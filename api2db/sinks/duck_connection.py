@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy import URL, Connection, text
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.compiler import GenericTypeCompiler, IdentifierPreparer
 
-from api2db.files import fsync_dir
+from api2db.files import fsync_dir, identity
 
 # How long another program's hold on the file is waited for; a URL may say otherwise: ?timeout=1
 BUSY_TIMEOUT_S = 10.0
@@ -62,23 +63,38 @@ class DuckDBDialect(DefaultDialect):
         dbapi_connection.held.execute("BEGIN")
 
     def do_commit(self, dbapi_connection: Any) -> None:
-        with contextlib.suppress(duckdb.TransactionException):  # none is open
-            dbapi_connection.held.commit()
+        dbapi_connection.refuse_a_file_that_went()
+        _end(dbapi_connection.held.commit)
 
     def do_rollback(self, dbapi_connection: Any) -> None:
-        with contextlib.suppress(duckdb.TransactionException):  # none is open
-            dbapi_connection.held.rollback()
+        _end(dbapi_connection.held.rollback)
 
     def has_table(self, connection: Connection, table_name: str, schema: str | None = None, **_: Any) -> bool:
         query = "SELECT 1 FROM duckdb_tables() WHERE table_name = :name AND schema_name = current_schema()"
         return connection.execute(text(query), {"name": table_name}).first() is not None
 
 
+def _end(how: Callable[[], object]) -> None:
+    """COMMIT or ROLLBACK, if a transaction is open. A COMMIT that fails, as on a full disk, is of the same class."""
+    try:
+        how()
+    except duckdb.TransactionException as error:
+        if "no transaction is active" not in str(error):
+            raise
+
+
 class Held:
     """A connection to a file, as SQLAlchemy takes it. DuckDB's own cursors would be connections of their own."""
 
-    def __init__(self, held: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, held: duckdb.DuckDBPyConnection, path: Path) -> None:
         self.held = held
+        self._path = path
+        self._opened = identity(path)
+
+    def refuse_a_file_that_went(self) -> None:
+        """What is committed to a file that was deleted or replaced is in none. Raises duckdb.IOException."""
+        if identity(self._path) != self._opened:
+            raise duckdb.IOException(f"the file {self._path} was deleted or replaced")
 
     def cursor(self) -> Cursor:
         return Cursor(self.held)
@@ -151,7 +167,7 @@ def open_file(path: Path, *, read_only: bool, timeout_s: float) -> Held:
             time.sleep(_BUSY_PAUSE_S)
     for statement in _SET_UP:
         held.execute(statement)
-    return Held(held)
+    return Held(held, path)
 
 
 def is_busy(error: BaseException) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from api2db.errors import BadDataError, FatalError, RetryableError, SinkError
 from api2db.sinks.dialect import Cause
 
@@ -45,10 +47,15 @@ _IO: tuple[tuple[str, type[SinkError], str], ...] = (
     ("Corrupt", FatalError, _AWAY),
     ("checksum", FatalError, _AWAY),
 )
+_HOLDER = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 
 
 def cause(error: BaseException) -> Cause:
     text = " ".join(str(error).partition("\n\nLINE ")[0].split())[:300]
+    holder = _HOLDER.search(text)
+    if holder is not None:
+        # The path and DuckDB's own advice are long: who it is comes first.
+        text = f"process {holder['pid']} ({holder['program']}) holds the file: {text}"[:300]
     for one in type(error).__mro__:
         if one.__name__ in _CAUSES:
             kind, advice = _CAUSES[one.__name__]

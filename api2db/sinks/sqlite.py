@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError
+from api2db.files import identity
 from api2db.schema import Field, Kind
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import READS, Cause, Column, MergeRule, cursor, still_there
@@ -129,6 +130,8 @@ class SQLite:
         )
         event.listen(engine, "connect", _set_up)
         event.listen(engine, "begin", _begin)
+        event.listen(engine, "checkout", _leave_a_file_that_went)
+        event.listen(engine, "commit", lambda connection: _refuse_a_file_that_went(connection.info))
         return engine
 
     def quote(self, name: str) -> str:
@@ -277,6 +280,20 @@ def _set_up(connection: sqlite3.Connection, _record: object) -> None:
     for pragma in ("journal_mode = WAL", "synchronous = FULL"):
         connection.execute(f"PRAGMA {pragma}").close()
     connection.create_collation("api2db_number", _compare_numbers)
+
+
+def _leave_a_file_that_went(connection: Any, record: Any, _: Any) -> None:
+    """Open the path anew if it isn't the file any more that was opened: SQLite would write to that one all the same."""
+    if "file" not in record.info:
+        ((_, _, path),) = connection.execute("PRAGMA database_list").fetchall()[:1]
+        record.info["file"] = path, identity(path)
+    _refuse_a_file_that_went(record.info)
+
+
+def _refuse_a_file_that_went(info: dict[Any, Any]) -> None:
+    path, opened = info["file"]
+    if identity(path) != opened:
+        raise DisconnectionError(f"{path} was deleted or replaced")
 
 
 def _compare_numbers(left: str, right: str) -> int:

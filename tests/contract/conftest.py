@@ -1,4 +1,16 @@
-"""``place``: an empty database of each dialect in turn; ``make_sink``: sinks into it; ``door``: files in turn too."""
+"""``place``: an empty database of each dialect in turn; ``make_sink``: sinks into it; ``door``: files in turn too.
+
+Which sinks a test is for, cheapest first:
+
+place        SQLite, DuckDB, PostgreSQL and MariaDB
+every_place  a mark: the loader for any other database of SQLAlchemy's too, here over SQLite. Without it are types, that
+             are others there (tests/contract/test_generic.py has them, on three databases), what that loader doesn't do
+             (widen a column), and what is slow and the same code for all
+door         the four databases, and the three ways of writing files
+any_door     those, the generic loader, BigQuery's emulator, where a load takes half a second, and HeavyDB's peer. What
+             these two do of the rest is in tests/sinks/test_bigquery*.py and tests/omnisci: ``SqlSink`` doesn't load
+             them, and one SQL to look into both and the others there isn't
+"""
 
 from __future__ import annotations
 
@@ -10,12 +22,21 @@ import pytest
 from sqlalchemy import make_url
 
 from api2db.sinks.sql import SqlSink
-from tests.contract.doors import DOORS, MODES, BigQueryDoor, DatabaseDoor, Door, FileDoor
-from tests.contract.places import DuckDBPlace, MariaDBPlace, Place, PostgresPlace, SQLitePlace, table_name
+from tests.contract.doors import DOORS, MODES, BigQueryDoor, DatabaseDoor, Door, FileDoor, OmnisciDoor
+from tests.contract.places import (
+    PLACES,
+    DuckDBPlace,
+    MariaDBPlace,
+    Place,
+    PlainPlace,
+    PostgresPlace,
+    SQLitePlace,
+    table_name,
+)
 from tests.servers import Postgres
 
 
-@pytest.fixture(params=["sqlite", "duckdb", "postgresql", "mariadb"])
+@pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return new_place(request, request.param, tmp_path)
 
@@ -31,13 +52,17 @@ def door(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Door]:
     opened.reopen()
 
 
-@pytest.fixture(params=[*DOORS, "bigquery"])
+@pytest.fixture(params=[*DOORS, "generic", "bigquery", "omnisci"])
 def any_door(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Door]:
-    """The same, and BigQuery: what costs seconds there isn't tried with it."""
+    """The same, and the sinks that ``place`` leaves out."""
     if request.param in MODES:
         yield FileDoor(tmp_path, request.param)
     elif request.param == "bigquery":
         yield BigQueryDoor(request.getfixturevalue("bigquery"), tmp_path)
+    elif request.param == "omnisci":
+        opened_there = OmnisciDoor(request.getfixturevalue("peer"))
+        yield opened_there
+        opened_there.reopen()
     else:
         opened = DatabaseDoor(new_place(request, request.param, tmp_path))
         yield opened
@@ -47,6 +72,8 @@ def any_door(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Door]:
 def new_place(request: pytest.FixtureRequest, dialect: str, folder: Path) -> Place:
     if dialect == "sqlite":
         return SQLitePlace(folder / "db.sqlite")
+    if dialect == "generic":
+        return PlainPlace(folder / "db.sqlite")
     if dialect == "duckdb":
         return DuckDBPlace(folder / "db.duckdb")
     if dialect == "mariadb":

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 from api2db.batch import Receipt
 from api2db.sinks.sql import SqlSink
 from tests.bigquery import Emulator
-from tests.contract.places import Place, Quarantine, batch
+from tests.contract.places import PLACES, Place, Quarantine, batch
+from tests.omnisci.kit import Peer
 from tests.sinks.bigquery_kit import Table
 from tests.sinks.local_kit import Queue
 
 MODES = ("shard", "update", "replace")
-DOORS = ("sqlite", "duckdb", "postgresql", "mariadb", *MODES)
+DOORS = (*PLACES, *MODES)
 
 
 class Door(Protocol):
@@ -92,6 +93,31 @@ class BigQueryDoor:
 
     def reopen(self) -> None:
         self._table.sink.close()
+
+
+class OmnisciDoor:
+    """HeavyDB's peer. It keeps an empty text as NULL, and every name with ``_t`` behind it."""
+
+    replaces = False
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._sink = peer.sink()
+        self.quarantine = Quarantine()
+
+    def load(self, *tables: pa.Table) -> list[Receipt]:
+        self._sink.connect()
+        return self._sink.load([batch(table) for table in tables], self.quarantine)
+
+    def rows(self, *columns: str) -> list[tuple[Any, ...]]:
+        if not self._peer.has("rain_stream"):
+            return []
+        there = self._peer.types("rain_stream")
+        names = [f"{column}_t" if f"{column}_t" in there else "NULL" for column in columns]
+        return self._peer.query(f"SELECT {', '.join(names)} FROM rain_stream ORDER BY id_t")
+
+    def reopen(self) -> None:
+        self._sink.close()
 
 
 def _by_id(record: dict[str, Any]) -> int:

@@ -19,9 +19,13 @@ from api2db.batch import Batch, new_batch_id
 from api2db.errors import FatalError
 from api2db.sinks.duck_connection import open_file
 from api2db.sinks.sql import SqlSink
+from tests.contract import plain  # noqa: F401 - registers its dialect
 from tests.mariadb import MariaDB
 
 _numbers = itertools.count(1)
+PLACES = ("sqlite", "duckdb", "postgresql", "mariadb")
+# A test so marked is for the loader too that knows none of them: see tests/contract/conftest.py.
+every_place = pytest.mark.parametrize("place", [*PLACES, "generic"], indirect=True)
 
 
 class Place(Protocol):
@@ -49,6 +53,17 @@ class SQLitePlace:
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
             return connection.execute(sql).fetchall()
+
+
+@dataclass
+class PlainPlace(SQLitePlace):
+    """SQLite as any other database of SQLAlchemy's: loaded in the way that knows none of them."""
+
+    name: str = "generic"
+
+    @property
+    def url(self) -> URL:
+        return URL.create("plain", database=str(self.path))
 
 
 @dataclass

@@ -8,7 +8,7 @@ from api2db.batch import Batch, Receipt
 from api2db.errors import RetryableError
 from api2db.sinks.sql import SqlSink
 from tests.contract.conftest import MakeSink
-from tests.contract.places import Place, Quarantine, batch
+from tests.contract.places import Place, Quarantine, batch, every_place
 
 
 def deliver(sink: SqlSink, one: Batch, quarantine: Quarantine) -> Receipt:
@@ -21,6 +21,7 @@ def deliver(sink: SqlSink, one: Batch, quarantine: Quarantine) -> Receipt:
     raise AssertionError("three loads in a row were refused")
 
 
+@every_place
 def test_a_column_that_someone_drops_is_made_anew_and_null_in_the_rows_before(
     place: Place, make_sink: MakeSink
 ) -> None:
@@ -33,6 +34,7 @@ def test_a_column_that_someone_drops_is_made_anew_and_null_in_the_rows_before(
     assert quarantine.rows == []
 
 
+@every_place
 def test_of_a_column_whose_type_someone_changes_rows_that_fit_go_on_and_others_are_kept_aside(
     place: Place, make_sink: MakeSink
 ) -> None:
@@ -59,8 +61,10 @@ CHANGE = {
         "ALTER TABLE fresh RENAME TO t",
     ],
 }
+CHANGE["generic"] = CHANGE["sqlite"]
 
 
+@every_place
 def test_where_someone_forbids_null_rows_with_a_value_go_on_and_others_are_kept_aside(
     place: Place, make_sink: MakeSink
 ) -> None:
@@ -86,9 +90,11 @@ REQUIRE = {
         "ALTER TABLE fresh RENAME TO t",
     ],
 }
+REQUIRE["generic"] = REQUIRE["sqlite"]
 
 
 @pytest.mark.parametrize("key", [(), ("id",)], ids=["append", "merge"])
+@every_place
 def test_a_table_that_someone_renames_is_made_anew_and_the_renamed_one_left_alone(
     place: Place, make_sink: MakeSink, key: tuple[str, ...]
 ) -> None:
@@ -103,6 +109,7 @@ def test_a_table_that_someone_renames_is_made_anew_and_the_renamed_one_left_alon
     assert quarantine.rows == []
 
 
+@every_place
 def test_a_column_that_someone_renames_keeps_its_values_and_a_new_one_takes_those_that_come(
     place: Place, make_sink: MakeSink
 ) -> None:

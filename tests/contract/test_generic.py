@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import URL
 
 from api2db.batch import Receipt
+from api2db.chaos.proxy import Fate, Fault, Proxy
 from api2db.errors import FatalError, RetryableError
 from api2db.sinks.generic import Generic
 from api2db.sinks.sql import SqlSink
@@ -157,3 +158,56 @@ def test_a_batch_that_two_load_at_once_is_in_once(place: Place) -> None:
     assert place.query("SELECT id FROM t ORDER BY id") == [(n,) for n in range(6)]
     for each in sinks:
         each.close()
+
+
+COMMIT = {"postgresql": b"COMMIT\0", "mariadb": b"\x03COMMIT"}
+PLAIN = {"postgresql": {"sslmode": "disable"}, "mariadb": {}}
+MOMENTS = [
+    (Fate.RESET, b"amidst the rows"),
+    (Fate.RESET, b"_api2db_ledger"),
+    (Fate.RESET, b"COMMIT"),
+    (Fate.ANSWER_LOST, b"COMMIT"),
+]
+
+
+def test_a_server_that_is_lost_at_any_moment_costs_a_repeat_and_no_row(place: Place) -> None:
+    if place.name == "sqlite":
+        pytest.skip("it has no server")
+    with Proxy(place.url.host or "", place.url.port or 0, b"unused") as proxy:
+        url = place.url.set(drivername=DRIVERS[place.name], port=proxy.port).update_query_dict(PLAIN[place.name])
+        if place.name == "mariadb":
+            url = url.update_query_dict({"charset": "utf8mb4", "sql_mode": "ANSI_QUOTES,STRICT_ALL_TABLES"})
+        into = sink(place, url=url)
+        load(into, batch({"id": [0], "x": ["first"]}))
+        for number, (fate, needle) in enumerate(MOMENTS, 1):
+            one = batch({"id": [number] * 3, "x": ["before", "amidst the rows", "behind"]})
+            proxy.arm(fate, COMMIT[place.name] if needle == b"COMMIT" else needle)
+            with pytest.raises(RetryableError, match="stream s/sql: table t"):
+                load(into, one)
+            assert proxy.cut.is_set()
+            again = into.load([one], Quarantine())
+            assert again == [Receipt(one.batch_id, 3, duplicate=fate is Fate.ANSWER_LOST)], (fate, needle)
+        proxy.fail(Fault.REFUSE)
+        one = batch({"id": [9] * 3})
+        for _ in range(2):
+            with pytest.raises(RetryableError, match="stream s/sql: table t"):
+                load(into, one)
+        proxy.heal()
+        load(into, one)
+        into.close()
+    assert place.query("SELECT id, count(*) FROM t GROUP BY id ORDER BY id") == [
+        (0, 1),
+        *((n, 3) for n in (1, 2, 3, 4, 9)),
+    ]
+
+
+def test_a_wrong_password_or_database_is_repeated_and_the_password_not_in_the_message(place: Place) -> None:
+    if place.name == "sqlite":
+        pytest.skip("it has no password")
+    for wrong in ({"password": "not-the-one"}, {"database": "no_such_db"}):
+        into = sink(place, url=place.url.set(drivername=DRIVERS[place.name], **wrong))
+        with pytest.raises(RetryableError, match="stream s/sql: table t") as refused:
+            into.connect()
+        assert "not-the-one" not in str(refused.value)
+        assert str(place.url.password) not in str(refused.value)
+        into.close()

@@ -14,7 +14,7 @@ from api2db.errors import ConfigError, FatalError, RetryableError, StoreError
 from api2db.sinks.engines import Engines
 from api2db.sinks.sql import SqlSink
 from tests.contract.conftest import MakeSink
-from tests.contract.places import Place, Quarantine, batch, load
+from tests.contract.places import Place, Quarantine, batch, every_place, load
 
 HOSTILE = [
     "",
@@ -36,6 +36,7 @@ HOSTILE = [
 ]
 
 
+@every_place
 def test_a_table_is_created_and_rows_appended(place: Place, make_sink: MakeSink) -> None:
     sink = make_sink(table="readings")
     first, second = batch({"id": [1, 2], "name": ["a", None]}), batch({"id": [3], "name": ["c"]})
@@ -44,6 +45,7 @@ def test_a_table_is_created_and_rows_appended(place: Place, make_sink: MakeSink)
     assert place.query("SELECT id, name FROM readings ORDER BY id") == [(1, "a"), (2, None), (3, "c")]
 
 
+@every_place
 def test_a_batch_is_loaded_once(place: Place, make_sink: MakeSink) -> None:
     sink = make_sink(table="t")
     one, two = batch({"id": [1]}), batch({"id": [2]})
@@ -60,6 +62,7 @@ def test_a_batch_is_loaded_once(place: Place, make_sink: MakeSink) -> None:
     assert place.query("SELECT id FROM t ORDER BY id") == [(1,), (2,)]
 
 
+@every_place
 def test_streams_have_ledgers_of_their_own(place: Place, make_sink: MakeSink) -> None:
     one = batch({"id": [1]})
     load(make_sink(table="t", stream="a/sql"), one)
@@ -74,6 +77,7 @@ def test_no_batches_are_no_work(make_sink: MakeSink) -> None:
     assert make_sink().load([], Quarantine()) == []
 
 
+@every_place
 def test_a_batch_without_rows_is_entered_and_makes_the_table(place: Place, make_sink: MakeSink) -> None:
     empty = batch(pa.table({"id": pa.array([], pa.int64())}))
     assert make_sink(table="t").load([empty], Quarantine()) == [Receipt(empty.batch_id, 0)]
@@ -81,6 +85,7 @@ def test_a_batch_without_rows_is_entered_and_makes_the_table(place: Place, make_
     assert place.query('SELECT "rows" FROM _api2db_ledger') == [(0,)]
 
 
+@every_place
 def test_a_column_that_appears_later_is_added(place: Place, make_sink: MakeSink) -> None:
     sink = make_sink(table="t")
     load(sink, batch({"id": [1]}))
@@ -108,6 +113,7 @@ def test_rows_of_nothing_but_null_are_kept_in_quarantine_not_lost(make_sink: Mak
     )
 
 
+@every_place
 def test_null_and_hostile_text_arrive_as_they_are(place: Place, make_sink: MakeSink) -> None:
     values = [*HOSTILE, None]
     load(make_sink(table="t"), batch({"id": range(len(values)), "text": values, "again": values}))
@@ -125,6 +131,7 @@ def test_any_name_is_a_table_and_a_column(place: Place, make_sink: MakeSink, nam
         assert [tuple(row) for row in place.query(f'SELECT * FROM "{quoted}"')] == [(1, "x"), (2, "y")]
 
 
+@every_place
 def test_names_that_differ_only_in_case_keep_their_own_columns(place: Place, make_sink: MakeSink) -> None:
     sink = make_sink(table="t")
     for _ in range(2):
@@ -153,6 +160,7 @@ def test_one_bad_row_among_ten_thousand_is_found_by_column_check(place: Place, m
     assert place.query("SELECT count(*), sum(id) FROM t") == [(10_000, 49_995_000 - 4711)]
 
 
+@every_place
 def test_one_row_the_database_refuses_among_ten_thousand_is_found(place: Place, make_sink: MakeSink) -> None:
     place.query("CREATE TABLE t (id integer, name text, CHECK (id <> 4711))")
     bad = batch({"id": range(10_000), "name": ["x"] * 10_000})
@@ -163,6 +171,7 @@ def test_one_row_the_database_refuses_among_ten_thousand_is_found(place: Place, 
     assert place.query('SELECT "rows" FROM _api2db_ledger') == [(9_999,)]
 
 
+@every_place
 def test_of_several_batches_only_the_bad_rows_stay_behind(place: Place, make_sink: MakeSink) -> None:
     place.query("CREATE TABLE t (id integer UNIQUE, name text NOT NULL, CHECK (id < 100))")
     batches = [
@@ -178,6 +187,7 @@ def test_of_several_batches_only_the_bad_rows_stay_behind(place: Place, make_sin
     assert place.query("SELECT id FROM t ORDER BY id") == [(1,), (2,), (4,), (5,)]
 
 
+@every_place
 def test_a_duplicate_is_answered_as_the_first_time(place: Place, make_sink: MakeSink) -> None:
     place.query("CREATE TABLE t (id integer CHECK (id < 5))")
     sink, bad = make_sink(table="t"), batch({"id": range(7)})
@@ -186,6 +196,7 @@ def test_a_duplicate_is_answered_as_the_first_time(place: Place, make_sink: Make
     assert sink.load([bad], Quarantine()) == [Receipt(bad.batch_id, 5, quarantined=2, duplicate=True)]
 
 
+@every_place
 def test_every_row_may_be_bad(place: Place, make_sink: MakeSink) -> None:
     place.query("CREATE TABLE t (id integer CHECK (id < 0))")
     bad = batch({"id": range(20)})
@@ -193,6 +204,7 @@ def test_every_row_may_be_bad(place: Place, make_sink: MakeSink) -> None:
     assert place.query("SELECT count(*) FROM t") == [(0,)]
 
 
+@every_place
 def test_nothing_is_loaded_when_quarantine_fails(place: Place, make_sink: MakeSink) -> None:
     place.query("CREATE TABLE t (id integer CHECK (id < 5))")
 
@@ -207,6 +219,7 @@ def test_nothing_is_loaded_when_quarantine_fails(place: Place, make_sink: MakeSi
     assert sink.load([bad], Quarantine())[0].rows == 5
 
 
+@every_place
 def test_a_required_column_the_rows_lack_sends_them_to_quarantine(place: Place, make_sink: MakeSink) -> None:
     place.query("CREATE TABLE t (id integer NOT NULL, name text NOT NULL, n integer NOT NULL DEFAULT 7)")
     sink = make_sink(table="t")
@@ -218,6 +231,7 @@ def test_a_required_column_the_rows_lack_sends_them_to_quarantine(place: Place, 
     assert place.query("SELECT * FROM t") == [(2, "x", 7)]
 
 
+@every_place
 def test_a_table_altered_by_someone_else_is_read_anew(place: Place, make_sink: MakeSink) -> None:
     sink = make_sink(table="t")
     load(sink, batch({"id": [1], "name": ["a"]}))
@@ -232,6 +246,7 @@ def test_a_table_altered_by_someone_else_is_read_anew(place: Place, make_sink: M
     assert place.query("SELECT id, name FROM t") == [(3, "c")]
 
 
+@every_place
 def test_if_exists_fail_spares_a_table_that_was_there(place: Place, make_sink: MakeSink) -> None:
     place.query("CREATE TABLE theirs (id integer)")
     with pytest.raises(FatalError, match="was there before"):
@@ -239,6 +254,7 @@ def test_if_exists_fail_spares_a_table_that_was_there(place: Place, make_sink: M
     assert place.query("SELECT count(*) FROM theirs") == [(0,)]
 
 
+@every_place
 def test_if_exists_fail_accepts_the_table_it_made_itself(place: Place, make_sink: MakeSink) -> None:
     load(make_sink(table="ours", if_exists="fail"), batch({"id": [1]}))
     load(make_sink(table="ours", if_exists="fail"), batch({"id": [2]}))

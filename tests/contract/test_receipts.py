@@ -6,10 +6,11 @@ import pytest
 
 from api2db import ledger
 from tests.contract.conftest import MakeSink
-from tests.contract.places import Place
+from tests.contract.places import Place, every_place
 from tests.contract.test_load import batch, load
 
 
+@every_place
 def test_receipts_come_by_batch_id_page_after_page_of_this_stream_alone(
     place: Place, make_sink: MakeSink, monkeypatch
 ) -> None:
@@ -22,6 +23,7 @@ def test_receipts_come_by_batch_id_page_after_page_of_this_stream_alone(
     assert list(sink.receipts()) == sorted((one.batch_id, one.table.num_rows) for one in batches)
 
 
+@every_place
 def test_a_ledger_that_forgets_remembers_since_when_for_each_store(place: Place, make_sink: MakeSink) -> None:
     sink, other = make_sink(table="t", store_id="a" * 32, if_exists="fail"), make_sink(table="t", store_id="b" * 32)
     old, older, young = (batch({"id": [number]}) for number in range(3))
@@ -40,6 +42,7 @@ def test_a_ledger_that_forgets_remembers_since_when_for_each_store(place: Place,
     assert place.query("SELECT count(*) FROM t") == [(4,)]
 
 
+@every_place
 def test_asking_makes_no_ledger_and_leaves_no_transaction_open(place: Place, make_sink: MakeSink) -> None:
     sink = make_sink(table="t")
     assert list(sink.receipts()) == []
@@ -52,6 +55,7 @@ def test_asking_makes_no_ledger_and_leaves_no_transaction_open(place: Place, mak
     assert sink.count() == 1
 
 
+@every_place
 def test_rows_that_carry_their_batchs_id_can_be_recounted(place: Place, make_sink: MakeSink) -> None:
     sink = make_sink(table="t", batch_column='% of: "it"')
     one, two = batch({"id": [1, 2, 3]}), batch({"id": [4]})

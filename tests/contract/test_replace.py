@@ -12,7 +12,7 @@ import pytest
 from api2db.batch import Batch, Receipt
 from api2db.errors import RetryableError
 from tests.contract.conftest import MakeSink
-from tests.contract.places import Place, Quarantine, batch, load
+from tests.contract.places import Place, Quarantine, batch, every_place, load
 
 
 @pytest.fixture
@@ -24,18 +24,21 @@ def ids(place: Place) -> list[int]:
     return [row for (row,) in place.query("SELECT id FROM t ORDER BY id")]
 
 
+@every_place
 def test_a_replacement_takes_the_place_of_all_rows(place: Place, sink: Any) -> None:
     load(sink, batch({"id": [1, 2, 3]}))
     load(sink, batch({"id": [4]}))
     assert ids(place) == [4]
 
 
+@every_place
 def test_the_batches_of_one_load_are_one_replacement(place: Place, sink: Any) -> None:
     load(sink, batch({"id": [1]}))
     load(sink, batch({"id": [2, 3]}), batch({"id": [4], "name": ["more"]}), batch({"id": [5]}))
     assert ids(place) == [2, 3, 4, 5]
 
 
+@every_place
 def test_a_replacement_that_comes_again_changes_nothing(place: Place, sink: Any) -> None:
     one, two = batch({"id": [1]}), batch({"id": [2]})
     load(sink, one)
@@ -44,6 +47,7 @@ def test_a_replacement_that_comes_again_changes_nothing(place: Place, sink: Any)
     assert ids(place) == [2]
 
 
+@every_place
 def test_rows_that_were_there_before_the_stream_are_replaced_and_its_columns_kept(place: Place, sink: Any) -> None:
     place.query("CREATE TABLE t (id integer, note varchar(10))")
     place.query("INSERT INTO t VALUES (1, 'old')")
@@ -51,6 +55,7 @@ def test_rows_that_were_there_before_the_stream_are_replaced_and_its_columns_kep
     assert place.query("SELECT id, note, mag FROM t") == [(2, None, 1.5)]
 
 
+@every_place
 def test_new_rows_that_do_not_fit_are_kept_apart_and_the_rest_replaces(place: Place, sink: Any) -> None:
     place.query("CREATE TABLE t (id integer NOT NULL CHECK (id < 10))")
     load(sink, batch({"id": [1]}))
@@ -59,6 +64,7 @@ def test_new_rows_that_do_not_fit_are_kept_apart_and_the_rest_replaces(place: Pl
     assert ids(place) == [2, 4]
 
 
+@every_place
 def test_old_rows_stay_where_not_one_new_row_can_be_loaded(place: Place, sink: Any) -> None:
     place.query("CREATE TABLE t (id integer NOT NULL)")
     load(sink, batch({"id": [1]}))
@@ -75,6 +81,7 @@ def test_with_a_key_the_newest_version_within_the_replacement_is_kept(place: Pla
     assert place.query("SELECT id, at_s FROM t ORDER BY id") == [(1, 5), (2, 2)]
 
 
+@every_place
 def test_an_error_leaves_the_old_rows(place: Place, sink: Any) -> None:
     class FullDisk(Quarantine):
         def __call__(
@@ -89,6 +96,7 @@ def test_an_error_leaves_the_old_rows(place: Place, sink: Any) -> None:
     assert ids(place) == [1]
 
 
+@every_place
 def test_readers_never_see_an_empty_or_half_table(place: Place, sink: Any) -> None:
     rows = 5_000
     load(sink, batch({"id": list(range(rows)), "n": [0] * rows}))

@@ -67,11 +67,12 @@ def record(number: int) -> Record:
 
 class Killed:
     """The project, its API and its tables. ``hits``: what was killed at, how often; ``regroupings``: kills that left
-    a frozen group behind while more batches waited than it has.
+    a frozen group behind while more batches waited than it has. ``rows`` are new in each life.
     """
 
-    def __init__(self, folder: Path, api: HttpApi, bigquery: Emulator) -> None:
+    def __init__(self, folder: Path, api: HttpApi, bigquery: Emulator, rows: int = 60) -> None:
         self.api = api
+        self._rows = rows
         self.bigquery = bigquery
         self.did = bigquery.dataset()
         # The emulator has no answer of Google's for streams that make it at once.
@@ -85,7 +86,7 @@ class Killed:
     def kill(self, number: int) -> None:
         """One life of the daemon, to its request ``number // 2 % REQUESTS``: before that is passed on, or after."""
         nth, passes = number // 2 % REQUESTS, bool(number % 2)
-        self._add(60)
+        self._add(self._rows)
         process = self.project.start(env=self.env)
         lock, seen_so_far = threading.Lock(), [0]
         hit: list[Seen] = []

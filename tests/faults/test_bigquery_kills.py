@@ -19,7 +19,7 @@ def test_killed_between_requests_to_bigquery_while_batches_come_each_row_is_in_o
     bigquery: Emulator, tmp_path: Path
 ) -> None:
     with HttpApi([record(n) for n in range(1, 41)], since_field="id") as api:
-        killed = Killed(tmp_path, api, bigquery)
+        killed = Killed(tmp_path, api, bigquery, rows=28)
         try:
             for moment in MOMENTS:
                 killed.kill(moment)

@@ -65,7 +65,8 @@ class Peer:
     def clear(self) -> None:
         """An empty database, and no fault left."""
         self.start()
-        (self.folder / "fault").unlink(missing_ok=True)
+        for word in ("fault", "go"):
+            (self.folder / word).unlink(missing_ok=True)
         with closing(sqlite3.connect(self.folder / "data.sqlite", timeout=30, isolation_level=None)) as db:
             for (table,) in db.execute("SELECT DISTINCT t FROM _columns").fetchall():
                 db.execute(f"DROP TABLE {table}")

@@ -11,17 +11,10 @@ import pytest
 
 from tests.compat.feed import Feed
 from tests.compat.kit import Program
-from tests.omnisci.kit import PASSWORD, USER, Peer
+from tests.omnisci.kit import PASSWORD, USER
 from tests.project_kit import REPOSITORY, TIMEOUT_S, eventually
 
 SMALLEST = 2.2250738585072014e-308  # NULL there
-
-
-@pytest.fixture
-def peer(tmp_path):
-    peer = Peer(tmp_path / "peer")
-    yield peer
-    peer.kill()
 
 
 @pytest.fixture

@@ -24,19 +24,6 @@ from tests.omnisci.kit import READER, Peer
 TABLE = "rain_stream"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    peer = Peer(tmp_path_factory.mktemp("peer"))
-    yield peer
-    peer.kill()
-
-
-@pytest.fixture
-def peer(server):
-    server.clear()
-    return server
-
-
 class Kept(list):
     """A quarantine: (batch id, rows, reasons)."""
 
@@ -164,12 +151,15 @@ def test_a_wrong_password_is_fatal_and_not_repeated_in_the_message(peer):
     with pytest.raises(FatalError, match="Invalid credentials") as caught:
         peer.sink(password=Secret("not the password")).connect()
     assert "not the password" not in str(caught.value)
-    with pytest.raises(RetryableError, match="does not exist"):
-        peer.sink(database="nowhere").connect()
     mended = peer.sink(password=Secret("not the password"))
     assert mended.go_in_as(peer.sink())
     mended.connect()
     mended.close()
+
+
+def test_a_database_that_heavydb_has_not_is_looked_for_again(peer):
+    with pytest.raises(RetryableError, match="does not exist"):
+        peer.sink(database="nowhere").connect()
 
 
 def test_missing_permissions_are_fatal_and_say_what_to_run(peer):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 
 from api2db.store import Store2Omnisci
-from tests.omnisci.kit import DATABASE, PASSWORD, USER, Peer
+from tests.omnisci.kit import DATABASE, PASSWORD, USER
 from tests.store_kit import Shop, names_in, write_file, write_files
 
 
-def test_a_store_loads_the_files_of_a_folder_once(tmp_path, monkeypatch):
+def test_a_store_loads_the_files_of_a_folder_once(peer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    peer = Peer(tmp_path / "peer")
     write_files(tmp_path / "in", 3)
     write_file(tmp_path / "in" / "again.parquet", (tmp_path / "in" / "1.parquet").read_bytes())
     auth = tmp_path / "auth.json"
@@ -28,4 +27,3 @@ def test_a_store_loads_the_files_of_a_folder_once(tmp_path, monkeypatch):
         assert shop.audit().holds is True
     finally:
         shop.close()
-        peer.kill()

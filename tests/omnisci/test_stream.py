@@ -9,20 +9,7 @@ import pandas as pd
 import pytest
 
 from api2db.stream import Stream2Omnisci
-from tests.omnisci.kit import DATABASE, PASSWORD, USER, Peer
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    peer = Peer(tmp_path_factory.mktemp("peer"))
-    yield peer
-    peer.kill()
-
-
-@pytest.fixture
-def peer(server):
-    server.clear()
-    return server
+from tests.omnisci.kit import DATABASE, PASSWORD, USER
 
 
 def stream(peer, name="rain", **changes) -> Stream2Omnisci:

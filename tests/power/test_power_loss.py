@@ -10,8 +10,10 @@ from contextlib import closing
 
 import pytest
 
+from tests.contract.places import DuckDBPlace
 from tests.power.daemon import Powered
 from tests.power.machine import Machine, why_not
+from tests.project_kit import REPOSITORY
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"can't mount a file system here: {why_not()}")
 
@@ -24,6 +26,22 @@ db.execute("CREATE TABLE IF NOT EXISTS numbers (n)")
 while True:
     db.execute("INSERT INTO numbers SELECT coalesce(max(n), 0) + 1 FROM numbers")
     print(db.execute("SELECT max(n) FROM numbers").fetchone()[0], flush=True)
+"""
+
+# One row a batch, each a load of our sink, which opens the file and closes it.
+LOADS = """
+import sys
+import pyarrow as pa
+from sqlalchemy import URL
+from api2db.batch import Batch
+from api2db.sinks.sql import SqlSink
+
+sink = SqlSink(stream="s", url=URL.create("duckdb", database=sys.argv[1]), table="numbers", key=sys.argv[2:])
+n = sink.count() or 0
+while True:
+    n += 1
+    sink.load([Batch(pa.table({"n": [n]}), f"{n:032x}", n)], None)
+    print(n, flush=True)
 """
 
 
@@ -76,6 +94,27 @@ def test_what_sqlite_has_committed_outlives_a_cut_at_any_of_its_flushes(machine)
         numbers = [n for (n,) in db.execute("SELECT n FROM numbers ORDER BY n")]
     assert committed >= 10
     assert numbers in (list(range(1, committed + 1)), list(range(1, committed + 2)))
+
+
+def test_what_our_sink_has_loaded_into_duckdb_outlives_a_cut_at_any_of_its_flushes(machine):
+    path, loaded = machine.mount / "x.duckdb", 0
+    for flush in (8, 13):
+        machine.cut_at(flush)
+        done = subprocess.run(
+            [sys.executable, "-c", LOADS, str(path)],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == -9, done.stderr
+        loaded = max(loaded, *map(int, done.stdout.split() or ["0"]))
+        machine.cut()
+    place = DuckDBPlace(path)
+    numbers = [n for (n,) in place.query("SELECT n FROM numbers ORDER BY n")]
+    assert loaded >= 2
+    assert numbers in (list(range(1, loaded + 1)), list(range(1, loaded + 2)))
+    assert place.query("SELECT count(*) FROM _api2db_ledger") == [(len(numbers),)]
 
 
 def test_after_power_cuts_every_accepted_row_is_in_every_place_once(powered):

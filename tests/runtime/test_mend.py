@@ -62,7 +62,8 @@ def make_table(bench, ddl):
 def test_refused_rows_go_to_the_place_again_once_the_table_takes_them(bench):
     path = refused(bench)
     make_table(bench, LOOSE)
-    assert "would replay" in bench.command("replay", "numbers", "--from", "quarantine", "--dry-run")["lines"][0]
+    told = bench.command("replay", "numbers", "--from", "quarantine", "--dry-run")["lines"]
+    assert told == ["would replay numbers/sql.sqlite: 2 rows of 1 file"]
     assert path.exists()
     assert bench.command("replay", "numbers", "--from", "quarantine")["rows"] == 2
     assert bench.sqlite(IDS) == [(1,), (2,), (3,)]
@@ -71,6 +72,18 @@ def test_refused_rows_go_to_the_place_again_once_the_table_takes_them(bench):
     assert bench.journal(OUTCOMES) == [("loaded", 1, 0), ("loaded", 2, 0)]
     assert bench.journal("SELECT origin_batch, rows FROM replays") == [(path.stem, 2)]
     assert bench.journal("SELECT rows, quarantined FROM streams") == [(3, 0)]
+
+
+def test_however_many_files_are_tried_again_a_stream_has_one_line(bench):
+    refused(bench)
+    bench.collect("numbers", rows(4, value=200), rows(5, 6, value=300))
+    assert bench.command("replay", "--from", "quarantine", "--dry-run")["lines"] == [
+        "would replay numbers/sql.sqlite: 5 rows of 3 files"
+    ]
+    make_table(bench, LOOSE)
+    told = bench.command("replay", "--from", "quarantine")
+    assert (told["lines"], told["rows"]) == (["replays numbers/sql.sqlite: 5 rows of 3 files"], 5)
+    assert bench.sqlite(IDS) == [(number,) for number in range(1, 7)]
 
 
 def test_rows_refused_again_are_in_quarantine_again_and_count_once(bench):
