@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from api2db.errors import ShapeError
+from api2db.children import Children
+from api2db.errors import ConfigError, ShapeError
+from api2db.form.children import ListForm, list_forms, without
 from api2db.form.column import Column, is_json, step_count, table_of
 from api2db.form.feature import Feature
 from api2db.form.frames import frame_of, table_of_frame
@@ -78,6 +81,7 @@ class ApiForm:
         self.pre_process: list[Any] = [] if pre_process is None else pre_process
         self.data_features: list[Any] = [] if data_features is None else data_features
         self.post_process: list[Any] = [] if post_process is None else post_process
+        self._lists: tuple[ListForm, ...] = ()
         # Only the lab tells a phase that isn't written yet from one without steps.
         self._unwritten = [phase is None and name == LAB for phase in (pre_process, data_features, post_process)]
 
@@ -91,6 +95,20 @@ class ApiForm:
         """
         features = [Feature(key, where) for key, where in (shape or {}).items()]
         return cls(name, [] if rows is None else [RowsAt(rows)], features)
+
+    def with_children(self, children: Mapping[str, Children]) -> ApiForm:
+        """The same form, with lists inside its rows as children. Raises ConfigError for what can't be together."""
+        if self.post_process:
+            raise ConfigError(
+                f"form {self.name}: children= and post_process don't go together: post-processors see a frame, which"
+                " has no children; use features in their place"
+            )
+        taken = sorted({feature.key for feature in self.data_features} & set(children))
+        if taken:
+            raise ConfigError(f"form {self.name}: {taken[0]!r} is a feature and a name of children: rename one of them")
+        form = copy.copy(self)
+        form._lists = list_forms(children)
+        return form
 
     def add_pre(self, pre: Pre) -> None:
         """Add a pre-processor after those there are."""
@@ -208,10 +226,15 @@ class ApiForm:
         return table
 
     def _features(self, rows: Sequence[object]) -> dict[object, Column]:
+        columns: dict[object, Column]
         if not self.data_features:
-            return dict(zip(*infer_columns(rows), strict=True))
-        records = Records(rows, [step.path for step in self.data_features if step.path is not None])
-        return {feature.key: feature.column(records, rows) for feature in self.data_features}
+            columns = dict(zip(*infer_columns(without(rows, self._lists) if self._lists else rows), strict=True))
+        else:
+            records = Records(rows, [step.path for step in self.data_features if step.path is not None])
+            columns = {feature.key: feature.column(records, rows) for feature in self.data_features}
+        for one in self._lists:
+            columns[one.name] = one.made(rows, {}).column
+        return columns
 
     def _post(self, frame: pd.DataFrame, where: str, ledger: _Ledger) -> pd.DataFrame:
         for number, step in enumerate(self.post_process, len(self.pre_process) + 2):

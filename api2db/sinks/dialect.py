@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -204,3 +204,19 @@ class Dialect(Protocol):
 
     def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> Stage | None:
         """An empty stage for a merge in parts; None where ``merge`` itself takes parts at no cost."""
+
+    def disown(
+        self,
+        connection: Connection,
+        table: str,
+        slots: Sequence[Slot],
+        chunks: Iterable[pa.RecordBatch],
+        key: Sequence[str],
+        row: str,
+        children: Mapping[str, Sequence[str]],
+    ) -> pa.Array | None:
+        """Of rows that were merged, of which the chunks have ``key`` and ``row``: which are in the table now?
+
+        By ``row``, which names each of them; None for all. Rows of the tables of ``children`` that have those rows'
+        keys in the columns given are deleted.
+        """
