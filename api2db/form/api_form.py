@@ -89,12 +89,15 @@ class ApiForm:
     def from_shape(cls, name: str, shape: Mapping[str, Any] | None, rows: str | None = None) -> ApiForm:
         """A form of paths: ``{"mag": "properties.mag", "at": "properties.time:ms"}``.
 
-        Columns without a kind find their types; a function of a record may stand for a path; without a shape
-        all columns are found. ``rows`` is the path of the list in each response. Raises ConfigError for a path
-        that can't be.
+        Columns without a kind find their types; a function of a record may stand for a path, and ``Children`` for
+        a list that is a table of its own; without a shape all columns are found. ``rows`` is the path of the list in
+        each response. Raises ConfigError for a path that can't be.
         """
-        features = [Feature(key, where) for key, where in (shape or {}).items()]
-        return cls(name, [] if rows is None else [RowsAt(rows)], features)
+        given = shape or {}
+        features = [Feature(key, where) for key, where in given.items() if not isinstance(where, Children)]
+        form = cls(name, [] if rows is None else [RowsAt(rows)], features)
+        form._lists = list_forms({key: where for key, where in given.items() if isinstance(where, Children)})
+        return form
 
     def with_children(self, children: Mapping[str, Children]) -> ApiForm:
         """The same form, with lists inside its rows as children. Raises ConfigError for what can't be together."""
@@ -107,8 +110,13 @@ class ApiForm:
         if taken:
             raise ConfigError(f"form {self.name}: {taken[0]!r} is a feature and a name of children: rename one of them")
         form = copy.copy(self)
-        form._lists = list_forms(children)
+        form._lists = (*self._lists, *list_forms(children))
         return form
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """The names of its children."""
+        return tuple(one.name for one in self._lists)
 
     def add_pre(self, pre: Pre) -> None:
         """Add a pre-processor after those there are."""

@@ -35,6 +35,11 @@ class InferredForm:
     known: Mapping[str, str] = field(default_factory=dict)
     children: Mapping[str, Children] = field(default_factory=dict)
 
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """The names of its children."""
+        return tuple(self.children)
+
     def shape(self, responses: Sequence[object]) -> Shaped:
         """Shape records; a response that is a list is its items.
 

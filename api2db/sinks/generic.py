@@ -208,8 +208,9 @@ class Generic:
         for rows in _rows(slots, chunks, into):
             for each in rows:
                 given.setdefault(tuple(each[f"c{place}"] for place in places), set()).add(each[f"c{at}"])
-        stored = _stored_rows(connection, into, [f"c{place}" for place in places], f"c{at}", list(given))
-        there = {place: one for place, one in stored.items() if one in given[place]}
+        keyed = [f"c{place}" for place in places]
+        stored = _rows_of(connection, into, keyed, list(given), [*keyed, f"c{at}"])
+        there = {tuple(place): one for *place, one in stored if one in given[tuple(place)]}
         for child, links in children.items():
             keys = [slots[place] for place in places]
             theirs = [replace(slot, column=link) for slot, link in zip(keys, links, strict=True)]
@@ -295,14 +296,17 @@ def _merge(
 def _there(
     connection: Connection, into: sa.Table, key: Sequence[str], places: Sequence[tuple[Any, ...]]
 ) -> set[tuple[Any, ...]]:
-    return set(_stored_rows(connection, into, key, key[0], places))
+    return set(_rows_of(connection, into, key, places, key))
 
 
-def _stored_rows(
-    connection: Connection, into: sa.Table, key: Sequence[str], column: str, places: Sequence[tuple[Any, ...]]
-) -> dict[tuple[Any, ...], Any]:
-    """Of the keys those that are in the table, with what is in one column there."""
-    found: dict[tuple[Any, ...], Any] = {}
+def _rows_of(
+    connection: Connection,
+    into: sa.Table,
+    key: Sequence[str],
+    places: Sequence[tuple[Any, ...]],
+    wanted: Sequence[str],
+) -> Iterator[tuple[Any, ...]]:
+    """Some columns of the rows that have one of the keys."""
     columns = [into.c[name] for name in key]
     for start in range(0, len(places), _KEYS_AT_ONCE):
         part = places[start : start + _KEYS_AT_ONCE]
@@ -310,6 +314,4 @@ def _stored_rows(
             meant: sa.ColumnElement[bool] = columns[0].in_([place[0] for place in part])
         else:
             meant = sa.or_(*(sa.and_(*(c == v for c, v in zip(columns, place, strict=True))) for place in part))
-        for *place, one in connection.execute(sa.select(*columns, into.c[column].label("api2db_found")).where(meant)):
-            found[tuple(place)] = one
-    return found
+        yield from map(tuple, connection.execute(sa.select(*(into.c[name] for name in wanted)).where(meant)))

@@ -17,6 +17,7 @@ from sqlalchemy.sql import quoted_name
 
 from api2db import ledger
 from api2db.batch import Batch, Receipt
+from api2db.children import ROW
 from api2db.errors import ConfigError, FatalError
 from api2db.failpoint import reach
 from api2db.sinks.base import Quarantine, Sink
@@ -208,8 +209,15 @@ class SqlSink:
                 f" yourself, and the batch's line in {ledger.NAME}, in one transaction, then: api2db replay"
             )
         with self._connections.to_load() as connection, connection.begin():
-            if self._dialect.columns(connection, self._goal.table) is None:
+            columns = self._dialect.columns(connection, self._goal.table)
+            if columns is None:
                 return  # the table is gone
+            if ROW in {column.name for column in columns}:
+                raise ConfigError(
+                    f"stream {self.stream}: its rows have children in other tables, which aren't taken out with them:"
+                    f" delete both yourself, by {ROW}, which begins with the batch's id, and the batch's line in"
+                    f" {ledger.NAME}, in one transaction, then: api2db replay"
+                )
             rows = self._labels(connection, self._batch_column)
             for batch_id in batch_ids:
                 if rows is not None:
