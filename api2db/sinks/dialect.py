@@ -110,6 +110,7 @@ class Dialect(Protocol):
 
     ddl_commits  CREATE and ALTER commit what is open: they come before the load's transaction, not in it
     adds         what stands before a column's definition in ALTER TABLE
+    seeks        rows are found by an index, so a table of children gets one by its links: else it is only in the way
     """
 
     name: str
@@ -118,6 +119,7 @@ class Dialect(Protocol):
     chunk_rows: int
     ddl_commits: bool
     adds: str
+    seeks: bool
 
     @property
     def refusals(self) -> FindRefusals | None:

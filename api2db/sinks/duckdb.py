@@ -66,6 +66,7 @@ class DuckDB:
     chunk_rows = _ROW_GROUP
     ddl_commits = False
     adds = "ADD COLUMN"
+    seeks = False
 
     @property
     def refusals(self) -> FindRefusals:

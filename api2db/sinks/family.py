@@ -194,7 +194,10 @@ class Family:
             legal = self._dialect.names.legal(table)
             if legal in (self._goal.table, ledger.NAME):
                 raise FatalError(f"its children would go into {legal} too: give them a table of their own")
-            goal = replace(self._goal, table=legal, key=(), version=None, unique=kin[0].unique)
+            unique = kin[0].unique
+            if unique[-1:] == (POSITION,) and not self._dialect.seeks:
+                unique = ()
+            goal = replace(self._goal, table=legal, key=(), version=None, unique=unique)
             self._children[table] = TableWork(self._connection, self._dialect, goal)
         return self._children[table]
 

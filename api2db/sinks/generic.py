@@ -54,6 +54,7 @@ class Generic:
     chunk_rows = 1_000
     # Of some databases; for the others a step more.
     ddl_commits = True
+    seeks = True
     refusals = None
 
     def __init__(self, url: URL) -> None:

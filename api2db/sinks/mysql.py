@@ -61,6 +61,7 @@ class MySQL:
     chunk_rows = 4_096
     ddl_commits = True
     adds = "ADD COLUMN"
+    seeks = True
     refusals = None
 
     @cached_property

@@ -114,6 +114,7 @@ class PostgreSQL:
     chunk_rows = 16_384
     ddl_commits = False
     adds = "ADD COLUMN"
+    seeks = True
     refusals = None
 
     @cached_property

@@ -113,6 +113,7 @@ class SQLite:
     chunk_rows = 20_000
     ddl_commits = False
     adds = "ADD COLUMN"
+    seeks = True
     refusals = None
     errors: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error)
 
