@@ -117,7 +117,6 @@ class ListForm:
         lists = pa.ListArray.from_arrays(
             pa.array(found.offsets, pa.int32()), items, mask=pa.array(found.missing, pa.bool_())
         )
-        lists = lists.cast(pa.list_(pa.field("item", items.type)))
         nulled = sum(column.nulled for column in columns) + len(found.strays)
         return Column(lists, nulled, sum(column.replaced for column in columns), about=self._about.metadata())
 

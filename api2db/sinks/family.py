@@ -55,10 +55,9 @@ def _split(batch: Batch, goal: Goal) -> Split:
     name = _free(ROW, own.column_names)
     numbers = pa.array(batch.numbers(range(own.num_rows)), pa.int64()).cast(pa.string())
     own = canonical(own.append_column(name, pc.binary_join_element_wise(batch.batch_id, numbers, ":")))
-    if goal.key and all(key in own.column_names for key in goal.key):
-        links = [(f"{goal.table}_{key}", own.column(key)) for key in goal.key]
-    else:
-        links = [(ROW, own.column(name))]
+    if not set(goal.key) <= set(own.column_names):
+        return Split(own, (), name)  # rows without a key are refused, with their children
+    links = [(f"{goal.table}_{key}", own.column(key)) for key in goal.key] or [(ROW, own.column(name))]
     tops = pa.array(range(own.num_rows), pa.int64())
     kin = [one for child in children for one in _kin(child, goal.table, links, tops, bool(goal.key))]
     return Split(own, tuple(kin), name)
