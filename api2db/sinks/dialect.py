@@ -216,9 +216,9 @@ class Dialect(Protocol):
         key: Sequence[str],
         row: str,
         children: Mapping[str, Sequence[str]],
-    ) -> pa.Array | None:
-        """Of rows that were merged, of which the chunks have ``key`` and ``row``: which are in the table now?
+    ) -> pa.Array:
+        """Of rows that were merged, of which the chunks have ``key`` and ``row``: which aren't in the table now?
 
-        By ``row``, which names each of them; None for all. Rows of the tables of ``children`` that have those rows'
-        keys in the columns given are deleted.
+        By ``row``, which names each of them. Rows of the tables of ``children`` that have the others' keys, in the
+        columns given, are deleted.
         """

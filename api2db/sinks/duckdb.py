@@ -20,7 +20,7 @@ from api2db.schema import Field
 from api2db.sinks import duck_errors, duck_refusals, duck_types
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import ORDINAL, Cause, Column, FindRefusals, MergeRule, cursor, still_there
-from api2db.sinks.kin_sql import STAGE, KinSql, won
+from api2db.sinks.kin_sql import STAGE, KinSql, losers
 from api2db.sinks.names import NameRules
 
 # As many as DuckDB keeps together: a row group.
@@ -216,7 +216,7 @@ class DuckDB:
         key: Sequence[str],
         row: str,
         children: Mapping[str, Sequence[str]],
-    ) -> pa.Array | None:
+    ) -> pa.Array:
         names = ", ".join(f"{duck_types.value(slot, quote(slot.column))} AS {quote(slot.column)}" for slot in slots)
         with _source(connection, chunks) as source:
             _run(connection, f"CREATE OR REPLACE TEMP TABLE {STAGE} AS SELECT {names} FROM {source}")
@@ -224,9 +224,9 @@ class DuckDB:
         for child, links in children.items():
             _run(connection, sql.delete_in(child, links))
         with cursor(connection) as run:
-            there = won(run, sql)
+            lost = losers(run, sql)
         _run(connection, f"DROP TABLE temp.{STAGE}")
-        return there
+        return lost
 
 
 def _driver() -> Any:

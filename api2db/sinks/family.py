@@ -185,8 +185,8 @@ class Family:
             columns = self._children[kin.table].columns_of(kin.links[: len(self._goal.key)])
             if columns is not None:
                 links[kin.table] = columns
-        won = self._work.won(one, links)
-        return loaded if won is None else pc.and_(loaded, pc.is_in(one.table.column(one.row), won).combine_chunks())
+        lost = pc.is_in(one.table.column(one.row).combine_chunks(), self._work.lost(one, links))
+        return pc.and_not(loaded, lost)
 
     def _child(self, table: str, kin: Sequence[Kin]) -> TableWork:
         if table not in self._children:

@@ -200,7 +200,7 @@ class Generic:
         key: Sequence[str],
         row: str,
         children: Mapping[str, Sequence[str]],
-    ) -> pa.Array | None:
+    ) -> pa.Array:
         into = self._table(connection, table, slots)
         names = [slot.column for slot in slots]
         places = [names.index(name) for name in key]
@@ -221,7 +221,8 @@ class Generic:
                 connection.execute(
                     sa.delete(of).where(mine), [{f"_c{n}": v for n, v in enumerate(place)} for place in there]
                 )
-        return pa.array(list(there.values()), pa.string())
+        lost = {one for place, rows in given.items() for one in rows if there.get(place) != one}
+        return pa.array(list(lost), pa.string())
 
     def _table(self, connection: Connection, table: str, slots: Sequence[Slot]) -> sa.Table:
         types = {each["name"]: each["type"] for each in self._inspect(connection, table) or ()}

@@ -38,12 +38,12 @@ class KinSql:
         return f"{self.stage} AS fresh {self.join} {self.quote(self.table)} AS stored ON {on}"
 
     @property
-    def count(self) -> str:
-        return f"SELECT count(*) FROM {self.winners}"
-
-    @property
-    def rows(self) -> str:
-        return f"SELECT fresh.{self.quote(self.row)} FROM {self.winners}"
+    def losers(self) -> str:
+        """``row`` of the stage's other rows."""
+        same = [*self.key, self.row]
+        on, row = self._on("stored", same, "fresh", same), self.quote(self.row)
+        there = f"{self.stage} AS fresh LEFT JOIN {self.quote(self.table)} AS stored ON {on}"
+        return f"SELECT fresh.{row} FROM {there} WHERE stored.{row} IS NULL"
 
     def delete_in(self, child: str, columns: Sequence[str]) -> str:
         """Where a list of keys is looked up in an index of the child's table."""
@@ -66,12 +66,7 @@ class KinSql:
         return f"DELETE child FROM {self.winners} {self.join} {self.quote(child)} AS child ON {on}"
 
 
-def won(run: Any, sql: KinSql) -> pa.Array | None:
-    """``row`` of the winners; None where all of the stage are."""
-    run.execute(f"SELECT count(*) FROM {sql.stage}")
-    staged = run.fetchone()[0]
-    run.execute(sql.count)
-    if run.fetchone()[0] == staged:
-        return None
-    run.execute(sql.rows)
+def losers(run: Any, sql: KinSql) -> pa.Array:
+    """``row`` of those of the stage that lost."""
+    run.execute(sql.losers)
     return pa.array([row for (row,) in run.fetchall()], pa.string())

@@ -21,7 +21,7 @@ from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
 from api2db.sinks.engines import ping_when_rested
 from api2db.sinks.kin_sql import STAGE as KIN_STAGE
-from api2db.sinks.kin_sql import KinSql, won
+from api2db.sinks.kin_sql import KinSql, losers
 from api2db.sinks.my_load import driver, fill
 from api2db.sinks.my_merge import CLEAR, STAGE, Merge, Parts, apply
 from api2db.sinks.my_names import MySQLNames, quote
@@ -235,7 +235,7 @@ class MySQL:
         key: Sequence[str],
         row: str,
         children: Mapping[str, Sequence[str]],
-    ) -> pa.Array | None:
+    ) -> pa.Array:
         types = connection.info[_SEEN][table].types
         columns = ", ".join(f"{quote(slot.column)} {types[slot.column]}" for slot in slots)
         session = _session(connection)
@@ -248,9 +248,9 @@ class MySQL:
         for child, links in children.items():
             session.run(sql.delete_joined(child, links).encode())
         with cursor(connection) as run:
-            there = won(run, sql)
+            lost = losers(run, sql)
         session.run(clear)
-        return there
+        return lost
 
     def _look(self, connection: Connection, table: str) -> _Seen:
         """What the catalog says, read in full only where the definition isn't the one seen last."""

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from api2db.schema import Kind
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import ORDINAL, MergeRule, cursor
-from api2db.sinks.kin_sql import KinSql, won
+from api2db.sinks.kin_sql import KinSql, losers
 from api2db.sinks.pg_copy import copy, quote
 
 _ORDINAL_SLOT = Slot(ORDINAL, Kind.INTEGER, pa.int64(), "bigint")
@@ -44,7 +44,7 @@ def disown(
     key: Sequence[str],
     row: str,
     children: Mapping[str, Sequence[str]],
-) -> pa.Array | None:
+) -> pa.Array:
     """As ``Dialect.disown``."""
     columns = _columns(slots)
     stage = f"_api2db_kin_{hashlib.sha1(f'{table} {columns}'.encode()).hexdigest()[:16]}"
@@ -56,7 +56,7 @@ def disown(
         sql = KinSql(quote, table, f"pg_temp.{stage}", key, row)
         for child, links in children.items():
             run.execute(sql.delete_using(child, links).encode())
-        return won(run, sql)
+        return losers(run, sql)
 
 
 class Parts:

@@ -284,7 +284,7 @@ class PostgreSQL:
         key: Sequence[str],
         row: str,
         children: Mapping[str, Sequence[str]],
-    ) -> pa.Array | None:
+    ) -> pa.Array:
         return pg_merge.disown(connection, table, slots, chunks, key, row, children)
 
 

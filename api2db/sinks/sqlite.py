@@ -18,7 +18,7 @@ from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError
 from api2db.schema import Field, Kind
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import READS, Cause, Column, MergeRule, cursor, still_there
-from api2db.sinks.kin_sql import STAGE, KinSql, won
+from api2db.sinks.kin_sql import STAGE, KinSql, losers
 from api2db.sinks.names import NameRules
 from api2db.sinks.texts import as_text
 
@@ -276,7 +276,7 @@ class SQLite:
         key: Sequence[str],
         row: str,
         children: Mapping[str, Sequence[str]],
-    ) -> pa.Array | None:
+    ) -> pa.Array:
         columns = ", ".join(_QUOTE(slot.column) for slot in slots)
         # CROSS JOIN: from the stage, which has no index, to the table, which has one.
         sql = KinSql(_QUOTE, table, f"temp.{STAGE}", key, row, "CROSS JOIN")
@@ -285,9 +285,9 @@ class SQLite:
             self.append(connection, STAGE, slots, chunks)
             for child, links in children.items():
                 run.execute(sql.delete_in(child, links))
-            there = won(run, sql)
+            lost = losers(run, sql)
             run.execute(f"DROP TABLE temp.{STAGE}")
-        return there
+        return lost
 
 
 def _begin(connection: Connection) -> None:

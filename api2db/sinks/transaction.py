@@ -125,10 +125,10 @@ class TableWork:
         found = [placed[name] for name in names]
         return found if self._creatable and set(found) <= set(self._columns) else None
 
-    def won(self, one: Group, children: Mapping[str, Sequence[str]]) -> pa.Array | None:
-        """Which of the rows that were merged are in the table now, by ``one.row``; None for all.
+    def lost(self, one: Group, children: Mapping[str, Sequence[str]]) -> pa.Array:
+        """Which of the rows that were merged aren't in the table now, by ``one.row``.
 
-        What tables of ``children`` have of those rows' keys, in these columns, is deleted.
+        What tables of ``children`` have of the others' keys, in these columns, is deleted.
         """
         slots, rule = self._slots(one)
         assert rule is not None
