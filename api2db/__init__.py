@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from api2db._version import __version__
 
 # Not lazily: the function has to replace the module of the same name as this package's attribute.
+from api2db.children import Children
 from api2db.collector import Collector, collector
 from api2db.sources.cursor import Cursor
 from api2db.sources.page import Page
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ApiForm",
+    "Children",
     "Collector",
     "Cursor",
     "Feature",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from api2db.children import Children, checked
 from api2db.durations import seconds as duration_s
 from api2db.errors import ConfigError
 from api2db.layout import check_name
@@ -37,6 +38,7 @@ class Collector:
     isolate        call import_target in a process of its own: see docs/collectors.md
     memory         the most that process may take beyond what its imports take ("512 MiB"); no limit if None
     keep           how long delivered batches are kept in STORE/log, for replays; 0 keeps none; the settings' if None
+    children       name -> Children: lists inside records that are tables of their own; see docs/children.md
 
     Raises ConfigError (a ValueError).
     """
@@ -60,6 +62,7 @@ class Collector:
         isolate: bool = False,
         memory: int | str | None = None,
         keep: float | str | None = None,
+        children: Mapping[str, Children] | None = None,
     ) -> None:
         self.name = check_name(name)
         where = f"collector {name}"
@@ -67,7 +70,8 @@ class Collector:
         if not callable(import_target):
             raise ConfigError(f"{where}: import_target must be a function, not {type(import_target).__name__}")
         self.import_target = import_target
-        self.api_form = api_form or (lambda: None)
+        self.children = checked(children, where)
+        self.api_form = _with_children(name, api_form, self.children) if api_form else (lambda: None)
         self.streams = streams or (lambda: [])
         self.stores = stores or (lambda: [])
         self.debug = debug
@@ -120,6 +124,7 @@ def collector(
     isolate: bool = False,
     memory: int | str | None = None,
     keep: float | str | None = None,
+    children: Mapping[str, Children] | None = None,
 ) -> Callable[[Callable[..., object]], Collector]:
     """Make a function a collector; its name names the table.
 
@@ -128,6 +133,7 @@ def collector(
             SQLite database by default
     shape   column -> path in a record ("properties.mag"); ``rows`` is the path of the list in each response
     form    an ApiForm instead of a shape; with neither, columns and types are found
+    children  name -> Children("path"): lists inside records that are tables of their own, ``<table>_<name>``
 
     The rest is as for ``Collector``. A parameter whose default is a ``Cursor`` is handed how far the
     accepted rows reach. Raises ConfigError.
@@ -154,9 +160,26 @@ def collector(
             isolate=isolate,
             memory=memory,
             keep=keep,
+            children=checked(children, f"collector {title}", shape),
         )
 
     return declare
+
+
+def _with_children(name: str, make: Callable[[], Any], children: Mapping[str, Children]) -> Callable[[], Any]:
+    """The function that makes the form, of one that knows of the children too."""
+    if not children:
+        return make
+
+    def made() -> Any:
+        form = make()
+        if form is None:
+            return None
+        if not hasattr(form, "with_children"):
+            raise ConfigError(f"collector {name}: children= goes with an ApiForm or no form, not {type(form).__name__}")
+        return form.with_children(children)
+
+    return made
 
 
 def _form_maker(title: str, form: Any, shape: Mapping[str, object] | None, rows: str | None) -> Callable[[], Any]:

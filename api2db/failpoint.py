@@ -25,6 +25,7 @@ POINTS = (
     "spool.fanned_out",  # in all streams' directories
     "journal.accepted",
     "sink.ledger",  # ledger row inserted, transaction open
+    "sink.children",  # rows loaded, their children not yet, transaction open
     "sink.loaded",  # rows loaded, transaction open
     "sink.committed",  # in the database, receipt not given
     "local.prepared",  # target file finished beside the shard

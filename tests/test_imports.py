@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "api2db"
 # Each layer may import from itself and from those above it in this list.
 LAYERS = (
     ("_version", "errors", "failpoint", "nearest", "printable"),
-    ("durations", "sizes", "files", "retry", "secret", "batch", "address"),
-    ("credentials", "place", "telling", "settings", "shard", "layout", "state", "schema"),
+    ("durations", "sizes", "files", "retry", "secret", "batch", "address", "children"),
+    ("credentials", "place", "telling", "settings", "shard", "layout", "state", "schema", "childrows"),
     ("usage", "recent", "shardlog"),
     ("spool", "journal", "quarantine", "ledger", "upgrade"),
     ("form", "sources", "formats", "sinks", "collector", "composing"),

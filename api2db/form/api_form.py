@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from api2db.errors import ShapeError
+from api2db.children import Children
+from api2db.errors import ConfigError, ShapeError
+from api2db.form.children import ListForm, list_forms, without
 from api2db.form.column import Column, is_json, step_count, table_of
 from api2db.form.feature import Feature
 from api2db.form.frames import frame_of, table_of_frame
@@ -78,6 +81,7 @@ class ApiForm:
         self.pre_process: list[Any] = [] if pre_process is None else pre_process
         self.data_features: list[Any] = [] if data_features is None else data_features
         self.post_process: list[Any] = [] if post_process is None else post_process
+        self._lists: tuple[ListForm, ...] = ()
         # Only the lab tells a phase that isn't written yet from one without steps.
         self._unwritten = [phase is None and name == LAB for phase in (pre_process, data_features, post_process)]
 
@@ -85,12 +89,34 @@ class ApiForm:
     def from_shape(cls, name: str, shape: Mapping[str, Any] | None, rows: str | None = None) -> ApiForm:
         """A form of paths: ``{"mag": "properties.mag", "at": "properties.time:ms"}``.
 
-        Columns without a kind find their types; a function of a record may stand for a path; without a shape
-        all columns are found. ``rows`` is the path of the list in each response. Raises ConfigError for a path
-        that can't be.
+        Columns without a kind find their types; a function of a record may stand for a path, and ``Children`` for
+        a list that is a table of its own; without a shape all columns are found. ``rows`` is the path of the list in
+        each response. Raises ConfigError for a path that can't be.
         """
-        features = [Feature(key, where) for key, where in (shape or {}).items()]
-        return cls(name, [] if rows is None else [RowsAt(rows)], features)
+        given = shape or {}
+        features = [Feature(key, where) for key, where in given.items() if not isinstance(where, Children)]
+        form = cls(name, [] if rows is None else [RowsAt(rows)], features)
+        form._lists = list_forms({key: where for key, where in given.items() if isinstance(where, Children)})
+        return form
+
+    def with_children(self, children: Mapping[str, Children]) -> ApiForm:
+        """The same form, with lists inside its rows as children. Raises ConfigError for what can't be together."""
+        if self.post_process:
+            raise ConfigError(
+                f"form {self.name}: children= and post_process don't go together: post-processors see a frame, which"
+                " has no children; use features in their place"
+            )
+        taken = sorted({feature.key for feature in self.data_features} & set(children))
+        if taken:
+            raise ConfigError(f"form {self.name}: {taken[0]!r} is a feature and a name of children: rename one of them")
+        form = copy.copy(self)
+        form._lists = (*self._lists, *list_forms(children))
+        return form
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """The names of its children."""
+        return tuple(one.name for one in self._lists)
 
     def add_pre(self, pre: Pre) -> None:
         """Add a pre-processor after those there are."""
@@ -208,10 +234,15 @@ class ApiForm:
         return table
 
     def _features(self, rows: Sequence[object]) -> dict[object, Column]:
+        columns: dict[object, Column]
         if not self.data_features:
-            return dict(zip(*infer_columns(rows), strict=True))
-        records = Records(rows, [step.path for step in self.data_features if step.path is not None])
-        return {feature.key: feature.column(records, rows) for feature in self.data_features}
+            columns = dict(zip(*infer_columns(without(rows, self._lists) if self._lists else rows), strict=True))
+        else:
+            records = Records(rows, [step.path for step in self.data_features if step.path is not None])
+            columns = {feature.key: feature.column(records, rows) for feature in self.data_features}
+        for one in self._lists:
+            columns[one.name] = one.made(rows, {}).column
+        return columns
 
     def _post(self, frame: pd.DataFrame, where: str, ledger: _Ledger) -> pd.DataFrame:
         for number, step in enumerate(self.post_process, len(self.pre_process) + 2):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,15 +21,19 @@ _PLAIN_ARROW = (pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.null())
 
 @dataclass(frozen=True)
 class Column:
-    """Values of one canonical type, and how many of the payload's values became null or were changed by rule."""
+    """Values of one canonical type, and how many of the payload's values became null or were changed by rule.
+
+    about  what else the column's field says: of children (``api2db.childrows``)
+    """
 
     array: pa.Array
     nulled: int = 0
     replaced: int = 0
     json: bool = False
+    about: Mapping[bytes, bytes] | None = None
 
     def field(self, name: str) -> pa.Field:
-        return pa.field(name, self.array.type, metadata=JSON_METADATA if self.json else None)
+        return pa.field(name, self.array.type, metadata=JSON_METADATA if self.json else self.about)
 
 
 def is_json(field: pa.Field) -> bool:

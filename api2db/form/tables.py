@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from api2db.childrows import as_json
 from api2db.form.canonical import canonical_column
 from api2db.form.column import Column, step_count, table_of
 from api2db.form.infer import infer_column
@@ -16,6 +17,7 @@ from api2db.form.shaped import Shaped
 
 def from_arrow(table: pa.Table) -> Shaped:
     """An Arrow table of any types as one of canonical types; NaN stays NaN. Raises ShapeError for what has none."""
+    table = as_json(table)
     columns = [canonical_column(array, field) for array, field in zip(table.columns, table.schema, strict=True)]
     return _shaped("Arrow table", table.num_rows, table.column_names, columns)
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import is_object_dtype
 
+from api2db.childrows import as_json
 from api2db.form.column import JSON_METADATA, is_json
 from api2db.formats.dtypes import Dtypes, cast_frame
 from api2db.formats.objects import Objects, clean_categories, object_array
@@ -78,8 +79,11 @@ def decode(data: bytes, dtypes: Dtypes | None) -> pd.DataFrame:
 
 
 def frame_of(table: pa.Table) -> pd.DataFrame:
-    """A batch's table as a frame: Int64, Float64, boolean, string, times; JSON documents as the values they are."""
-    return told_frame(described(table))
+    """A batch's table as a frame: Int64, Float64, boolean, string, times; JSON documents as the values they are.
+
+    Children are lists of dicts.
+    """
+    return told_frame(described(as_json(table)))
 
 
 def described(table: pa.Table) -> pa.Table:

@@ -324,7 +324,7 @@ class Job:
         """A form that knows what the batches before have told of the types: a generator's items one after the other."""
         from api2db.form import InferredForm
 
-        return InferredForm(self._shards.state.types)
+        return InferredForm(self._shards.state.types, self.collector.children)
 
     def _close(self, run: Run, outcome: str, cause: str | None) -> None:
         """Write down how the run ended. With the run's lock held."""

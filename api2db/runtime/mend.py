@@ -162,7 +162,8 @@ class Mending:
     def _shape(self, path: Path, kind: str) -> Shaped | None:
         from api2db.form import InferredForm
 
-        form: Form = self.part.collector.api_form() or InferredForm(self.part.shards.state.types)
+        collector = self.part.collector
+        form: Form = collector.api_form() or InferredForm(self.part.shards.state.types, collector.children)
         if kind == SOURCE:
             return payload.shape(json.loads(path.read_bytes())["payload"], form)
         rows = [json.loads(line)["row"] for line in path.read_text("ascii").splitlines()]

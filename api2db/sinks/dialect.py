@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -110,6 +110,7 @@ class Dialect(Protocol):
 
     ddl_commits  CREATE and ALTER commit what is open: they come before the load's transaction, not in it
     adds         what stands before a column's definition in ALTER TABLE
+    seeks        rows are found by an index, so a table of children gets one by its links: else it is only in the way
     """
 
     name: str
@@ -118,6 +119,7 @@ class Dialect(Protocol):
     chunk_rows: int
     ddl_commits: bool
     adds: str
+    seeks: bool
 
     @property
     def refusals(self) -> FindRefusals | None:
@@ -204,3 +206,19 @@ class Dialect(Protocol):
 
     def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> Stage | None:
         """An empty stage for a merge in parts; None where ``merge`` itself takes parts at no cost."""
+
+    def disown(
+        self,
+        connection: Connection,
+        table: str,
+        slots: Sequence[Slot],
+        chunks: Iterable[pa.RecordBatch],
+        key: Sequence[str],
+        row: str,
+        children: Mapping[str, Sequence[str]],
+    ) -> pa.Array:
+        """Of rows that were merged, of which the chunks have ``key`` and ``row``: which aren't in the table now?
+
+        By ``row``, which names each of them. Rows of the tables of ``children`` that have the others' keys, in the
+        columns given, are deleted.
+        """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from api2db.schema import Field
 from api2db.sinks import duck_errors, duck_refusals, duck_types
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import ORDINAL, Cause, Column, FindRefusals, MergeRule, cursor, still_there
+from api2db.sinks.kin_sql import STAGE, KinSql, losers
 from api2db.sinks.names import NameRules
 
 # As many as DuckDB keeps together: a row group.
@@ -65,6 +66,7 @@ class DuckDB:
     chunk_rows = _ROW_GROUP
     ddl_commits = False
     adds = "ADD COLUMN"
+    seeks = False
 
     @property
     def refusals(self) -> FindRefusals:
@@ -204,6 +206,27 @@ class DuckDB:
 
     def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> None:
         """Refused rows are found by questions, not by trying."""
+
+    def disown(
+        self,
+        connection: Connection,
+        table: str,
+        slots: Sequence[Slot],
+        chunks: Iterable[pa.RecordBatch],
+        key: Sequence[str],
+        row: str,
+        children: Mapping[str, Sequence[str]],
+    ) -> pa.Array:
+        names = ", ".join(f"{duck_types.value(slot, quote(slot.column))} AS {quote(slot.column)}" for slot in slots)
+        with _source(connection, chunks) as source:
+            _run(connection, f"CREATE OR REPLACE TEMP TABLE {STAGE} AS SELECT {names} FROM {source}")
+        sql = KinSql(quote, table, f"temp.{STAGE}", key, row)
+        for child, links in children.items():
+            _run(connection, sql.delete_in(child, links))
+        with cursor(connection) as run:
+            lost = losers(run, sql)
+        _run(connection, f"DROP TABLE temp.{STAGE}")
+        return lost
 
 
 def _driver() -> Any:

@@ -32,12 +32,19 @@ class Goal:
     """What a sink loads into: one table, appended to or, with a key, merged into.
 
     chunk_rows  rows converted and sent at once
+    unique      columns of which each row that is appended is unique, in a table we create; none without
     """
 
     table: str
     key: tuple[str, ...]
     version: str | None
     chunk_rows: int
+    unique: tuple[str, ...] = ()
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Columns that must have a value, and whose type never changes."""
+        return self.key or self.unique
 
 
 class Fitting:
@@ -96,7 +103,7 @@ class Fitting:
         return new
 
     def _create(self, fields: dict[str, Field]) -> None:
-        key = [self._dialect.names.legal(name) for name in self._goal.key]
+        key = [self._dialect.names.legal(name) for name in self._goal.fixed]
         if not fields or not set(key) <= set(fields):
             self._typed = False
             return
@@ -134,7 +141,8 @@ class Fitting:
             raise FatalError(f"{problem}: {cause.text}; {cause.advice}, or as someone who may, run: {sql}") from error
 
     def _mark(self, fields: dict[str, Field]) -> None:
-        integers = [name for name, field in fields.items() if field.kind is Kind.INTEGER and name not in self._goal.key]
+        fixed = self._goal.fixed
+        integers = [name for name, field in fields.items() if field.kind is Kind.INTEGER and name not in fixed]
         for sql in self._dialect.mark(self._goal.table, integers):
             self._run(sql)
 
@@ -151,7 +159,7 @@ class Fitting:
             placed = place([field.name for field in one.fields], [column.name for column in known], self._dialect.names)
             for field in one.fields:
                 name = placed[field.name]
-                fixed = field.name in self._goal.key or name in found or name in self._kept_narrow
+                fixed = field.name in self._goal.fixed or name in found or name in self._kept_narrow
                 if field.kind is Kind.FLOAT and name in integers and not fixed and _has_fraction(one.table, field.name):
                     found.append(name)
         return found

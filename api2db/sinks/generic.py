@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -53,6 +54,7 @@ class Generic:
     chunk_rows = 1_000
     # Of some databases; for the others a step more.
     ddl_commits = True
+    seeks = True
     refusals = None
 
     def __init__(self, url: URL) -> None:
@@ -189,6 +191,39 @@ class Generic:
     def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> None:
         """No temporary tables that every database has."""
 
+    def disown(
+        self,
+        connection: Connection,
+        table: str,
+        slots: Sequence[Slot],
+        chunks: Iterable[pa.RecordBatch],
+        key: Sequence[str],
+        row: str,
+        children: Mapping[str, Sequence[str]],
+    ) -> pa.Array:
+        into = self._table(connection, table, slots)
+        names = [slot.column for slot in slots]
+        places = [names.index(name) for name in key]
+        at = names.index(row)
+        given: dict[tuple[Any, ...], set[Any]] = {}
+        for rows in _rows(slots, chunks, into):
+            for each in rows:
+                given.setdefault(tuple(each[f"c{place}"] for place in places), set()).add(each[f"c{at}"])
+        keyed = [f"c{place}" for place in places]
+        stored = _rows_of(connection, into, keyed, list(given), [*keyed, f"c{at}"])
+        there = {tuple(place): one for *place, one in stored if one in given[tuple(place)]}
+        for child, links in children.items():
+            keys = [slots[place] for place in places]
+            theirs = [replace(slot, column=link) for slot, link in zip(keys, links, strict=True)]
+            of = self._table(connection, child, theirs)
+            mine = sa.and_(*(of.c[f"c{n}"] == sa.bindparam(f"_c{n}") for n in range(len(links))))
+            if there:
+                connection.execute(
+                    sa.delete(of).where(mine), [{f"_c{n}": v for n, v in enumerate(place)} for place in there]
+                )
+        lost = {one for place, rows in given.items() for one in rows if there.get(place) != one}
+        return pa.array(list(lost), pa.string())
+
     def _table(self, connection: Connection, table: str, slots: Sequence[Slot]) -> sa.Table:
         types = {each["name"]: each["type"] for each in self._inspect(connection, table) or ()}
         columns = [
@@ -263,7 +298,17 @@ def _merge(
 def _there(
     connection: Connection, into: sa.Table, key: Sequence[str], places: Sequence[tuple[Any, ...]]
 ) -> set[tuple[Any, ...]]:
-    found: set[tuple[Any, ...]] = set()
+    return set(_rows_of(connection, into, key, places, key))
+
+
+def _rows_of(
+    connection: Connection,
+    into: sa.Table,
+    key: Sequence[str],
+    places: Sequence[tuple[Any, ...]],
+    wanted: Sequence[str],
+) -> Iterator[tuple[Any, ...]]:
+    """Some columns of the rows that have one of the keys."""
     columns = [into.c[name] for name in key]
     for start in range(0, len(places), _KEYS_AT_ONCE):
         part = places[start : start + _KEYS_AT_ONCE]
@@ -271,5 +316,4 @@ def _there(
             meant: sa.ColumnElement[bool] = columns[0].in_([place[0] for place in part])
         else:
             meant = sa.or_(*(sa.and_(*(c == v for c, v in zip(columns, place, strict=True))) for place in part))
-        found |= {tuple(row) for row in connection.execute(sa.select(*columns).where(meant))}
-    return found
+        yield from map(tuple, connection.execute(sa.select(*(into.c[name] for name in wanted)).where(meant)))

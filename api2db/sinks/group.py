@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from api2db.batch import Batch
+from api2db.childrows import as_json
 from api2db.schema import Field, canonical, fields_of
 from api2db.sinks.conform import Conformed, Slot, conform, reason
 
@@ -22,6 +25,8 @@ class Group:
     """Rows of one or more batches whose schemas are the same, oldest first.
 
     refused  by row: why it can't be loaded. Filled while chunks are taken, and by the database's refusals
+    kin      their children, parents before children
+    row      of rows that have children the column that names each of them
     """
 
     batches: list[Batch]
@@ -29,6 +34,17 @@ class Group:
     fields: tuple[Field, ...]
     starts: list[int]
     refused: dict[int, str] = field(default_factory=dict)
+    kin: tuple[Kin, ...] = ()
+    row: str = ""
+
+    def numbers(self) -> list[tuple[str, int]]:
+        """Of each row the id of its batch, and its place in that batch's table."""
+        ends = [*self.starts[1:], self.table.num_rows]
+        return [
+            (batch.batch_id, row)
+            for batch, start, end in zip(self.batches, self.starts, ends, strict=True)
+            for row in range(end - start)
+        ]
 
     def chunks(
         self, slots: Sequence[Slot | None], start: int, stop: int, max_rows: int, ordinal: str = ""
@@ -103,19 +119,93 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
-def group(batches: Sequence[Batch]) -> list[Group]:
+@dataclass(frozen=True)
+class Kin:
+    """Children of a batch's, or a group's, rows: rows of one more table.
+
+    links   the columns by which a row's parent is found
+    unique  the columns of which a row is unique, those first; none where nothing says so
+    rows    their table, in canonical types; without columns while nothing is known of them
+    tops    for each the row of the batch, or group, that it goes with, of int64
+    places  for each its place in its list
+    """
+
+    table: str
+    links: tuple[str, ...]
+    unique: tuple[str, ...]
+    rows: pa.Table
+    tops: pa.Array
+    places: pa.Array
+
+    @cached_property
+    def group(self) -> Group:
+        """The rows, as they are loaded."""
+        return Group([], self.rows, fields_of(self.rows.schema), [0])
+
+    def of(self, stays: pa.Array) -> Kin:
+        """Those of the rows of which ``stays`` is true."""
+        mine = stays.take(self.tops)
+        if pc.all(mine).as_py() is not False:
+            return replace(self)
+        return replace(self, rows=self.rows.filter(mine), tops=self.tops.filter(mine), places=self.places.filter(mine))
+
+    def told(self) -> dict[int, str]:
+        """By row of the batch, or group: why a child of it is refused."""
+        found: dict[int, str] = {}
+        for row, why in sorted(self.group.refused.items()):
+            found.setdefault(self.tops[row].as_py(), f"{self.table}, item {self.places[row].as_py()}: {why}")
+        return found
+
+
+@dataclass(frozen=True)
+class Split:
+    """A batch's table in canonical types, and its children; ``row`` as in ``Group``."""
+
+    table: pa.Table
+    kin: tuple[Kin, ...] = ()
+    row: str = ""
+
+    def is_like(self, other: Split) -> bool:
+        """Whether one statement can load both."""
+        mine, others = ([(kin.table, kin.links, kin.unique) for kin in one.kin] for one in (self, other))
+        if mine != others or self.row != other.row:
+            return False
+        tables = [(self.table, other.table)]
+        tables += [(one.rows, another.rows) for one, another in zip(self.kin, other.kin, strict=True)]
+        return all(one.schema.equals(another.schema, check_metadata=True) for one, another in tables)
+
+
+def _in_the_row(batch: Batch) -> Split:
+    """The children are JSON in the row."""
+    return Split(canonical(as_json(batch.table)))
+
+
+def group(batches: Sequence[Batch], split: Callable[[Batch], Split] = _in_the_row) -> list[Group]:
     """Neighbours with one schema together: many small batches then cost one statement. Order is kept."""
     groups: list[Group] = []
-    tables: list[list[pa.Table]] = []
+    parts: list[list[Split]] = []
     for batch in batches:
-        table = canonical(batch.table)
-        if groups and tables[-1][0].schema.equals(table.schema, check_metadata=True):
-            groups[-1].starts.append(groups[-1].starts[-1] + tables[-1][-1].num_rows)
+        one = split(batch)
+        if groups and parts[-1][0].is_like(one):
+            groups[-1].starts.append(groups[-1].starts[-1] + parts[-1][-1].table.num_rows)
             groups[-1].batches.append(batch)
-            tables[-1].append(table)
+            parts[-1].append(one)
         else:
-            groups.append(Group([batch], table, fields_of(table.schema), [0]))
-            tables.append([table])
-    for one, parts in zip(groups, tables, strict=True):
-        one.table = pa.concat_tables(parts)
+            groups.append(Group([batch], one.table, fields_of(one.table.schema), [0], row=one.row))
+            parts.append([one])
+    for made, splits in zip(groups, parts, strict=True):
+        made.table = pa.concat_tables([each.table for each in splits])
+        together = zip(*(each.kin for each in splits), strict=True)
+        made.kin = tuple(_together(kin, made.starts) for kin in together)
     return groups
+
+
+def _together(kin: Sequence[Kin], starts: Sequence[int]) -> Kin:
+    if len(kin) == 1:
+        return kin[0]
+    return replace(
+        kin[0],
+        rows=pa.concat_tables([one.rows for one in kin]),
+        tops=pa.concat_arrays([pc.add(one.tops, start) for one, start in zip(kin, starts, strict=True)]),
+        places=pa.concat_arrays([one.places for one in kin]),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,8 @@ from api2db.sinks import my_errors, my_types
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, cursor
 from api2db.sinks.engines import ping_when_rested
+from api2db.sinks.kin_sql import STAGE as KIN_STAGE
+from api2db.sinks.kin_sql import KinSql, losers
 from api2db.sinks.my_load import driver, fill
 from api2db.sinks.my_merge import CLEAR, STAGE, Merge, Parts, apply
 from api2db.sinks.my_names import MySQLNames, quote
@@ -59,6 +61,7 @@ class MySQL:
     chunk_rows = 4_096
     ddl_commits = True
     adds = "ADD COLUMN"
+    seeks = True
     refusals = None
 
     @cached_property
@@ -222,6 +225,32 @@ class MySQL:
             fill(session, STAGE, filled, chunks, connection.info[_SESSIONS].say_slow)
 
         return Parts(session, merge, single, slots, load)
+
+    def disown(
+        self,
+        connection: Connection,
+        table: str,
+        slots: Sequence[Slot],
+        chunks: Iterable[pa.RecordBatch],
+        key: Sequence[str],
+        row: str,
+        children: Mapping[str, Sequence[str]],
+    ) -> pa.Array:
+        types = connection.info[_SEEN][table].types
+        columns = ", ".join(f"{quote(slot.column)} {types[slot.column]}" for slot in slots)
+        session = _session(connection)
+        # TRUNCATE would commit.
+        clear = f"DROP TEMPORARY TABLE IF EXISTS {KIN_STAGE}".encode()
+        session.run(clear)
+        session.run(f"CREATE TEMPORARY TABLE {KIN_STAGE} ({columns}) ENGINE=InnoDB".encode())
+        fill(session, KIN_STAGE, slots, chunks, connection.info[_SESSIONS].say_slow)
+        sql = KinSql(quote, table, KIN_STAGE, key, row, "STRAIGHT_JOIN")
+        for child, links in children.items():
+            session.run(sql.delete_joined(child, links).encode())
+        with cursor(connection) as run:
+            lost = losers(run, sql)
+        session.run(clear)
+        return lost
 
     def _look(self, connection: Connection, table: str) -> _Seen:
         """What the catalog says, read in full only where the definition isn't the one seen last."""

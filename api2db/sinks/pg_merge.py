@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 from sqlalchemy import Connection
@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from api2db.schema import Kind
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import ORDINAL, MergeRule, cursor
+from api2db.sinks.kin_sql import KinSql, losers
 from api2db.sinks.pg_copy import copy, quote
 
 _ORDINAL_SLOT = Slot(ORDINAL, Kind.INTEGER, pa.int64(), "bigint")
@@ -33,6 +34,29 @@ def merge(
             run.execute(f"TRUNCATE pg_temp.{stage}".encode())
         copy(connection, f"pg_temp.{stage}", [*slots, _ORDINAL_SLOT], _numbered(chunks))
         run.execute(_upsert(table, f"pg_temp.{stage}", slots, rule).encode())
+
+
+def disown(
+    connection: Connection,
+    table: str,
+    slots: Sequence[Slot],
+    chunks: Iterable[pa.RecordBatch],
+    key: Sequence[str],
+    row: str,
+    children: Mapping[str, Sequence[str]],
+) -> pa.Array:
+    """As ``Dialect.disown``."""
+    columns = _columns(slots)
+    stage = f"_api2db_kin_{hashlib.sha1(f'{table} {columns}'.encode()).hexdigest()[:16]}"
+    with cursor(connection) as run:
+        run.execute(f"CREATE TEMP TABLE IF NOT EXISTS {stage} ({columns}) ON COMMIT DELETE ROWS".encode())
+        if _used_before(connection, stage):
+            run.execute(f"TRUNCATE pg_temp.{stage}".encode())
+        copy(connection, f"pg_temp.{stage}", slots, chunks)
+        sql = KinSql(quote, table, f"pg_temp.{stage}", key, row)
+        for child, links in children.items():
+            run.execute(sql.delete_using(child, links).encode())
+        return losers(run, sql)
 
 
 class Parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -114,6 +114,7 @@ class PostgreSQL:
     chunk_rows = 16_384
     ddl_commits = False
     adds = "ADD COLUMN"
+    seeks = True
     refusals = None
 
     @cached_property
@@ -273,6 +274,18 @@ class PostgreSQL:
 
     def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> pg_merge.Parts:
         return pg_merge.Parts(connection, table, slots, rule)
+
+    def disown(
+        self,
+        connection: Connection,
+        table: str,
+        slots: Sequence[Slot],
+        chunks: Iterable[pa.RecordBatch],
+        key: Sequence[str],
+        row: str,
+        children: Mapping[str, Sequence[str]],
+    ) -> pa.Array:
+        return pg_merge.disown(connection, table, slots, chunks, key, row, children)
 
 
 def _psycopg() -> Any:

@@ -17,6 +17,7 @@ from sqlalchemy.sql import quoted_name
 
 from api2db import ledger
 from api2db.batch import Batch, Receipt
+from api2db.children import ROW
 from api2db.errors import ConfigError, FatalError
 from api2db.failpoint import reach
 from api2db.sinks.base import Quarantine, Sink
@@ -24,8 +25,9 @@ from api2db.sinks.connections import Connections
 from api2db.sinks.dialect import Dialect
 from api2db.sinks.doubts import Doubts
 from api2db.sinks.engines import Engines
+from api2db.sinks.family import ChildrenRefused, Family, Spared, families, tables_of
 from api2db.sinks.fitting import Goal, forget
-from api2db.sinks.group import Group, group
+from api2db.sinks.group import Group
 from api2db.sinks.names import place
 from api2db.sinks.transaction import NothingLoadable, TableWork, receipts
 
@@ -207,8 +209,15 @@ class SqlSink:
                 f" yourself, and the batch's line in {ledger.NAME}, in one transaction, then: api2db replay"
             )
         with self._connections.to_load() as connection, connection.begin():
-            if self._dialect.columns(connection, self._goal.table) is None:
+            columns = self._dialect.columns(connection, self._goal.table)
+            if columns is None:
                 return  # the table is gone
+            if ROW in {column.name for column in columns}:
+                raise ConfigError(
+                    f"stream {self.stream}: its rows have children in other tables, which aren't taken out with them:"
+                    f" delete both yourself, by {ROW}, which begins with the batch's id, and the batch's line in"
+                    f" {ledger.NAME}, in one transaction, then: api2db replay"
+                )
             rows = self._labels(connection, self._batch_column)
             for batch_id in batch_ids:
                 if rows is not None:
@@ -329,11 +338,16 @@ class SqlSink:
         quarantine: Quarantine,
         load: Callable[[TableWork, Group], None],
     ) -> list[Receipt]:
-        try:
-            return self._transaction(connection, batches, quarantine, load, clears=self.replaces)
-        except NothingLoadable:
+        spared: Spared = {}
+        clears = self.replaces
+        while True:
+            try:
+                return self._transaction(connection, batches, quarantine, load, clears=clears, spared=spared)
+            except NothingLoadable:
+                clears = False
+            except ChildrenRefused as refused:
+                spared = refused.rows
             forget(connection)
-            return self._transaction(connection, batches, quarantine, load, clears=False)
 
     def _transaction(
         self,
@@ -343,28 +357,29 @@ class SqlSink:
         load: Callable[[TableWork, Group], None],
         *,
         clears: bool,
+        spared: Spared,
     ) -> list[Receipt]:
-        work = TableWork(connection, self._dialect, self._goal)
+        work = Family(connection, self._dialect, self._goal)
         if self._dialect.ddl_commits:
             self._fit_first(connection, work, batches)
         with connection.begin():
             if self.replaces:
                 # One after the other: a DELETE sees nothing of a replacement that commits while it waits for its rows.
                 self._dialect.lock_schema(connection, self._goal.table)
-            self._check_owner(connection)
+            self._check_owner(connection, batches)
             new = ledger.claim(connection, self.stream, batches)
             reach("sink.ledger")
             once = {batch.batch_id: batch for batch in batches if batch.batch_id in new}
             if self._batch_column is not None and once:
                 first_ns = min(batch.created_ns for batch in once.values())
                 ledger.label(connection, self.stream, self._batch_column, first_ns)
-            groups = group(list(once.values()))
+            groups = families(list(once.values()), self._goal)
             if groups:
                 work.prepare(groups)
                 if clears:
                     work.clear()
                 for one in groups:
-                    load(work, one)
+                    work.load(one, load, spared)
                 if clears and all(one.is_refused for one in groups):
                     work.keep_old()
                 for one in groups:
@@ -373,13 +388,13 @@ class SqlSink:
             known = [batch.batch_id for batch in batches if batch.batch_id not in new]
             return receipts(batches, ledger.loaded(connection, self.stream, known), groups)
 
-    def _fit_first(self, connection: Connection, work: TableWork, batches: Sequence[Batch]) -> None:
+    def _fit_first(self, connection: Connection, work: Family, batches: Sequence[Batch]) -> None:
         """The table made to fit in a step of its own, where DDL would commit the load's transaction half-way."""
-        groups = group(batches)
+        groups = families(batches, self._goal)
         if self._if_exists is not IfExists.FAIL and work.fits(groups):
             return
         with connection.begin():
-            self._check_owner(connection)
+            self._check_owner(connection, batches)
             if self._if_exists is IfExists.FAIL and not ledger.knows(connection, self.stream):
                 # Killed before the first load, the next one finds that the table is ours.
                 ledger.mark(connection, self.stream)
@@ -392,12 +407,14 @@ class SqlSink:
             quarantine(batch, came.take(pa.array(rows, pa.int64())), reasons, rows)
             ledger.set_rows(connection, self.stream, batch.batch_id, batch.table.num_rows - len(rows))
 
-    def _check_owner(self, connection: Connection) -> None:
-        """With if_exists="fail": the table is ours if it isn't there yet or the ledger knows this stream."""
+    def _check_owner(self, connection: Connection, batches: Sequence[Batch]) -> None:
+        """With if_exists="fail": the tables are ours if they aren't there yet or the ledger knows this stream."""
         if self._if_exists is not IfExists.FAIL or ledger.knows(connection, self.stream):
             return
-        if self._dialect.columns(connection, self._goal.table) is not None:
-            raise FatalError(
-                'the table was there before this stream\'s first load and if_exists="fail"; '
-                'drop or rename the table, or set if_exists="append"'
-            )
+        for name in tables_of(families(batches, self._goal), self._goal, self._dialect.names):
+            if self._dialect.columns(connection, name) is not None:
+                which = "" if name == self._goal.table else f" {name}"
+                raise FatalError(
+                    f'the table{which} was there before this stream\'s first load and if_exists="fail"; '
+                    'drop or rename the table, or set if_exists="append"'
+                )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import decimal
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from api2db.files import identity
 from api2db.schema import Field, Kind
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import READS, Cause, Column, MergeRule, cursor, still_there
+from api2db.sinks.kin_sql import STAGE, KinSql, losers
 from api2db.sinks.names import NameRules
 from api2db.sinks.texts import as_text
 
@@ -113,6 +114,7 @@ class SQLite:
     chunk_rows = 20_000
     ddl_commits = False
     adds = "ADD COLUMN"
+    seeks = True
     refusals = None
     errors: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error)
 
@@ -267,6 +269,28 @@ class SQLite:
 
     def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> None:
         """No server is between: rows are as near here as in a stage."""
+
+    def disown(
+        self,
+        connection: Connection,
+        table: str,
+        slots: Sequence[Slot],
+        chunks: Iterable[pa.RecordBatch],
+        key: Sequence[str],
+        row: str,
+        children: Mapping[str, Sequence[str]],
+    ) -> pa.Array:
+        columns = ", ".join(_QUOTE(slot.column) for slot in slots)
+        # CROSS JOIN: from the stage, which has no index, to the table, which has one.
+        sql = KinSql(_QUOTE, table, f"temp.{STAGE}", key, row, "CROSS JOIN")
+        with cursor(connection) as run:
+            run.execute(f"CREATE TEMP TABLE {STAGE} AS SELECT {columns} FROM {_QUOTE(table)} LIMIT 0")
+            self.append(connection, STAGE, slots, chunks)
+            for child, links in children.items():
+                run.execute(sql.delete_in(child, links))
+            lost = losers(run, sql)
+            run.execute(f"DROP TABLE temp.{STAGE}")
+        return lost
 
 
 def _begin(connection: Connection) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+import pyarrow as pa
 from sqlalchemy import Connection
 
 from api2db.batch import Batch, Receipt
@@ -55,14 +56,16 @@ class TableWork:
         self._creatable = columns is not None
         self._columns = {column.name: column for column in columns or ()}
 
-    def clear(self) -> None:
-        """Delete all rows; for other transactions they stay until this one commits."""
+    def clear(self, children: Sequence[TableWork] = ()) -> None:
+        """Delete all rows, those of children before; for other transactions they stay until this one commits."""
         if not self._creatable:
             return
         if self._dialect.refusals is None:
             self._savepoint(_OLD)
         with self._old_rows_go():
-            self._run(f"DELETE FROM {self._dialect.quote(self._goal.table)}")
+            for one in (*children, self):
+                if one._creatable:
+                    self._run(f"DELETE FROM {self._dialect.quote(one._goal.table)}")
 
     @contextmanager
     def _old_rows_go(self) -> Iterator[None]:
@@ -105,6 +108,37 @@ class TableWork:
     def load(self, one: Group) -> None:
         """Load a group at once; rows that don't fit their columns are in ``one.refused`` afterwards."""
         self._load(one, 0, one.table.num_rows)
+
+    def check(self, one: Group) -> None:
+        """Find the rows that don't fit their columns; they are in ``one.refused`` afterwards."""
+        lacks = self._why_none_fits(one)
+        if lacks:
+            one.refuse_all(lacks)
+            return
+        slots, _ = self._slots(one)
+        for _ in one.chunks(slots, 0, one.table.num_rows, self._goal.chunk_rows):
+            pass
+
+    def columns_of(self, names: Sequence[str]) -> list[str] | None:
+        """The columns of the table that are called so; None where it hasn't all of them, or isn't there."""
+        placed = place(names, self._columns, self._dialect.names)
+        found = [placed[name] for name in names]
+        return found if self._creatable and set(found) <= set(self._columns) else None
+
+    def lost(self, one: Group, children: Mapping[str, Sequence[str]]) -> pa.Array:
+        """Which of the rows that were merged aren't in the table now, by ``one.row``.
+
+        What tables of ``children`` have of the others' keys, in these columns, is deleted.
+        """
+        slots, rule = self._slots(one)
+        assert rule is not None
+        named = {field.name: slot for field, slot in zip(one.fields, slots, strict=True)}
+        row = named[one.row]
+        assert row is not None
+        used = [slot for slot in slots if slot is not None and (slot.column in rule.key or slot is row)]
+        some = [slot if slot in used else None for slot in slots]
+        chunks = one.chunks(some, 0, one.table.num_rows, self._goal.chunk_rows)
+        return self._dialect.disown(self._connection, self._goal.table, used, chunks, rule.key, row.column, children)
 
     def load_carefully(self, one: Group, doubt: Doubt) -> None:
         """Load a group although the database refuses some of its rows, in order, until each of those is alone.
@@ -215,7 +249,7 @@ class TableWork:
             if key not in names:
                 return f'the key column "{key}" is missing: a row without it is no one\'s newer version'
         if not self._creatable:
-            columns = f'the key column "{self._goal.key[0]}"' if self._goal.key else "every column"
+            columns = f'the key column "{self._goal.fixed[0]}"' if self._goal.fixed else "every column"
             return (
                 f"there is no table yet and no type to create it with: {columns} has only been NULL; "
                 "say the types in the form, or replay the row once the table is there"
@@ -244,7 +278,7 @@ class TableWork:
                     )
                 column = None
             slot = None if column is None else self._dialect.slot(column, field)
-            if slot is not None and field.name in self._goal.key:
+            if slot is not None and field.name in self._goal.fixed:
                 slot = replace(slot, required=True, nan_free=True)
             elif slot is not None and field.name == self._goal.version:
                 slot = replace(slot, nan_free=True)

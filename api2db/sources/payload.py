@@ -38,6 +38,20 @@ def shape(records: object, form: Form) -> Shaped | None:
     """
     if records is None:
         return None
+    shaped = _table(records)
+    if shaped is None:
+        return _shaped(records, form)
+    lacking = [name for name in getattr(form, "lists", ()) if name not in shaped.table.column_names]
+    if lacking:
+        raise SourceError(
+            f"the source returned {_named(records)}, a table already, in which no children can be found"
+            f" ({', '.join(lacking)}): return records, or leave children= out"
+        )
+    return shaped
+
+
+def _table(records: object) -> Shaped | None:
+    """What is a table already."""
     if isinstance(records, Shaped):
         return records
     if isinstance(records, pd.DataFrame):
@@ -46,6 +60,10 @@ def shape(records: object, form: Form) -> Shaped | None:
         return from_arrow(pa.Table.from_batches([records]))
     if isinstance(records, pa.Table):
         return from_arrow(records)
+    return None
+
+
+def _shaped(records: object, form: Form) -> Shaped | None:
     if isinstance(records, Mapping):
         return form.shape([records])
     if isinstance(records, Sequence) and not isinstance(records, (str, bytes, bytearray)):

@@ -33,7 +33,7 @@ COLLECTOR = """
         response = requests.get(os.environ["URL"], params={"since": since, "page": 1, "size": 7}, timeout=10)
         yield response.json()
 """
-ELSEWHERE = ("spool.parked", "local.copied", "local.moved", "quarantine.held")
+ELSEWHERE = ("sink.children", "spool.parked", "local.copied", "local.moved", "quarantine.held")
 ELSEWHERE += ("spool.origin", "replay.linked", "retention.forgot", "composing.frozen", "composing.planned")
 ELSEWHERE += ("composing.removed", "token.given", "token.kept")
 ELSEWHERE += tuple(point for point in POINTS if point.startswith("bigquery."))

@@ -26,6 +26,7 @@ ACCEPTS = "api2db/spool/collector.py"
 RECOVERY = "api2db/spool/recovery.py"
 DELIVERY = "api2db/runtime/delivery.py"
 SQL = "api2db/sinks/sql.py"
+FAMILY = "api2db/sinks/family.py"
 SHARD_SINK = "api2db/sinks/local/shard.py"
 
 FAULTS = (
@@ -150,10 +151,17 @@ FAULTS = (
     Fault(
         "the ledger is written outside the load's transaction",
         SQL,
-        "        work = TableWork(connection, self._dialect, self._goal)\n        if self._dialect.ddl_commits:",
+        "        work = Family(connection, self._dialect, self._goal)\n        if self._dialect.ddl_commits:",
         "        with connection.begin():\n            new = ledger.claim(connection, self.stream, batches)\n"
-        "        work = TableWork(connection, self._dialect, self._goal)\n        if self._dialect.ddl_commits:",
+        "        work = Family(connection, self._dialect, self._goal)\n        if self._dialect.ddl_commits:",
         ("tests/contract/test_faults.py", "-k", "killed_during"),
+    ),
+    Fault(
+        "a row that loses a merge brings its children",
+        FAMILY,
+        "return pc.and_not(loaded, lost)",
+        "return loaded",
+        ("tests/contract/test_children.py", "-k", "newer_version and sqlite"),
     ),
     Fault(
         "the ledger isn't asked",

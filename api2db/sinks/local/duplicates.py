@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from pandas.api.types import is_object_dtype
 
+from api2db.childrows import as_json
 from api2db.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -49,10 +50,10 @@ class Duplicates:
         names = self._columns(table.column_names)
         if not names or table.num_rows < 2:
             return table
-        codes = {}
+        codes, flat = {}, as_json(table)
         for at, name in enumerate(names):
             # Into small codes: any type hashes, nothing is converted to Python objects.
-            encoded = table.column(name).combine_chunks().dictionary_encode(null_encoding="encode")
+            encoded = flat.column(name).combine_chunks().dictionary_encode(null_encoding="encode")
             if len(encoded.dictionary) == table.num_rows:
                 return table  # no two rows agree in this column
             codes[str(at)] = encoded.indices.to_numpy()

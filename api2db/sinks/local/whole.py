@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from api2db.batch import Batch, Receipt
+from api2db.childrows import as_json
 from api2db.errors import FatalError, RetryableError
 from api2db.failpoint import reach
 from api2db.files import make_dir
@@ -104,7 +105,7 @@ class WholeSink:
         """Nothing is held open between loads."""
 
     def _prepared(self, batches: Sequence[Batch]) -> dict[int, Counted]:
-        made = self._rewrite.made([batch.table for batch in batches])
+        made = self._rewrite.made([as_json(batch.table) for batch in batches])
         counted = dict(zip((batch.created_ns for batch in batches), made.counts, strict=True))
         if made.data is not None:
             group = Group(self._staging / f"{batches[-1].created_ns}{GROUP}", counted, made.base)
