@@ -9,6 +9,7 @@ from api2db._version import __version__
 
 # Not lazily: the function has to replace the module of the same name as this package's attribute.
 from api2db.collector import Collector, collector
+from api2db.due.moment import due_time
 from api2db.sources.cursor import Cursor
 from api2db.sources.page import Page
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from api2db.form import ApiForm, Feature
     from api2db.sources.http import Http
 
-__all__ = ["ApiForm", "Collector", "Cursor", "Feature", "Http", "Page", "Run", "__version__", "collector"]
+__all__ = ["ApiForm", "Collector", "Cursor", "Feature", "Http", "Page", "Run", "__version__", "collector", "due_time"]
 
 # Loaded when first asked for: ``--status`` needs neither pandas nor a database.
 _HOMES = {

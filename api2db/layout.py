@@ -117,6 +117,10 @@ class Layout:
     def state(self, collector: str) -> Path:
         return self.states / f"{collector}.json"
 
+    def due(self, collector: str) -> Path:
+        """What is known of a collector's schedule: which due times are done with, or the period that was learned."""
+        return self.states / "due" / f"{collector}.json"
+
     def shards(self, collector: str, fmt: str) -> Path:
         """Where ``Stream2Local`` puts its files unless told otherwise."""
         return self.root / collector / fmt

@@ -16,6 +16,7 @@ from pathlib import Path
 from api2db.app.log import LOGGER, Redacting
 from api2db.collector import Collector
 from api2db.discovery import find_in
+from api2db.due.moment import DUE
 from api2db.errors import ConfigError, SourceError
 from api2db.runtime.isolated.messages import (
     Answer,
@@ -101,6 +102,7 @@ class Server:
         if isinstance(request, Poll):
             self._close()
             assert self.collector is not None
+            DUE.set(request.due)
             returned = self.collector.poll(request.since)
             if isinstance(returned, Iterator):
                 self._items = returned

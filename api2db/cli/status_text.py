@@ -41,6 +41,8 @@ def _collector_line(c: CollectorStatus) -> str:
     parts.append(f"last success {_ago(c.last_success_ns)}")
     if c.next_run_ns is not None:
         parts.append(f"next run {_ahead(c.next_run_ns)}")
+    if c.schedule is not None:
+        parts.append(c.schedule)
     return ", ".join(parts)
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from api2db.collector import Collector
+from api2db.due.moment import DUE
 from api2db.errors import ConfigError, SourceError
 from api2db.retry import RetryPolicy
 from api2db.runtime.isolated.child import Child
@@ -94,7 +95,7 @@ class Isolated:
     def poll(self, since: object, begun: Callable[[], None]) -> object:
         child = self._ready()
         begun()
-        answer = self._ask(child, Poll(since))
+        answer = self._ask(child, Poll(since, DUE.get()))
         if isinstance(answer, Items):
             return _Items(lambda: self._ask(child, Next()), lambda: self._ask(child, Close()))
         assert isinstance(answer, Value)

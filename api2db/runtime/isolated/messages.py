@@ -12,6 +12,7 @@ import pickle
 import struct
 import threading
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,9 +38,10 @@ class Begin:
 
 @dataclass(frozen=True)
 class Poll:
-    """Call the collector's function; ``since`` for the parameter that takes the cursor."""
+    """Call the collector's function; ``since`` for the parameter that takes the cursor, ``due`` for ``due_time``."""
 
     since: object
+    due: datetime | None = None
 
 
 @dataclass(frozen=True)
