@@ -83,10 +83,11 @@ class Run:
         """Add an item's counts to the run's, step by step."""
         for step in steps:
             old = self.steps.get(step.step)
-            self.steps[step.step] = step if old is None else _sum(old, step)
+            self.steps[step.step] = step if old is None else total(old, step)
 
 
-def _sum(one: StepCount, other: StepCount) -> StepCount:
+def total(one: StepCount, other: StepCount) -> StepCount:
+    """The counts of one step over two items together."""
     columns = Counter(dict(one.by_column)) + Counter(dict(other.by_column))
     return StepCount(
         one.step,

@@ -18,6 +18,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from api2db.sources.exchanges import watched
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -125,7 +127,9 @@ class DeadlineAdapter(HTTPAdapter):
         timeout, limits = kwargs.get("timeout"), LIMITS.get()
         connect_s, read_s = timeout if isinstance(timeout, tuple) else (timeout, timeout)
         kwargs["timeout"] = (limits.wait_s(connect_s), limits.wait_s(read_s))
-        return super().send(request, *args, **kwargs)
+        with watched(request) as exchange:
+            exchange.answer = super().send(request, *args, **kwargs)
+        return exchange.answer
 
     def build_response(self, request: PreparedRequest, raw: Any) -> Response:
         answer = self._answer()
