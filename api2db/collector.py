@@ -115,6 +115,10 @@ class Collector:
         """The period; 0 if it is disabled. Of other schedules as in ``Schedule``."""
         return self.schedule.seconds
 
+    @seconds.setter
+    def seconds(self, period: float | str) -> None:
+        self.schedule = schedule_of(every=period)
+
     def __call__(self, *arguments: object) -> object:
         """Call the source as written: handy in a user's own tests."""
         return self.import_target(*arguments)

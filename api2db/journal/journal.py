@@ -288,6 +288,11 @@ class Journal:
             lambda db: db.execute("UPDATE collectors SET next_run_ns = ? WHERE collector = ?", (at_ns, collector))
         )
 
+    def last_run(self, collector: str) -> int:
+        """The number of its newest run; 0 before the first. Raises StoreError while the journal can't be read."""
+        found = self._file.rows("SELECT coalesce(max(rowid), 0) FROM runs WHERE collector = ?", (collector,))
+        return int(found[0][0])
+
     def skipped(self, collector: str) -> None:
         """A collector was due while its last poll was still running."""
         self._file.write(lambda db: add_to_collector(db, collector, skips=1))

@@ -147,6 +147,7 @@ class Daemon:
         try:
             assembly = Assembly(kept, pool.wake, children, self._targets_of, self._targets_now)
             running = assembly.running(self._collectors, self._broken)
+            jobs = {each.collector.name: each.job for each in running}
             works = Works(
                 kept,
                 {each.collector.name: each for each in running},
@@ -154,6 +155,7 @@ class Daemon:
                 self._target_of,
                 aside=assembly.aside,
                 broken=[f"{each.path}: {each.cause}" for each in self._broken],
+                begin=lambda name: poller.start(jobs[name]),
             )
             desk = Desk(layout, lambda verb, arguments: perform(works, verb, arguments))
             desk.open()
