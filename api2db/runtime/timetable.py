@@ -43,6 +43,8 @@ class Timetable:
         """Poll a collector by its schedule from now on, unless nobody can tell which of its due times are done with."""
         schedule = job.collector.schedule
         delay_s = schedule.delay_s(job.name, self.layout.id)
+        if delay_s and schedule.calendar is None:
+            self.journal.next_run(job.name, time.time_ns() + int(delay_s * 1e9))
         if schedule.calendar is not None:
             try:
                 self._add_calendar(job, schedule.calendar, delay_s)
