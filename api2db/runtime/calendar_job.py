@@ -22,8 +22,8 @@ MISSED_AFTER_S: Final = 60.0
 """With ``catch_up="skip"`` a due time that is so late isn't run any more: the daemon wasn't there, or stood still."""
 
 AGAIN_S: Final = (60.0, 3600.0)
-"""With ``catch_up="all"`` a due time whose poll failed is tried again after the first, then after twice as long, up to
-the second."""
+"""With ``catch_up="all"`` a due time whose poll failed is tried again after the first, in seconds, then after twice as
+long, up to the second."""
 
 _BUSY_S: Final = 1.0
 _FAR: Final = 1e8  # seconds: further ahead than anybody waits, near enough for a date
@@ -69,6 +69,7 @@ class CalendarJob(schedule.Job):
         self._ends: queue.SimpleQueue[End] = queue.SimpleQueue()
         self._under_way: int | None = None  # with CatchUp.ALL: what is settled once its poll has ended well
         self._failures = 0
+        self._retried: int | None = None
         self._not_before_s = 0.0
         self._told: int | None = -1  # the due time that ``changed`` was last told of
 
@@ -134,14 +135,22 @@ class CalendarJob(schedule.Job):
                 self._not_before_s = 0.0
                 self._settle(due, ran=True)
             elif end.outcome != "stopped":
-                first_s, longest_s = AGAIN_S
-                wait_s = min(longest_s, first_s * 2.0 ** min(self._failures, 20))
-                self._failures += 1
-                self._not_before_s = self._steady() + wait_s
-                self._told = due
-                self._changed(self._wall() + wait_s)
-                log.warning("due time not done, tried again, later ones wait for it collector=%s due=%s again_s=%g",
-                            self._name, self._at(due), wait_s)  # fmt: skip
+                self._try_again(due, end)
+
+    def _try_again(self, due: int, end: End) -> None:
+        """Later: ever later after a source that failed; for room on the disk, and for a file, it looks steadily."""
+        first_s, longest_s = AGAIN_S
+        wait_s = first_s
+        if end.outcome in ("failed", "abandoned"):
+            wait_s = min(longest_s, first_s * 2.0 ** min(self._failures, 20))
+            self._failures += 1
+        if self._retried != due:
+            self._retried = due
+            log.warning("due time not done, tried again, later ones wait for it collector=%s due=%s outcome=%s",
+                        self._name, self._at(due), end.outcome)  # fmt: skip
+        self._not_before_s = self._steady() + wait_s
+        self._told = due
+        self._changed(self._wall() + wait_s)
 
     def _settle(self, due: int, *, ran: bool) -> None:
         self._settled.settle(due, ran=ran)

@@ -231,6 +231,8 @@ def test_a_redirect_is_a_request_of_its_own_and_an_answer_that_never_came_is_tol
         def moved():
             with Http() as http:
                 yield http.get(os.environ["URL"]).json()
+                with http.get(os.environ["URL"] + "/streamed", stream=True) as answer:
+                    assert b"".join(answer.iter_content(5))
                 http.get("http://127.0.0.1:9/gone")
     """
     with HttpApi([{"n": 1}]) as api:
@@ -240,8 +242,10 @@ def test_a_redirect_is_a_request_of_its_own_and_an_answer_that_never_came_is_tol
     assert [(each["status"], each["url"].rpartition("/")[2]) for each in told["requests"]] == [
         (302, "old"),
         (200, "new"),
+        (200, "streamed"),
         (None, "gone"),
     ]
+    assert [each["bytes"] for each in told["requests"]] == [0, 10, 10, None]
 
 
 def test_a_program_of_1_0_1_is_tried_as_it_is(tmp_path):

@@ -121,3 +121,9 @@ def test_collectors_due_at_one_moment_start_one_after_the_other_and_jitter_puts_
     assert apart[0] >= 0
     assert apart[-1] < 3610
     assert apart[-1] - apart[0] > 900
+
+
+def test_a_program_may_change_the_seconds_of_a_collector_that_it_has_made():
+    collector = Collector("feed", 0, lambda: None, None, None)
+    collector.seconds = "5m"
+    assert (collector.seconds, collector.schedule.text) == (300, "every 5m")
