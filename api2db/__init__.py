@@ -10,6 +10,7 @@ from api2db._version import __version__
 # Not lazily: the function has to replace the module of the same name as this package's attribute.
 from api2db.children import Children
 from api2db.collector import Collector, collector
+from api2db.due.moment import due_time
 from api2db.sources.cursor import Cursor
 from api2db.sources.page import Page
 
@@ -34,6 +35,7 @@ __all__ = [
     "Run",
     "__version__",
     "collector",
+    "due_time",
 ]
 
 # Loaded when first asked for: ``--status`` needs neither pandas nor a database.

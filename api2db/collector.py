@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from api2db.children import Children, checked
+from api2db.due.schedule import schedule_of
 from api2db.durations import seconds as duration_s
 from api2db.errors import ConfigError
 from api2db.layout import check_name
@@ -22,7 +23,8 @@ class Collector:
     """A named job: source, schedule, form, streams.
 
     name           names table, folders and state
-    seconds        the period, a number or a duration ("5m"); 0 disables the collector
+    seconds        the period, a number or a duration ("5m"); 0 disables the collector; None where ``cron``, ``at`` or
+                   ``adaptive`` says when
     import_target  called for each poll: returns a list of dicts (one per response), None for nothing this time,
                    a DataFrame, an Arrow table, a ``Page``, or is a generator of these. Where it takes a
                    parameter it is handed the cursor.
@@ -39,6 +41,7 @@ class Collector:
     memory         the most that process may take beyond what its imports take ("512 MiB"); no limit if None
     keep           how long delivered batches are kept in STORE/log, for replays; 0 keeps none; the settings' if None
     children       name -> Children: lists inside records that are tables of their own; see docs/children.md
+    cron, at, zone, offset, jitter, catch_up, adaptive    when it is polled, other than by a period: docs/schedules.md
 
     Raises ConfigError (a ValueError).
     """
@@ -46,7 +49,7 @@ class Collector:
     def __init__(
         self,
         name: str,
-        seconds: float | str,
+        seconds: float | str | None,
         import_target: Callable[..., object],
         api_form: Callable[[], Any] | None,
         streams: Callable[[], Sequence[Any] | None] | None,
@@ -63,10 +66,29 @@ class Collector:
         memory: int | str | None = None,
         keep: float | str | None = None,
         children: Mapping[str, Children] | None = None,
+        cron: str | None = None,
+        at: str | Iterable[str] | None = None,
+        zone: str | None = None,
+        offset: float | str = 0,
+        jitter: float | str = 0,
+        catch_up: str | None = None,
+        adaptive: tuple[float | str, float | str] | None = None,
     ) -> None:
         self.name = check_name(name)
         where = f"collector {name}"
-        self.seconds = duration_s(seconds)
+        try:
+            self.schedule = schedule_of(
+                every=seconds,
+                cron=cron,
+                at=at,
+                zone=zone,
+                offset=offset,
+                jitter=jitter,
+                catch_up=catch_up,
+                adaptive=adaptive,
+            )
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
         if not callable(import_target):
             raise ConfigError(f"{where}: import_target must be a function, not {type(import_target).__name__}")
         self.import_target = import_target
@@ -92,6 +114,15 @@ class Collector:
         self.takes_cursor = _takes_parameter(import_target)
         self._cursor_name = _cursor_name(import_target)
 
+    @property
+    def seconds(self) -> float:
+        """The period; 0 if it is disabled. Of other schedules as in ``Schedule``."""
+        return self.schedule.seconds
+
+    @seconds.setter
+    def seconds(self, period: float | str) -> None:
+        self.schedule = schedule_of(every=period)
+
     def __call__(self, *arguments: object) -> object:
         """Call the source as written: handy in a user's own tests."""
         return self.import_target(*arguments)
@@ -105,12 +136,12 @@ class Collector:
         return self.import_target(since)
 
     def __repr__(self) -> str:
-        return f"Collector({self.name!r}, every {self.seconds:g} s)"
+        return f"Collector({self.name!r}, {self.schedule.text})"
 
 
 def collector(
     *,
-    every: float | str,
+    every: float | str | None = None,
     to: str | Iterable[Any] = (DEFAULT_PLACE,),
     key: str | Iterable[str] | None = None,
     version: str | None = None,
@@ -125,10 +156,19 @@ def collector(
     memory: int | str | None = None,
     keep: float | str | None = None,
     children: Mapping[str, Children] | None = None,
+    cron: str | None = None,
+    at: str | Iterable[str] | None = None,
+    zone: str | None = None,
+    offset: float | str = 0,
+    jitter: float | str = 0,
+    catch_up: str | None = None,
+    adaptive: tuple[float | str, float | str] | None = None,
 ) -> Callable[[Callable[..., object]], Collector]:
     """Make a function a collector; its name names the table.
 
-    every   the period: a number of seconds or a duration ("5m", "1h30m"); 0 disables it
+    every   the period: a number of seconds or a duration ("5m", "1h30m"); 0 disables it. Or one of:
+            cron="*/15 6-18 * * mon-fri", at=("06:00", "18:30"), both with zone="Europe/Berlin" and
+            catch_up="skip", "once" or "all"; adaptive=("10s", "10m"): see docs/schedules.md
     to      names of places (entries of ``[places]`` in api2db.toml or of AUTH/), or streams; the embedded
             SQLite database by default
     shape   column -> path in a record ("properties.mag"); ``rows`` is the path of the list in each response
@@ -161,6 +201,13 @@ def collector(
             memory=memory,
             keep=keep,
             children=checked(children, f"collector {title}", shape),
+            cron=cron,
+            at=at,
+            zone=zone,
+            offset=offset,
+            jitter=jitter,
+            catch_up=catch_up,
+            adaptive=adaptive,
         )
 
     return declare

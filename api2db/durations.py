@@ -44,3 +44,13 @@ def _of_text(text: str) -> float | None:
         for number, unit_s in zip(parts.groups(), UNITS_S.values(), strict=True)
         if number is not None
     )
+
+
+def as_text(seconds_: float) -> str:
+    """A duration as it may be written: ``"1h30m"``, to the millisecond."""
+    left_ms, parts = round(seconds_ * 1000), []
+    for unit, unit_s in UNITS_S.items():
+        count, left_ms = divmod(left_ms, round(unit_s * 1000))
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"

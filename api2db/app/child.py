@@ -17,6 +17,7 @@ from typing import BinaryIO
 from api2db.app.log import LOGGER, Redacting
 from api2db.collector import Collector
 from api2db.discovery import find_in
+from api2db.due.moment import DUE
 from api2db.errors import ConfigError, SourceError
 from api2db.runtime.isolated.messages import (
     Answer,
@@ -125,6 +126,7 @@ class Server:
             if request.given is not None:
                 self._context = RemotePoll.of(request.given, self._call)
                 POLL.set(self._context)
+            DUE.set(request.due)
             returned = self.collector.poll(request.since)
             if isinstance(returned, Iterator):
                 self._items = returned

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from api2db.due.schedule import Schedule
 from api2db.runtime.running import Running
 from api2db.settings import Settings
 from api2db.sinks.base import Sink
@@ -16,7 +17,7 @@ def tell_start(settings: Settings, running: Sequence[Running]) -> None:
     """What runs, where its data goes, how to look at it, how to stop it."""
     _say(f"api2db is running as process {os.getpid()}, with {_count(len(running), 'collector')}:")
     for each in running:
-        _say(f"  {each.collector.name}: polled every {_span(each.collector.seconds)}, delivered to")
+        _say(f"  {each.collector.name}: polled {_when(each.collector.schedule)}, delivered to")
         for delivery in each.deliveries:
             _say(f"    {delivery.stream:<16} {_where(delivery.sink, settings.project)}")
     look = [_look(d.sink, settings.project) for each in running for d in each.deliveries]
@@ -88,6 +89,12 @@ def _short(path: Path, project: Path) -> str:
 
 def _count(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _when(schedule: Schedule) -> str:
+    if schedule.calendar is None and schedule.slowest_s is None:
+        return f"every {_span(schedule.seconds)}"
+    return schedule.text
 
 
 def _span(seconds: float) -> str:

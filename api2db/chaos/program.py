@@ -15,6 +15,7 @@ from pathlib import Path
 from api2db.app import log
 from api2db.chaos.scratch import load
 from api2db.collector import Collector
+from api2db.due.schedule import Schedule
 from api2db.runtime.daemon import Daemon
 from api2db.runtime.notify import ServiceManager
 
@@ -38,7 +39,7 @@ def main(folder: Path, settle: bool) -> int:
 
 def _quiet(collector: Collector) -> Collector:
     quiet = copy.copy(collector)
-    quiet.import_target, quiet.takes_cursor, quiet.seconds = _nothing, False, _QUIET_S
+    quiet.import_target, quiet.takes_cursor, quiet.schedule = _nothing, False, Schedule.every(_QUIET_S)
     return quiet
 
 

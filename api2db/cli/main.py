@@ -20,10 +20,12 @@ from api2db.cli.here import Here
 from api2db.cli.init import init
 from api2db.cli.new import new
 from api2db.cli.notify import notify
+from api2db.cli.poll import poll
 from api2db.cli.replay import replay
 from api2db.cli.reset import backfill, reset
 from api2db.cli.shards import shards
 from api2db.cli.status import OK, UNHEALTHY, status, tell
+from api2db.cli.try_ import try_
 from api2db.errors import Api2dbError
 from api2db.layout import Layout
 from api2db.settings import Settings
@@ -126,3 +128,5 @@ main.add_command(notify)
 main.add_command(reset)
 main.add_command(backfill)
 main.add_command(status)
+main.add_command(try_)
+main.add_command(poll)

@@ -43,6 +43,8 @@ def _collector_line(c: CollectorStatus) -> str:
         parts.append(f"next run {_ahead(c.next_run_ns)}")
     if c.state == "waiting" and c.cause:
         parts.append(c.cause)
+    if c.schedule is not None:
+        parts.append(c.schedule)
     return ", ".join(parts)
 
 

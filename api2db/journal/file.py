@@ -40,7 +40,8 @@ CREATE INDEX IF NOT EXISTS runs_by_collector ON runs (collector, started_ns);
 CREATE TABLE IF NOT EXISTS collectors (
     collector TEXT PRIMARY KEY, seconds REAL, next_run_ns INTEGER, state TEXT, cause TEXT,
     last_success_ns INTEGER, polls INTEGER DEFAULT 0, failures INTEGER DEFAULT 0, skips INTEGER DEFAULT 0,
-    batches INTEGER DEFAULT 0, rows INTEGER DEFAULT 0, steps TEXT, fresh_within_s REAL, declared_ns INTEGER
+    batches INTEGER DEFAULT 0, rows INTEGER DEFAULT 0, steps TEXT, fresh_within_s REAL, declared_ns INTEGER,
+    schedule TEXT  -- as people read it
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS streams (  -- target: while a collector has it; place: where its deliveries went
     collector TEXT NOT NULL, stream TEXT NOT NULL, target TEXT, state TEXT, cause TEXT, retry_ns INTEGER,
@@ -63,7 +64,7 @@ CREATE TABLE IF NOT EXISTS daemon (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
 # Columns that journals of older versions don't have.
-_ADDED = (("deliveries", "target"), ("streams", "place"))
+_ADDED = (("deliveries", "target"), ("streams", "place"), ("collectors", "schedule"))
 # In the table ``daemon``: when a journal was begun in a STORE that had been used, so that it doesn't know all of it.
 BEGUN_ANEW = "begun_anew_ns"
 # While the journal can't be written. What is dropped beyond that is found again from shards and ledgers.

@@ -282,15 +282,33 @@ class Journal:
 
         self._file.write(write)
 
+    def next_run(self, collector: str, at_ns: int | None) -> None:
+        """A collector is due next at ``at_ns``, as wall-clock nanoseconds; None: not again."""
+        self._file.write(
+            lambda db: db.execute("UPDATE collectors SET next_run_ns = ? WHERE collector = ?", (at_ns, collector))
+        )
+
+    def last_run(self, collector: str) -> int:
+        """The number of its newest run; 0 before the first. Raises StoreError while the journal can't be read."""
+        found = self._file.rows("SELECT coalesce(max(rowid), 0) FROM runs WHERE collector = ?", (collector,))
+        return int(found[0][0])
+
     def skipped(self, collector: str) -> None:
         """A collector was due while its last poll was still running."""
         self._file.write(lambda db: add_to_collector(db, collector, skips=1))
 
     def declare(
-        self, collectors: Iterable[tuple[str, float, float | None]], streams: Iterable[tuple[str, str, str]]
+        self,
+        collectors: Iterable[tuple[str, float, float | None]],
+        streams: Iterable[tuple[str, str, str]],
+        *,
+        schedules: Mapping[str, str] | None = None,
     ) -> None:
-        """What this daemon runs: (collector, seconds, fresh_within_s) and (collector, stream directory, target)."""
-        now = time.time_ns()
+        """What this daemon runs: (collector, seconds, fresh_within_s) and (collector, stream directory, target).
+
+        schedules  collector -> its schedule, as people read it
+        """
+        now, texts = time.time_ns(), schedules or {}
 
         def write(db: sqlite3.Connection) -> None:
             db.execute("UPDATE collectors SET seconds = NULL, next_run_ns = NULL, state = NULL, cause = NULL")
@@ -300,8 +318,8 @@ class Journal:
                 db.execute(
                     # Kept over restarts: one that never succeeds gets no younger by them.
                     "UPDATE collectors SET seconds = ?, fresh_within_s = ?, declared_ns = COALESCE(declared_ns, ?),"
-                    " state = NULL, cause = NULL WHERE collector = ?",
-                    (seconds, fresh_within_s, now, name),
+                    " state = NULL, cause = NULL, schedule = ? WHERE collector = ?",
+                    (seconds, fresh_within_s, now, texts.get(name), name),
                 )
             db.execute("UPDATE collectors SET declared_ns = NULL WHERE seconds IS NULL")
             for name, stream, target in streams:

@@ -20,7 +20,6 @@ from api2db.layout import Layout, StoreLock
 from api2db.runtime.assembly import Kept, settle, spool_of
 from api2db.runtime.cadence import Cadence
 from api2db.runtime.isolated.children import Children
-from api2db.runtime.job import Job
 from api2db.runtime.memory import give_back, share_arenas
 from api2db.runtime.notify import ServiceManager
 from api2db.runtime.poller import Poller
@@ -30,6 +29,7 @@ from api2db.runtime.requests import Desk
 from api2db.runtime.retention import Retention
 from api2db.runtime.running import Assembly, Running, TargetsOf
 from api2db.runtime.signals import signals_to
+from api2db.runtime.timetable import Timetable
 from api2db.runtime.verbs import perform
 from api2db.runtime.vitals import Vitals
 from api2db.runtime.works import Works
@@ -96,12 +96,16 @@ class Daemon:
         self._stop = threading.Event()
         # What the main loop waits on. A queue, since a signal handler may put into it whatever the main thread
         # is doing; an Event's lock could be held by the very frame that the handler interrupts.
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # True tells it to stop, False to look at what is due.
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._signals = 0
 
     def stop(self) -> None:
         """Begin a graceful stop. Any thread, any number of times; ``run`` then returns."""
-        self._wake.put(None)
+        self._wake.put(True)
+
+    def _look_again(self) -> None:
+        self._wake.put(False)
 
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or ``stop``; a second signal ends the process at once.
@@ -139,11 +143,13 @@ class Daemon:
         children = Children()
         polling = Polling.of(layout, settings.auth)
         retention = Retention(layout, journal, settings.history)
+        timetable = Timetable(Cadence(), poller, journal, layout, self._look_again, durable=spool.durable)
         running: list[Running] = []
         desk: Desk | None = None
         try:
             assembly = Assembly(kept, pool.wake, children, polling, self._targets_of, self._targets_now)
             running = assembly.running(self._collectors, self._broken)
+            jobs = {each.collector.name: each.job for each in running}
             works = Works(
                 kept,
                 {each.collector.name: each for each in running},
@@ -151,6 +157,7 @@ class Daemon:
                 self._target_of,
                 aside=assembly.aside,
                 broken=[f"{each.path}: {each.cause}" for each in self._broken],
+                begin=lambda name: poller.start(jobs[name]),
             )
             desk = Desk(layout, lambda verb, arguments: perform(works, verb, arguments))
             desk.open()
@@ -158,7 +165,7 @@ class Daemon:
             # of cycles walks them, and all modules, again and again (a third of the time of nested pages).
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLD)
-            self._loop(running, spool, journal, poller, pool, desk, retention)
+            self._loop(running, spool, journal, poller, pool, desk, retention, timetable)
         finally:
             self._vitals.stopping()
             self._manager.stopping()
@@ -167,6 +174,7 @@ class Daemon:
             self._stop.set()
             poller.finish(deadline - settings.stop_timeout_s / 4)
             polling.hosts.close()
+            timetable.hear()
             children.close(min(deadline, time.monotonic() + CHILDREN_END_S))
             retention.stop(max(0.0, deadline - time.monotonic()))
             ended = pool.stop(deadline)
@@ -190,20 +198,12 @@ class Daemon:
         pool: DeliveryPool,
         desk: Desk,
         retention: Retention,
+        timetable: Timetable,
     ) -> None:
-        cadence = Cadence()
         for each in running:
             for delivery in each.deliveries:
                 pool.wake(delivery)
-
-            def due(job: Job = each.job, period_s: float = each.collector.seconds) -> None:
-                job.next_run_ns = time.time_ns() + int(period_s * 1e9)
-                if job.not_before_ns:
-                    job.put_off = True
-                elif not poller.start(job):
-                    journal.skipped(job.name)
-
-            cadence.add(each.collector.seconds, due)
+            timetable.add(each.job)
         journal.note(pid=os.getpid(), started_ns=time.time_ns(), stopped_ns=None)
         self._started(running)
         self._manager.ready()
@@ -213,17 +213,16 @@ class Daemon:
             # Here and from no other thread: beats must end when this loop doesn't turn any more.
             self._manager.beat()
             self._vitals.turn(poller.stuck)
-            cadence.run_pending()
+            timetable.run_pending()
             now = time.monotonic()
             if now >= next_tick:
                 next_tick = now + TICK_S
                 poller.watch()
                 desk.look()
                 _prune(spool)
+                timetable.begin_put_off()
                 for each in running:
                     settle(each.shards, SETTLE_AFTER_S)
-                    if each.job.put_off and not each.job.not_before_ns:
-                        poller.start(each.job)
                 if poller.stuck > self._settings.max_stuck_polls:
                     log.error(
                         "too many sources hang, stopping so that the supervisor restarts stuck=%d",
@@ -240,23 +239,22 @@ class Daemon:
             if now >= next_prune:
                 next_prune = now + PRUNE_S
                 retention.begin([delivery for each in running for delivery in each.deliveries])
-            waits = (TICK_S, cadence.idle_s(), self._manager.idle_s())
+            waits = (TICK_S, timetable.idle_s(), self._manager.idle_s())
             if self._told_to_stop(min(wait_s for wait_s in waits if wait_s is not None)):
                 self._stop.set()
 
     def _told_to_stop(self, timeout_s: float) -> bool:
         try:
-            self._wake.get(timeout=timeout_s)
+            return self._wake.get(timeout=timeout_s)
         except queue.Empty:
             return False
-        return True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # No logging here: the signal may have interrupted a write of the log.
         self._signals += 1
         if self._signals > 1:
             os._exit(128 + number)
-        self._wake.put(None)
+        self._wake.put(True)
 
 
 def _prune(spool: Spool) -> None:

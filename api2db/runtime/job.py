@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
 import threading
@@ -9,11 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 
 import pyarrow as pa
 
 from api2db.batch import Batch
 from api2db.collector import Collector
+from api2db.due.moment import DUE
 from api2db.errors import Api2dbError, ShapeError, SourceError, StoreFullError
 from api2db.form.shaped import Form, Held, Shaped, StepCount
 from api2db.journal.journal import Journal
@@ -32,6 +35,20 @@ log = logging.getLogger(__name__)
 
 
 _MERGES = "a file that its form merges isn't there yet"
+
+
+@dataclass(frozen=True)
+class End:
+    """How a poll ended.
+
+    outcome  ok, failed, abandoned, paused, stopped, or waiting for a file its form merges
+    changed  whether it brought other rows than the poll before; of a job that watches for that
+    due_s    the due time it was for, as seconds since 1970 UTC; None where nobody named one
+    """
+
+    outcome: str
+    changed: bool
+    due_s: int | None
 
 
 class Abandoned(Exception):
@@ -54,15 +71,25 @@ class Run:
     closed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     steps: dict[str, StepCount] = field(default_factory=dict)
+    due_s: int | None = None
+    digest: bytes = b""  # of its rows, where it is watched whether they change
+
+    def add(self, table: pa.Table) -> None:
+        """Add an item's rows to the digest."""
+        digest = blake2b(self.digest, digest_size=16)
+        with pa.ipc.new_stream(_Digested(digest.update), table.schema) as stream:
+            stream.write_table(table)
+        self.digest = digest.digest()
 
     def count(self, steps: Sequence[StepCount]) -> None:
         """Add an item's counts to the run's, step by step."""
         for step in steps:
             old = self.steps.get(step.step)
-            self.steps[step.step] = step if old is None else _sum(old, step)
+            self.steps[step.step] = step if old is None else total(old, step)
 
 
-def _sum(one: StepCount, other: StepCount) -> StepCount:
+def total(one: StepCount, other: StepCount) -> StepCount:
+    """The counts of one step over two items together."""
     columns = Counter(dict(one.by_column)) + Counter(dict(other.by_column))
     return StepCount(
         one.step,
@@ -72,6 +99,25 @@ def _sum(one: StepCount, other: StepCount) -> StepCount:
         one.replaced + other.replaced,
         tuple(columns.items()),
     )
+
+
+class _Digested:
+    """A file, as far as Arrow needs one: what is written to it goes into a digest."""
+
+    closed = False
+
+    def __init__(self, update: Callable[[bytes], object]) -> None:
+        self._update = update
+
+    def write(self, data: bytes) -> int:
+        self._update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Job:
@@ -104,6 +150,9 @@ class Job:
         self._source = source or InProcess(collector)
         self.timeout_s = collector.timeout_s or timeout_s
         self.next_run_ns: int | None = None
+        self.due_s: int | None = None  # of the poll that begins next, or runs
+        self.ended: Callable[[End], None] = lambda end: None  # called at each poll's end, by the thread that ends it
+        self.watches_changes = False
         self.run: Run | None = None  # set while a poll runs, also an abandoned one
         self.failures = 0
         self.put_off = False  # to be polled as soon as ``not_before_ns`` has passed, whatever its schedule says
@@ -111,6 +160,7 @@ class Job:
         self._outcome = ""
         self._memory = Memory(shards)
         self._polling = polling or Polling.of(spool.layout)
+        self._digest = b""  # of the last poll's rows
         self._spool = spool
         self._shards = shards
         self._streams = tuple(streams)
@@ -138,6 +188,15 @@ class Job:
         """Call the source once and accept what it brings, item by item. Raises nothing."""
         run = self.run
         assert run is not None
+        run.due_s = self.due_s
+        at_s = run.started_ns / 1e9 if run.due_s is None else run.due_s
+        token = DUE.set(datetime.datetime.fromtimestamp(at_s, self.collector.schedule.zone))
+        try:
+            self._run(run, stop)
+        finally:
+            DUE.reset(token)
+
+    def _run(self, run: Run, stop: threading.Event) -> None:
         outcome, cause = "ok", None
         self.put_off = self.unchanged = False
         try:
@@ -268,6 +327,8 @@ class Job:
         if shaped is not None:
             run.count(shaped.steps)
             rows = shaped.table.num_rows
+            if self.watches_changes and rows:
+                run.add(shaped.table)
             if shaped.held:
                 self._hold(shaped.held)
         if shaped is None or not rows or not self._streams:
@@ -345,6 +406,10 @@ class Job:
         self._outcome = outcome
         if run.rows:
             self._log.info("accepted collector=%s rows=%d batches=%d", self.name, run.rows, run.batches)
+        changed = bool(run.digest) and run.digest != self._digest
+        if outcome == "ok" and run.digest:
+            self._digest = run.digest
+        self.ended(End(outcome, changed, run.due_s))
         self._journal.run(
             self.name,
             started_ns=run.started_ns,

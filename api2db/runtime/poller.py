@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Poller:
-    """A bounded number of threads for any number of collectors. ``start`` and ``watch`` are the main thread's."""
+    """A bounded number of threads for any number of collectors. ``watch`` is the main thread's."""
 
     def __init__(self, *, threads: int, stop: threading.Event) -> None:
         self._threads = threads
@@ -32,12 +32,16 @@ class Poller:
         with self._lock:
             return len(self._stuck)
 
-    def start(self, job: Job) -> bool:
-        """Queue one poll. False if the collector's last one is still under way: it isn't started twice."""
+    def start(self, job: Job, due_s: int | None = None) -> bool:
+        """Queue one poll. False if the collector's last one is still under way: it isn't started twice. Any thread.
+
+        due_s  the due time it is for, as seconds since 1970 UTC; None: its own start
+        """
         with self._lock:
             if job.name in self._busy or job.name in self._stuck:
                 return False
             self._busy[job.name] = job
+            job.due_s = due_s
             self._queued += 1
             self._queue.put(job)
             self._grow()

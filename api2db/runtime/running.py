@@ -80,6 +80,7 @@ class Assembly:
         self.kept.journal.declare(
             [(c.name, c.seconds, c.fresh_within_s) for c in (each.collector for each in running)],
             [(d.collector, d.stream, d.sink.target) for each in running for d in each.deliveries],
+            schedules={each.collector.name: each.collector.schedule.text for each in running},
         )
         self.aside.update({**dict.fromkeys(disabled, "its seconds are 0"), **unusable})
         for name in disabled:

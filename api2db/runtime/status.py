@@ -59,6 +59,7 @@ class CollectorStatus:
 
     held_files   files of rows that were not accepted, since a value can't be of its column's type
     unread_files of a store: files that it can't read, set aside
+    schedule     when it is polled, as people read it; None of one that doesn't run
     """
 
     collector: str
@@ -79,6 +80,7 @@ class CollectorStatus:
     stale: bool = False
     last_outcome: str | None = None
     unread_files: int = 0
+    schedule: str | None = None
 
     @property
     def pending(self) -> bool:
@@ -266,6 +268,7 @@ def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pi
         stale,
         row["state"] if declared else None,
         sum(1 for _ in layout.quarantine(row["collector"], FILES).glob("*.reason")),
+        row["schedule"] if declared and "schedule" in row.keys() else None,  # noqa: SIM118 - a row isn't a dict
     )
 
 

@@ -156,6 +156,22 @@ def _reset(works: Works, arguments: Mapping[str, Any]) -> Answer:
     return answer
 
 
+def _poll(works: Works, arguments: Mapping[str, Any]) -> Answer:
+    """collector. The answer's ``after`` is the number of the last run before it, in the journal."""
+    name, answer = arguments["collector"], Answer()
+    if name in works.aside:
+        raise ConfigError(f"collector {name} doesn't run: {works.aside[name]}")
+    works.part(name)
+    answer.facts["after"] = works.kept.journal.last_run(name)
+    if works.begin is None or not works.begin(name):
+        raise ConfigError(
+            f"collector {name} is being polled already, and never twice at a time: wait until that ends, or look how it"
+            " is by: api2db status"
+        )
+    answer.say(f"{name}: a poll has begun")
+    return answer
+
+
 def _shown(cursor: str | None) -> str:
     return "at the start" if cursor is None else cursor
 
@@ -165,4 +181,4 @@ def _parts(works: Works, arguments: Mapping[str, Any]) -> list[Part]:
     return [works.part(name)] if name else list(works.parts.values())
 
 
-VERBS: Mapping[str, Verb] = {"replay": _replay, "retry": _retry, "purge": _purge, "reset": _reset}
+VERBS: Mapping[str, Verb] = {"replay": _replay, "retry": _retry, "purge": _purge, "reset": _reset, "poll": _poll}

@@ -46,6 +46,8 @@ class Works:
     filled     deliveries to such places, by name: a directory has one at a time
     aside      collectors that are declared and don't run, and why
     broken     modules that can't be used, and why: what they declare nobody knows
+    begin      begin a poll of the collector of that name, which runs: False while one is under way; any thread. None
+               where no daemon runs
     """
 
     kept: Kept
@@ -55,6 +57,7 @@ class Works:
     filled: dict[str, Delivery] = field(default_factory=dict)
     aside: Mapping[str, str] = field(default_factory=dict)
     broken: Sequence[str] = ()
+    begin: Callable[[str], bool] | None = None
 
     def part(self, collector: str) -> Part:
         if collector not in self.parts:

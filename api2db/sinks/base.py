@@ -192,6 +192,14 @@ class Renewable(Protocol):
         """Use the credentials of ``other``, a sink of the same place, from now on; whether they are others."""
 
 
+@runtime_checkable
+class Sketching(Protocol):
+    """A sink that can say what its first load would make, without reaching its place."""
+
+    def sketch(self, batch: Batch) -> list[str]:
+        """A line each, where nothing is there yet; none where no value has a type yet. Raises ConfigError."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where a stream stands in a process: what its sink needs to know beyond its own parameters.

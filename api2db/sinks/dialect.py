@@ -156,11 +156,14 @@ class Dialect(Protocol):
     def declare(self, field: Field, key_columns: int = 0) -> str:
         """The type of a column we create for ``field``; in a key, of so many columns."""
 
-    def table_options(self, connection: Connection) -> str:
-        """What follows the columns of a table we create."""
+    def table_options(self, connection: Connection | None) -> str:
+        """What follows the columns of a table we create. Without a connection: as far as it depends on no server."""
 
-    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
-        """Name and type of a column we create, as CREATE TABLE or ALTER TABLE take it; ``key_columns`` as before."""
+    def define(self, connection: Connection | None, table: str, name: str, field: Field, key_columns: int = 0) -> str:
+        """Name and type of a column we create, as CREATE TABLE or ALTER TABLE take it; ``key_columns`` as before.
+
+        Without a connection: of a table that isn't there yet.
+        """
 
     def mark(self, table: str, columns: Sequence[str]) -> Sequence[str]:
         """Statements by which ``made`` knows the integer columns we have created; none where ``define`` marks them."""

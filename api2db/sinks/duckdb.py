@@ -132,7 +132,7 @@ class DuckDB:
     def declare(self, field: Field, key_columns: int = 0) -> str:
         return duck_types.declare(field)
 
-    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
+    def define(self, connection: Connection | None, table: str, name: str, field: Field, key_columns: int = 0) -> str:
         return f"{quote(name)} {self.declare(field)}"
 
     def mark(self, table: str, columns: Sequence[str]) -> Sequence[str]:
@@ -141,7 +141,7 @@ class DuckDB:
     def made(self, connection: Connection, table: str, column: str) -> bool:
         return bool(_rows(connection, _MADE, table, column, _MARK))
 
-    def table_options(self, connection: Connection) -> str:
+    def table_options(self, connection: Connection | None) -> str:
         return ""
 
     def slot(self, column: Column, field: Field) -> Slot:

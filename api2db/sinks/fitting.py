@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -91,32 +91,14 @@ class Fitting:
 
     def _missing(self, known: Sequence[Column], groups: Sequence[Group]) -> dict[str, Field]:
         """Columns to create, by name in the table. A field that has only been NULL waits for a type."""
-        names = [column.name for column in known]
-        new: dict[str, Field] = {}
-        for one in groups:
-            typed = [field for field in one.fields if field.kind is not Kind.NULL]
-            placed = place([field.name for field in typed], names, self._dialect.names)
-            for field in typed:
-                if placed[field.name] not in names:
-                    names.append(placed[field.name])
-                    new[placed[field.name]] = field
-        return new
+        return missing(self._dialect, known, groups)
 
     def _create(self, fields: dict[str, Field]) -> None:
-        key = [self._dialect.names.legal(name) for name in self._goal.fixed]
-        if not fields or not set(key) <= set(fields):
+        creation = creation_of(self._dialect, self._goal, fields, self._connection)
+        if creation is None:
             self._typed = False
             return
-        quote = self._dialect.quote
-        parts = [
-            f"{self._definition(name, field, len(key))} NOT NULL" if name in key else self._definition(name, field)
-            for name, field in fields.items()
-        ]
-        if key:
-            parts.append(f"PRIMARY KEY ({', '.join(map(quote, key))})")
-        options = self._dialect.table_options(self._connection)
-        table = quote(self._goal.table)
-        self._define("the table can't be created", f"CREATE TABLE {table} ({', '.join(parts)}){options}")
+        self._define("the table can't be created", f"{creation.head} ({', '.join(creation.parts)}){creation.tail}")
         self._mark(fields)
 
     def _add(self, fields: dict[str, Field]) -> None:
@@ -211,6 +193,51 @@ class Fitting:
     def _run(self, sql: str) -> None:
         with cursor(self._connection) as run:
             run.execute(sql)
+
+
+@dataclass(frozen=True)
+class Creation:
+    """CREATE TABLE, its columns and keys between ``head`` and ``tail``."""
+
+    head: str
+    parts: tuple[str, ...]
+    tail: str
+
+
+def creation_of(
+    dialect: Dialect, goal: Goal, fields: Mapping[str, Field], connection: Connection | None
+) -> Creation | None:
+    """How the table is made; None where nothing, or not the whole key, has a type yet.
+
+    connection  as in ``Dialect.define``
+    """
+    key = [dialect.names.legal(name) for name in goal.fixed]
+    if not fields or not set(key) <= set(fields):
+        return None
+
+    def define(name: str, field: Field) -> str:
+        if name in key:
+            return f"{dialect.define(connection, goal.table, name, field, len(key))} NOT NULL"
+        return dialect.define(connection, goal.table, name, field)
+
+    parts = [define(name, field) for name, field in fields.items()]
+    if key:
+        parts.append(f"PRIMARY KEY ({', '.join(map(dialect.quote, key))})")
+    return Creation(f"CREATE TABLE {dialect.quote(goal.table)}", tuple(parts), dialect.table_options(connection))
+
+
+def missing(dialect: Dialect, known: Sequence[Column], groups: Sequence[Group]) -> dict[str, Field]:
+    """Columns to create, by name in the table. A field that has only been NULL waits for a type."""
+    names = [column.name for column in known]
+    new: dict[str, Field] = {}
+    for one in groups:
+        typed = [field for field in one.fields if field.kind is not Kind.NULL]
+        placed = place([field.name for field in typed], names, dialect.names)
+        for field in typed:
+            if placed[field.name] not in names:
+                names.append(placed[field.name])
+                new[placed[field.name]] = field
+    return new
 
 
 def _has_fraction(table: pa.Table, name: str) -> bool:

@@ -122,7 +122,7 @@ class Generic:
     def declare(self, field: Field, key_columns: int = 0) -> str:
         return generic_types.declared(field, bool(key_columns)).compile(dialect=self._dialect)
 
-    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
+    def define(self, connection: Connection | None, table: str, name: str, field: Field, key_columns: int = 0) -> str:
         return f"{self.quote(name)} {self.declare(field, key_columns)}"
 
     def mark(self, table: str, columns: Sequence[str]) -> Sequence[str]:
@@ -131,7 +131,7 @@ class Generic:
     def made(self, connection: Connection, table: str, column: str) -> bool:
         return False  # nothing says so in every database: integers stay integers
 
-    def table_options(self, connection: Connection) -> str:
+    def table_options(self, connection: Connection | None) -> str:
         return ""
 
     def slot(self, column: Column, field: Field) -> Slot:

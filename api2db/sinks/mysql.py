@@ -131,7 +131,7 @@ class MySQL:
     def declare(self, field: Field, key_columns: int = 0) -> str:
         return my_types.declare(field, key_columns)
 
-    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
+    def define(self, connection: Connection | None, table: str, name: str, field: Field, key_columns: int = 0) -> str:
         declared = self.declare(field, key_columns)
         ours = field.kind is Kind.INTEGER and declared == "bigint" and not key_columns
         return f"{quote(name)} {declared}" + (f" COMMENT {_literal(my_types.MARK)}" if ours else "")
@@ -142,7 +142,9 @@ class MySQL:
     def made(self, connection: Connection, table: str, column: str) -> bool:
         return column in self._look(connection, table).made
 
-    def table_options(self, connection: Connection) -> str:
+    def table_options(self, connection: Connection | None) -> str:
+        if connection is None:
+            return " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
         server = _session(connection).server
         nopad = _NOPAD_MYSQL if server.version >= _MYSQL_WITH_NOPAD else _PADDED
         collation = _NOPAD_MARIADB if server.mariadb else nopad

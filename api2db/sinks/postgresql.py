@@ -191,7 +191,7 @@ class PostgreSQL:
     def declare(self, field: Field, key_columns: int = 0) -> str:
         return "numeric" if field.arrow == pa.uint64() else _DECLARED[field.kind]
 
-    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
+    def define(self, connection: Connection | None, table: str, name: str, field: Field, key_columns: int = 0) -> str:
         return f"{_QUOTE(name)} {self.declare(field)}"
 
     def mark(self, table: str, columns: Sequence[str]) -> Sequence[str]:
@@ -203,7 +203,7 @@ class PostgreSQL:
             run.execute(sql.encode(), prepare=False)
             return run.fetchone() is not None
 
-    def table_options(self, connection: Connection) -> str:
+    def table_options(self, connection: Connection | None) -> str:
         return ""
 
     def slot(self, column: Column, field: Field) -> Slot:

@@ -178,9 +178,9 @@ class SQLite:
             return "TEXT"
         return _DECLARED[field.kind][0]
 
-    def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
+    def define(self, connection: Connection | None, table: str, name: str, field: Field, key_columns: int = 0) -> str:
         declared = self.declare(field)
-        if declared in _STRICT and _is_strict(connection, table):
+        if declared in _STRICT and connection is not None and _is_strict(connection, table):
             declared = _STRICT[declared]
         mark = f" {_MARK}" if field.kind is Kind.INTEGER and declared == "INTEGER" else ""
         return f"{_QUOTE(name)}{mark} {declared}"
@@ -194,7 +194,7 @@ class SQLite:
             found = run.execute(sql, (table,)).fetchone()
         return found is not None and f"{_QUOTE(column)} {_MARK} INTEGER" in found[0]
 
-    def table_options(self, connection: Connection) -> str:
+    def table_options(self, connection: Connection | None) -> str:
         return ""
 
     def slot(self, column: Column, field: Field) -> Slot:

@@ -19,6 +19,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import HTTPResponse
 
+from api2db.sources.exchanges import watched
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -133,7 +135,9 @@ class DeadlineAdapter(HTTPAdapter):
         timeout, limits = kwargs.get("timeout"), LIMITS.get()
         connect_s, read_s = timeout if isinstance(timeout, tuple) else (timeout, timeout)
         kwargs["timeout"] = (limits.wait_s(connect_s), limits.wait_s(read_s))
-        return super().send(request, *args, **kwargs)
+        with watched(request) as exchange:
+            exchange.answer = super().send(request, *args, **kwargs)
+        return exchange.answer
 
     def build_response(self, request: PreparedRequest, raw: Any) -> Response:
         answer = self._answer()

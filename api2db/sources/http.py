@@ -14,6 +14,7 @@ from api2db.secret import redact, shown_url
 from api2db.sizes import size_bytes
 from api2db.sources.answer import Answer, HttpError, asked, in_our_words, secrets_of
 from api2db.sources.deadline import LIMITS, DeadlineAdapter, Limits
+from api2db.sources.exchanges import read
 
 __all__ = ["Answer", "Http", "HttpError"]
 
@@ -100,6 +101,7 @@ class Http(requests.Session):
         finally:
             if token is not None:
                 LIMITS.reset(token)
+            read()
         if not isinstance(answer, Answer):
             raise ConfigError("an adapter without limits is mounted: mount a DeadlineAdapter(Answer, ...)")
         if self.check_status:

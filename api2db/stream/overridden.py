@@ -23,7 +23,18 @@ from api2db.form.tables import from_frame
 from api2db.formats import frame_of
 from api2db.runtime.delivery import GROUP, limits_of
 from api2db.secret import redact
-from api2db.sinks.base import Forgetful, Limits, NewestWins, Paced, Placement, Quarantine, Renewable, Sink, Traceable
+from api2db.sinks.base import (
+    Forgetful,
+    Limits,
+    NewestWins,
+    Paced,
+    Placement,
+    Quarantine,
+    Renewable,
+    Sink,
+    Sketching,
+    Traceable,
+)
 
 if TYPE_CHECKING:
     from api2db.stream.stream import Stream
@@ -105,6 +116,11 @@ class OverriddenSink:
         # What ``stream`` made of batches that aren't in yet: it isn't called again because a later one failed.
         self._changed: dict[str, pa.Table | None] = {}
         self._handed: list[Batch] = []  # what the inner sink has loaded and not published
+
+    def sketch(self, batch: Batch) -> list[str]:
+        """Its ``stream`` isn't called: what that does nobody knows beforehand."""
+        line = f"{type(self._called).__name__}.stream(data) is called with each batch; what it hands on may differ"
+        return [line, *(self._inner.sketch(batch) if isinstance(self._inner, Sketching) else [])]
 
     def connect(self) -> None:
         if self._inner is not None:

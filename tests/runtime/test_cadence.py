@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from api2db.due.pace import Pace
 from api2db.runtime import cadence
 from api2db.runtime.cadence import Cadence
 
@@ -74,6 +75,28 @@ def test_jobs_of_one_period_are_spread_over_it_and_start_within_ten_seconds(cloc
     assert max(first.values()) < cadence.SPREAD_S
     at_once = Counter(round(at, 3) for number, at in first.items() if number % 2 == 0)
     assert max(at_once.values()) <= 6  # 150 jobs on 5 s
+
+
+def test_a_learned_period_counts_from_the_last_run_and_changes_at_once(clock):
+    ran = []
+    jobs, pace = Cadence(), Pace(1.0, 60.0, 8.0)
+    jobs.add_paced(pace, lambda: ran.append(clock[0]), delay_s=5)
+    for period_s in (8.0, 4.0, 16.0):
+        clock[0] += jobs.idle_s()
+        jobs.run_pending()
+        pace.period_s = period_s
+    assert ran == [5.0, 13.0, 17.0]
+    assert jobs.idle_s() == 16.0
+
+
+def test_an_offset_puts_off_the_first_run_and_keeps_the_period(clock):
+    ran = []
+    jobs = Cadence()
+    jobs.add(10, lambda: ran.append(clock[0]), delay_s=25)
+    for _ in range(3):
+        clock[0] += jobs.idle_s()
+        jobs.run_pending()
+    assert ran == [25.0, 35.0, 45.0]
 
 
 def test_without_jobs_there_is_nothing_to_wait_for():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 import threading
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from api2db import ApiForm, Collector, Cursor, Feature, Page, collector
+from api2db import ApiForm, Collector, Cursor, Feature, Page, collector, due_time
 from api2db.errors import ConfigError
 from api2db.journal.journal import Journal
 from api2db.runtime.job import Job, Run
@@ -310,3 +312,35 @@ def test_a_decorated_function_stays_callable_and_names_its_collector():
 def test_a_mistaken_declaration_is_refused_where_it_is_made(options):
     with pytest.raises(ConfigError):
         collector(**options)(lambda: None)
+
+
+def test_other_rows_than_the_last_polls_are_something_new_and_the_same_or_none_are_not(polls):
+    brought = iter([[], [1, 2], [1, 2], [], [1, 2], [2, 1], None, [2, 1, 3]])
+
+    def source():
+        numbers = next(brought)
+        if numbers is None:
+            raise RuntimeError("no answer")
+        for number in numbers:
+            yield [{"n": number}]
+
+    found = []
+    made = polls(source)
+    made.job.watches_changes = True
+    made.job.ended = lambda end: found.append((end.outcome, end.changed))
+    for _ in range(8):
+        made.poll()
+    new, old = ("ok", True), ("ok", False)
+    assert found == [old, new, old, old, old, new, ("failed", False), new]
+
+
+def test_a_function_learns_which_due_time_it_is_polled_for_in_its_schedules_zone(tmp_path):
+    asked = []
+    source = Collector("c", None, lambda: asked.append(due_time()), None, None, at="06:00", zone="Europe/Berlin")
+    made = Polls(tmp_path, source)
+    due = datetime.datetime(2026, 7, 1, 6, tzinfo=ZoneInfo("Europe/Berlin"))
+    made.job.due_s = int(due.timestamp())
+    made.poll()
+    made.journal.close()
+    assert [str(each) for each in asked] == ["2026-07-01 06:00:00+02:00"]
+    assert due_time().tzinfo is datetime.UTC  # outside a poll

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from api2db.collector import Collector
+from api2db.due.moment import DUE
 from api2db.errors import ConfigError, SourceError
 from api2db.retry import RetryPolicy
 from api2db.runtime.isolated.child import Child
@@ -107,7 +108,7 @@ class Isolated:
                 granting.take(answer.brought)
             return answer
 
-        answer = ask(Poll(since, granting.given))
+        answer = ask(Poll(since, granting.given, DUE.get()))
         if isinstance(answer, Items):
             return _Items(lambda: ask(Next()), lambda: ask(Close()))
         assert isinstance(answer, Value)

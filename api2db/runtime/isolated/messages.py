@@ -12,6 +12,7 @@ import pickle
 import struct
 import threading
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -62,10 +63,11 @@ class Brought:
 
 @dataclass(frozen=True)
 class Poll:
-    """Call the collector's function; ``since`` for the parameter that takes the cursor."""
+    """Call the collector's function; ``since`` for the parameter that takes the cursor, ``due`` for ``due_time``."""
 
     since: object
     given: Given | None = None
+    due: datetime | None = None
 
 
 @dataclass(frozen=True)

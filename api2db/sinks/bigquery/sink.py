@@ -119,6 +119,15 @@ class BigQuerySink:
         """Until another job may be started; 0 while one has to be asked for."""
         return 0.0 if self._manifest is not None else self._pace.wait_s()
 
+    def sketch(self, batch: Batch) -> list[str]:
+        columns = self._tables.sketch(group([batch]))
+        if not columns:
+            return []
+        parts = [
+            f"  {column.name} {column.field_type}{' REPEATED' * (column.mode == 'REPEATED')}" for column in columns
+        ]
+        return [f"table {self._goal.table} (", *(f"{part}," for part in parts[:-1]), parts[-1], ")"]
+
     def connect(self) -> None:
         """Reach the dataset, made where it is missing; bring what was under way to its end."""
         with self._errors():

@@ -139,6 +139,10 @@ class Tables:
         log.info("table created table=%s columns=%d", goal.table, len(columns))
         return made
 
+    def sketch(self, groups: Sequence[Group]) -> list[SchemaField]:
+        """The columns of a table that is made for these rows; asks nobody."""
+        return self._missing((), groups)
+
     def drop(self, table: str) -> None:
         self._client().delete_table(table, retry=ONCE, timeout=TIMEOUT_S[1], not_found_ok=True)
 

@@ -68,6 +68,9 @@ class ShardSink:
     def server(self) -> str:
         return self.target
 
+    def sketch(self, batch: Batch) -> list[str]:
+        return [f"{self.directory}/<nanoseconds>{self._format.suffix}, one file for each batch"]
+
     def connect(self) -> None:
         with sink_errors(self.stream):
             make_dir(self.directory, flush=self._durable)

@@ -62,6 +62,9 @@ class WholeSink:
     def server(self) -> str:
         return self.target
 
+    def sketch(self, batch: Batch) -> list[str]:
+        return [f"{self.path}, one file, {'replaced by each poll' if self.replaces else 'to which rows are added'}"]
+
     def connect(self) -> None:
         with sink_errors(self.stream):
             make_dir(self.path.parent, flush=self._durable)

@@ -60,6 +60,13 @@ class OmnisciSink:
     def server(self) -> str:
         return self._login.server
 
+    def sketch(self, batch: Batch) -> list[str]:
+        columns = {name: declare(field) for name, field in _missing({}, group([batch])).items()}
+        if not columns:
+            return []
+        return [f"CREATE TABLE {self._table} (", *(f"  {name} {kind}," for name, kind in columns.items()),
+                f"  {BATCH} {TEXT}", ")"]  # fmt: skip
+
     def connect(self) -> None:
         with self._used():
             pass

@@ -1,0 +1,1 @@
+"""When something is due: pure, by clocks that are handed in."""

@@ -1,0 +1,129 @@
+"""What is kept of a schedule in STORE: the next daemon uses it, unless it is another schedule's, or damaged."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from api2db import Collector
+from api2db.journal.journal import Journal
+from api2db.runtime.cadence import Cadence
+from api2db.runtime.job import Job
+from api2db.runtime.poller import Poller
+from api2db.runtime.timetable import Timetable
+from api2db.spool.collector import CollectorSpool
+from tests.project_kit import eventually
+from tests.spool_kit import make_spool
+
+DAY_S = 86_400
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path)
+    yield store
+    store.close()
+
+
+class Store:
+    """STORE and the timetables of one daemon after the other."""
+
+    def __init__(self, root):
+        self.spool = make_spool(root)
+        self.layout = self.spool.layout
+        self.layout.make_id()
+        self.journal = Journal(self.layout.journal)
+        self.stop = threading.Event()
+        self.poller = Poller(threads=1, stop=self.stop)
+
+    def timetable(self):
+        return Timetable(Cadence(), self.poller, self.journal, self.layout, lambda: None, durable=False)
+
+    def job(self, name, source=lambda: None, **schedule):
+        collector = Collector(name, None, source, None, None, **schedule)
+        self.journal.declare([(name, collector.seconds, None)], [])
+        shards = CollectorSpool(self.spool, name, ("s",))
+        return Job(collector, spool=self.spool, shards=shards, streams=("s",), journal=self.journal,
+                   accepted=lambda batch: None, timeout_s=60)  # fmt: skip
+
+    def state(self, name):
+        query = "SELECT state, cause, next_run_ns FROM collectors WHERE collector = ?"
+        return self.journal._file.connection.execute(query, (name,)).fetchone()
+
+    def kept(self, name):
+        return json.loads(self.layout.due(name).read_text())
+
+    def keep(self, name, text):
+        self.layout.due(name).parent.mkdir(exist_ok=True)
+        self.layout.due(name).write_text(text)
+
+    def close(self):
+        self.stop.set()
+        self.journal.close()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schedule": "at 06:00 UTC", "until_s": "x", "ran": []}'])
+def test_where_nobody_can_tell_what_was_polled_for_the_collector_is_not_polled_and_says_so(store, text):
+    store.keep("feed", text)
+    timetable = store.timetable()
+    timetable.add(store.job("feed", at="06:00", catch_up="all"))
+    state, cause, _ = store.state("feed")
+    assert state == "broken"
+    assert str(store.layout.due("feed")) in cause
+    assert "move it away" in cause
+    assert timetable.idle_s() is None
+    assert store.layout.due("feed").read_text() == text
+
+
+def test_what_was_missed_is_of_the_schedule_that_was_in_force(store):
+    missed = '{"schedule": "at 06:00 UTC", "until_s": 1000000000, "ran": []}'
+    for at, is_due in (("06:00", True), ("05:00", False)):
+        store.keep("feed", missed)
+        timetable = store.timetable()
+        timetable.add(store.job("feed", at=at))
+        assert (timetable.idle_s() == 0) is is_due
+    timetable.run_pending()
+    assert store.kept("feed")["schedule"] == "at 05:00 UTC"
+    assert store.kept("feed")["until_s"] > 1000000000
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_learned_period_is_kept_for_the_next_daemon_and_learned_anew_where_it_is_lost(store, damaged):
+    timetable = store.timetable()
+    timetable.add(store.job("feed", adaptive=("1h", "9h")))
+    timetable.run_pending()
+    eventually(store.layout.due("feed").exists, what="the first poll's end")
+    assert store.kept("feed") == {"schedule": "adaptive, 1h to 9h", "period_s": 1.5 * 3600}
+    if damaged:
+        store.keep("feed", "{")
+    job = store.job("feed", adaptive=("1h", "9h"))
+    timetable = store.timetable()
+    timetable.add(job)
+    eventually(lambda: timetable.run_pending() or job.next_run_ns, what="the next daemon's first poll")
+    wanted_s = 3600 if damaged else 1.5 * 3600
+    text = json.dumps({"schedule": "adaptive, 1h to 9h", "period_s": 1.5 * wanted_s})
+    eventually(lambda: store.layout.due("feed").read_text() == text, what="the second poll's end")
+
+
+def test_collectors_due_at_one_moment_start_one_after_the_other_and_jitter_puts_them_further_apart(store):
+    timetable, begins = store.timetable(), {}
+    for number in range(30):
+        name, jitter = f"feed_{number}", "1h" if number >= 10 else 0
+        timetable.add(store.job(name, at="06:00", offset="10m", jitter=jitter))
+    timetable.run_pending()
+    for number in range(30):
+        begins[number] = store.state(f"feed_{number}")[2] / 1e9 % DAY_S - 6 * 3600 - 600
+    near = sorted(begins[number] for number in range(10))
+    assert near == pytest.approx([number / 10 for number in range(10)], abs=0.01)
+    apart = sorted(begins[number] for number in range(10, 30))
+    assert apart[0] >= 0
+    assert apart[-1] < 3610
+    assert apart[-1] - apart[0] > 900
+
+
+def test_a_program_may_change_the_seconds_of_a_collector_that_it_has_made():
+    collector = Collector("feed", 0, lambda: None, None, None)
+    collector.seconds = "5m"
+    assert (collector.seconds, collector.schedule.text) == (300, "every 5m")
