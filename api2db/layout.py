@@ -135,6 +135,7 @@ class Layout:
     def tokens(self) -> Path:
         """Tokens that servers gave out to us."""
         return self.states / "tokens"
+
     def due(self, collector: str) -> Path:
         """What is known of a collector's schedule: which due times are done with, or the period that was learned."""
         return self.states / "due" / f"{collector}.json"

@@ -108,6 +108,13 @@ def tables_of(groups: Sequence[Group], goal: Goal, names: NameRules) -> list[str
     return [goal.table, *map(names.legal, _by_table(groups))]
 
 
+def goals_of(groups: Sequence[Group], goal: Goal, dialect: Dialect) -> Iterator[tuple[Goal, list[Group]]]:
+    """Each table with what goes into it, parents before children."""
+    yield goal, list(groups)
+    for table, kin in _by_table(groups).items():
+        yield _goal_of(table, kin, goal, dialect), [one.group for one in kin]
+
+
 class Family:
     """One transaction's work on a table and those of its children. Used as ``TableWork`` is."""
 
@@ -190,15 +197,20 @@ class Family:
 
     def _child(self, table: str, kin: Sequence[Kin]) -> TableWork:
         if table not in self._children:
-            legal = self._dialect.names.legal(table)
-            if legal in (self._goal.table, ledger.NAME):
-                raise FatalError(f"its children would go into {legal} too: give them a table of their own")
-            unique = kin[0].unique
-            if unique[-1:] == (POSITION,) and not self._dialect.seeks:
-                unique = ()
-            goal = replace(self._goal, table=legal, key=(), version=None, unique=unique)
+            goal = _goal_of(table, kin, self._goal, self._dialect)
             self._children[table] = TableWork(self._connection, self._dialect, goal)
         return self._children[table]
+
+
+def _goal_of(table: str, kin: Sequence[Kin], goal: Goal, dialect: Dialect) -> Goal:
+    """What is to become of children whose parents go to ``goal``."""
+    legal = dialect.names.legal(table)
+    if legal in (goal.table, ledger.NAME):
+        raise FatalError(f"its children would go into {legal} too: give them a table of their own")
+    unique = kin[0].unique
+    if unique[-1:] == (POSITION,) and not dialect.seeks:
+        unique = ()
+    return replace(goal, table=legal, key=(), version=None, unique=unique)
 
 
 def _by_table(groups: Sequence[Group]) -> dict[str, list[Kin]]:

@@ -25,9 +25,9 @@ from api2db.sinks.connections import Connections
 from api2db.sinks.dialect import Dialect
 from api2db.sinks.doubts import Doubts
 from api2db.sinks.engines import Engines
-from api2db.sinks.family import ChildrenRefused, Family, Spared, families, tables_of
+from api2db.sinks.family import ChildrenRefused, Family, Spared, families, goals_of, tables_of
 from api2db.sinks.fitting import Goal, creation_of, forget, missing
-from api2db.sinks.group import Group, group
+from api2db.sinks.group import Group
 from api2db.sinks.names import place
 from api2db.sinks.transaction import NothingLoadable, TableWork, receipts
 
@@ -155,11 +155,13 @@ class SqlSink:
         return self._dialect.max_threads
 
     def sketch(self, batch: Batch) -> list[str]:
-        fields = missing(self._dialect, (), group([self._labelled(batch)]))
-        made = creation_of(self._dialect, self._goal, fields, None)
-        if made is None:
-            return []
-        return [f"{made.head} (", *(f"  {part}," for part in made.parts[:-1]), f"  {made.parts[-1]}", f"){made.tail}"]
+        lines: list[str] = []
+        for goal, groups in goals_of(families([self._labelled(batch)], self._goal), self._goal, self._dialect):
+            made = creation_of(self._dialect, goal, missing(self._dialect, (), groups), None)
+            if made is not None:
+                parts = [f"  {part}" for part in made.parts]
+                lines += [f"{made.head} (", *(f"{part}," for part in parts[:-1]), parts[-1], f"){made.tail}"]
+        return lines
 
     def connect(self) -> None:
         """Reach the database, creating it and the ledger where they are missing; read the ledger's horizon."""

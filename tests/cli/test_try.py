@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
+from api2db import Children
 from api2db.batch import Batch, new_batch_id
 from api2db.cli.main import main
+from api2db.form import InferredForm
 from api2db.place import parse_url
 from api2db.sinks.sql import SqlSink
 from tests.http_api import SERVER_ERROR, Answer, HttpApi
@@ -260,15 +262,18 @@ def test_a_program_of_1_0_1_is_tried_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("key", [(), ("id",)])
-def test_the_statement_that_is_shown_is_the_one_that_is_run(tmp_path, key):
+@pytest.mark.parametrize("lines", [None, [{"sku": "a", "qty": 1}]], ids=["alone", "with children"])
+def test_the_statements_that_are_shown_are_those_that_are_run(tmp_path, key, lines):
     path: Path = tmp_path / "made.sqlite"
     sink = SqlSink(stream="c/s", url=parse_url(f"sqlite:///{path}", "test"), table="made", key=key)
-    batch = Batch(pa.table({"id": [1], "mag": [1.5], "at": ["a"], "none": pa.nulls(1)}), new_batch_id(), 1)
+    record = {"id": 1, "mag": 1.5, "at": "a", "none": None} | ({"lines": lines} if lines else {})
+    form = InferredForm({}, {"lines": Children("lines")} if lines else {})
+    batch = Batch(form.shape([record]).table, new_batch_id(), 1)
     shown = sink.sketch(batch)
     assert not path.exists()
     sink.load([batch], lambda *refused: None)
     sink.close()
-    with sqlite3.connect(path) as db:
-        ((made,),) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'made'")
-    db.close()
-    assert " ".join(" ".join(shown).split()).replace("( ", "(").replace(" )", ")") == made
+    with closing(sqlite3.connect(path)) as db:
+        made = db.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name LIKE 'made%'").fetchall()
+    assert len(made) == (2 if lines else 1)
+    assert " ".join(" ".join(shown).split()).replace("( ", "(").replace(" )", ")") == " ".join(sql for (sql,) in made)
