@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 from api2db import Children
 from api2db.batch import Batch, Receipt
-from api2db.errors import FatalError
+from api2db.errors import FatalError, RetryableError
 from api2db.form import InferredForm, form_from_shape
 from api2db.sinks.generic import Generic
 from api2db.sinks.sql import SqlSink
@@ -92,6 +95,7 @@ def test_a_newer_version_leaves_no_line_of_before_and_an_older_one_brings_none(p
     assert loose(place) == 0
 
 
+@pytest.mark.parametrize("place", ["sqlite", "postgresql", "mariadb"], indirect=True)
 def test_of_two_rows_with_one_key_in_a_batch_only_the_one_that_wins_brings_its_children(
     place: Place, into: MakeInto
 ) -> None:
@@ -99,6 +103,7 @@ def test_of_two_rows_with_one_key_in_a_batch_only_the_one_that_wins_brings_its_c
     assert lines(place) == [(1, 0, "c", 1), (2, 0, "d", 1)]
 
 
+@pytest.mark.parametrize("place", ["sqlite", "duckdb", "generic"], indirect=True)
 def test_a_list_that_is_null_or_missing_is_one_without_children(place: Place, into: MakeInto) -> None:
     sink = into(key="id")
     load(sink, orders(order(1, 1, ("a", 1)), order(2, 1, ("b", 1)), order(3, 1, ("c", 1))))
@@ -136,7 +141,7 @@ def test_a_child_that_does_not_fit_takes_its_row_and_all_its_children_to_quarant
     assert lines(place) == [(1, 0, "a", 1), (2, 0, "b", 1), (2, 1, "c", 2), (3, 0, "d", 1)]
 
 
-@pytest.mark.parametrize("key", ["id", ()])
+@pytest.mark.parametrize("key", ["id", ()], ids=["merged", "appended"])
 def test_a_child_that_only_the_database_refuses_takes_its_row_to_quarantine(
     place: Place, into: MakeInto, key: str
 ) -> None:
@@ -157,6 +162,7 @@ def test_a_child_that_only_the_database_refuses_takes_its_row_to_quarantine(
     assert "orders_lines, item 1" in quarantine.reasons[0]
 
 
+@pytest.mark.parametrize("place", ["sqlite", "mariadb"], indirect=True)
 def test_rows_without_a_key_go_to_quarantine_with_their_children(place: Place, into: MakeInto) -> None:
     keyless = orders({"v": 1, "line_items": [{"sku": "a", "qty": 1}]})
     kept = load(into(key="id"), keyless, orders(order(1, 1, ("b", 1)), {"id": None, "line_items": [{"sku": "c"}]}))
@@ -206,16 +212,43 @@ def test_key_of_children_is_unique_within_their_row(place: Place, into: MakeInto
     assert tags == [(1, "a", 0, "x"), (1, "a", 1, "y")]
 
 
+@pytest.mark.parametrize("place", ["sqlite", "mariadb"], indirect=True)
 def test_a_table_of_children_that_was_there_is_spared_by_fail(place: Place, into: MakeInto) -> None:
     place.query("CREATE TABLE orders_lines (qty integer)")
     with pytest.raises(FatalError, match="orders_lines was there before"):
         load(into(if_exists="fail"), orders(order(1, 1, ("a", 1))))
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 def test_children_that_would_go_into_their_rows_own_table_stop_the_stream(place: Place, into: MakeInto) -> None:
     children = {"lines": Children("line_items", table="orders")}
     with pytest.raises(FatalError, match="a table of their own"):
         load(into(), orders(order(1, 1, ("a", 1)), children=children))
+
+
+@pytest.mark.parametrize("place", ["postgresql", "mariadb"], indirect=True)
+def test_two_daemons_merge_into_the_same_rows_and_each_row_has_its_own_children(place: Place) -> None:
+    versions = iter(random.Random(1).sample(range(1_000), 160))
+    records = [order(at % 7, version, *[("x", version)] * (version % 4)) for at, version in enumerate(versions)]
+    loads = [orders(*records[at : at + 20]) for at in range(0, 160, 20)]
+
+    def deliver(name: str, mine: list[Batch]) -> None:
+        with closing(SqlSink(stream=name, url=place.url, table="orders", key="id", version="v")) as sink:
+            for one in mine:
+                while True:
+                    try:
+                        loaded(sink, one)
+                        break
+                    except RetryableError:
+                        pass  # a deadlock: repeated, as the daemon does
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(deliver, "a/sql", loads[::2]), pool.submit(deliver, "b/sql", loads[1::2])]:
+            done.result(60)
+    newest = {one["id"]: one for one in sorted(records, key=lambda one: int(one["v"]))}
+    assert lines(place) == [
+        (number, at, "x", one["v"]) for number, one in sorted(newest.items()) for at in range(one["v"] % 4)
+    ]
 
 
 ITEMS = st.lists(
