@@ -158,6 +158,20 @@ def test_a_reset_of_the_cursor_has_everything_asked_for_again_also_amidst_a_poll
     assert conditions(http_api) == [(None, None), (None, None), ('"1"', None), (None, None)]
 
 
+def test_a_state_file_that_is_moved_away_has_everything_asked_for_again(polls: Make, http_api: HttpApi) -> None:
+    http_api.always(tagged('"1"'))
+    source = pages_of(quick(), http_api.url)
+    made = polls(source)
+    made.poll()
+    made = polls(source)
+    made.poll()
+    made.shards.settle()
+    made.spool.layout.state("c").unlink()
+    made = polls(source)
+    made.poll()
+    assert [tag for tag, _ in conditions(http_api)] == [None, '"1"', None]
+
+
 def test_what_was_remembered_with_an_answer_comes_with_the_word_that_it_is_unchanged(
     polls: Make, http_api: HttpApi
 ) -> None:
