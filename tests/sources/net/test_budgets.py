@@ -195,14 +195,15 @@ class Impatient(PollContext):
 
 def test_who_waits_for_a_turn_when_the_daemon_stops_gives_its_place_back(http_api: HttpApi) -> None:
     hosts = Hosts()
-    fetcher = quick(rate="1/500ms", concurrency=1)
+    fetcher = quick(rate="1/50s", concurrency=1)
     token = POLL.set(PollContext(hosts=hosts))
     fetcher.fetch(get(http_api.url))
     POLL.set(Impatient(hosts=hosts))
     with pytest.raises(Stopping):
         fetcher.fetch(get(http_api.url))
     POLL.set(PollContext(hosts=hosts))
-    fetcher.fetch(get(http_api.url))
+    with pytest.raises(PutOff, match="its budget is used up"):  # and not: too many are under way
+        quick(concurrency=1, retry={"max_wait_s": 0.1}).fetch(get(http_api.url))
     POLL.reset(token)
 
 
