@@ -16,7 +16,7 @@ LAYERS = (
     ("_version", "errors", "failpoint", "nearest", "printable"),
     ("durations", "sizes", "files", "retry", "secret", "batch", "address"),
     ("credentials", "place", "telling", "settings", "shard", "layout", "state", "schema"),
-    ("usage", "recent", "shardlog"),
+    ("usage", "recent", "shardlog", "tapes"),
     ("spool", "journal", "quarantine", "ledger", "upgrade"),
     ("form", "sources", "formats", "sinks", "collector", "composing"),
     ("discovery", "ingest"),

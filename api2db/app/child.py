@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from api2db.app.log import LOGGER, Redacting
+from api2db.app.taped import Deck
 from api2db.collector import Collector
 from api2db.discovery import find_in
 from api2db.errors import ConfigError, SourceError
@@ -74,6 +75,7 @@ class Server:
         self.ends = False  # it has answered for the last time
         self._begin = begin
         self._items: Iterator[object] | None = None
+        self._deck = Deck()
 
     def answer(self, request: Request) -> Answer:
         """Do what is asked. Raises nothing."""
@@ -91,37 +93,56 @@ class Server:
         self._items = None
         limit = self._begin.memory_bytes
         why = f"; its process may take {limit:,} bytes beyond its imports" if limit and self.ends else ""
-        return Raised(f"{what}{told(error)}{why}", self.ends)
+        cause = self._deck.lacks() or told(error) + self._deck.then()
+        self._deck.end("failed")
+        return Raised(f"{what}{cause}{why}", self.ends)
 
     def _answer(self, request: Request) -> Answer:
         if isinstance(request, Begin):
+            if request.offline:
+                self._deck.go_offline()
             self.collector = _find(request)
+            if self.collector.tape_s:
+                # It belongs to what is imported, and doesn't count as what the function takes.
+                from api2db.sources.tape import frames
+
+                frames.codec()
             _limit_memory(request.memory_bytes)
             return Done()
         if isinstance(request, Poll):
             self._close()
             assert self.collector is not None
-            returned = self.collector.poll(request.since)
+            returned = self.collector.poll(self._deck.begin(request))
             if isinstance(returned, Iterator):
                 self._items = returned
                 return Items()
-            return Value(returned)
+            return self._played(Value(returned), last=True)
         if isinstance(request, Next):
             if self._items is None:
                 return Done()
             try:
-                return Value(next(self._items))
+                return self._played(Value(next(self._items)))
             except StopIteration:
                 self._items = None
-                return Done()
+                return self._played(Done(), last=True)
         assert isinstance(request, Close)
         self._close()
         return Done()
+
+    def _played(self, answer: Answer, *, last: bool = False) -> Answer:
+        """``answer``, unless a tape that is played back lacked something, whatever the function made of that."""
+        lacks = self._deck.lacks()
+        if lacks is not None:
+            self._items = None
+        if last or lacks is not None:
+            self._deck.end("ok")
+        return answer if lacks is None else Raised(lacks)
 
     def _close(self) -> None:
         items, self._items = self._items, None
         close: Callable[[], object] = getattr(items, "close", lambda: None)
         close()
+        self._deck.end("stopped")
 
 
 def _find(begin: Begin) -> Collector:

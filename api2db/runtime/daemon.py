@@ -136,7 +136,7 @@ class Daemon:
         pool = DeliveryPool(threads=settings.delivery_threads, target_threads=settings.target_threads)
         poller = Poller(threads=settings.poll_threads, stop=self._stop)
         children = Children()
-        retention = Retention(layout, journal, settings.history)
+        retention = Retention(layout, journal, settings.history, spool.tapes)
         running: list[Running] = []
         desk: Desk | None = None
         try:
@@ -256,7 +256,7 @@ def _prune(spool: Spool) -> None:
     """One small step. Where the disk runs short, the log gives way before collecting pauses."""
     spool.log.prune()
     lacking = spool.usage.lacking()
-    if lacking:
+    if lacking and not spool.tapes.give_way(lacking):
         spool.log.give_way(lacking)
 
 

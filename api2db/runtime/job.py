@@ -20,6 +20,7 @@ from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.quarantine import keep_payload, keep_rows
 from api2db.runtime.source import InProcess, Source
+from api2db.runtime.taping import taping
 from api2db.runtime.told import told
 from api2db.shard import Header
 from api2db.sources import payload
@@ -177,7 +178,12 @@ class Job:
         if not _dependencies_satisfied(form):
             return "waiting"
         run.resets = self._shards.resets
-        returned = self._call(run)
+        since = self._since()
+        with taping(self._spool.tapes, self.collector, run.started_ns, since):
+            return self._items(run, form, since, stop)
+
+    def _items(self, run: Run, form: Form | None, since: object, stop: threading.Event) -> str:
+        returned = self._call(run, since)
         iterator = payload.items(returned)
         run.id = run.started_ns if iterator is returned else 0
         while True:
@@ -194,14 +200,16 @@ class Job:
                 getattr(iterator, "close", lambda: None)()
                 return "stopped"
 
-    def _call(self, run: Run) -> object:
+    def _since(self) -> object:
         reached = self._shards.cursor
         cursor = self.collector.cursor
+        return cursor.since(reached) if cursor is not None else _json(reached)
 
+    def _call(self, run: Run, since: object) -> object:
         def begun() -> None:
             run.item_since_s = time.monotonic()
 
-        return self._source.poll(cursor.since(reached) if cursor is not None else _json(reached), begun)
+        return self._source.poll(since, begun)
 
     def _take(self, run: Run, form: Form | None, item: object) -> None:
         """Shape one item and accept it. What can't be shaped is kept as it arrived, and the poll fails."""

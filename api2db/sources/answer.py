@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -53,6 +53,7 @@ class Answer(Response):
     def __init__(self) -> None:
         super().__init__()
         self.limits = LIMITS.get()
+        self.taped: Callable[[Iterator[bytes]], Iterator[bytes]] | None = None  # hears a body that is streamed
 
     def json(self, **kwargs: Any) -> Any:
         """The JSON value, integers exact. Raises HttpError for anything else, HTML with status 200 for example."""
@@ -108,7 +109,10 @@ class Answer(Response):
 
     def iter_content(self, chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
         chunks = super().iter_content(chunk_size, decode_unicode)
-        return chunks if self._content_consumed else self._bounded(chunks)
+        if self._content_consumed:
+            return chunks
+        bounded = self._bounded(chunks)
+        return bounded if self.taped is None else self.taped(bounded)
 
     def error(self, what: str) -> HttpError:
         """An error about this answer."""

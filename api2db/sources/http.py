@@ -15,6 +15,7 @@ from api2db.secret import redact, shown_url
 from api2db.sizes import size_bytes
 from api2db.sources.answer import Answer, HttpError, asked, in_our_words, secrets_of
 from api2db.sources.deadline import LIMITS, DeadlineAdapter, Limits
+from api2db.sources.tape.recorder import TAPE
 
 __all__ = ["Answer", "Http", "HttpError"]
 
@@ -116,9 +117,16 @@ class Http(requests.Session):
             secrets = (*self.secrets, *secrets_of(request))
             limits = Limits(time.monotonic() + deadline_s, deadline_s, max_bytes, secrets)
             token = LIMITS.set(limits)
-        try:
+        # Of a redirect's next request the first one's answer tells.
+        tape = TAPE.get() if token is not None else None
+
+        def ask() -> Any:
             with in_our_words(request, limits):
-                answer = super().send(request, **kwargs)
+                return super(Http, self).send(request, **kwargs)
+
+        try:
+            stream = bool(kwargs.get("stream"))
+            answer = ask() if tape is None else tape.send(request, self.secrets, ask, stream=stream)
         finally:
             if token is not None:
                 LIMITS.reset(token)

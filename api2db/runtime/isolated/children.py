@@ -17,6 +17,7 @@ from api2db.errors import ConfigError, SourceError
 from api2db.retry import RetryPolicy
 from api2db.runtime.isolated.child import Child
 from api2db.runtime.isolated.messages import Begin, Close, Done, Items, Next, Poll, Raised, Value
+from api2db.sources.tape.recorder import TAPE, Recorder
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +75,20 @@ class Children:
 
 
 class Isolated:
-    """A collector's function, called in a process of its own that lives from poll to poll."""
+    """A collector's function, called in a process of its own that lives from poll to poll.
 
-    def __init__(self, collector: Collector, children: Children, clock: Callable[[], float] = time.monotonic) -> None:
+    offline  that process reaches no network: it is asked by ``play`` alone
+    """
+
+    def __init__(
+        self,
+        collector: Collector,
+        children: Children,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        offline: bool = False,
+    ) -> None:
+        self._offline = offline
         self._clock = clock
         self._rng = random.Random()
         self._deaths = 0  # in a row
@@ -92,9 +104,17 @@ class Isolated:
         self._log = logging.LoggerAdapter(log, {"collector": collector.name})
 
     def poll(self, since: object, begun: Callable[[], None]) -> object:
+        recorder = TAPE.get()
+        return self._polled(Poll(since, recorder.order if isinstance(recorder, Recorder) else None), begun)
+
+    def play(self, tape: Path, begun: Callable[[], None]) -> object:
+        """As ``poll``, with what a tape says in place of the network. SourceError for a request that isn't on it."""
+        return self._polled(Poll(None, plays=tape), begun)
+
+    def _polled(self, poll: Poll, begun: Callable[[], None]) -> object:
         child = self._ready()
         begun()
-        answer = self._ask(child, Poll(since))
+        answer = self._ask(child, poll)
         if isinstance(answer, Items):
             return _Items(lambda: self._ask(child, Next()), lambda: self._ask(child, Close()))
         assert isinstance(answer, Value)
@@ -126,7 +146,9 @@ class Isolated:
         self._starting = True
         try:
             child = self._child = self._children.start(self._name)
-            begin = Begin(self._name, self._file, self._is_module, sys.argv, self._memory_bytes, os.getpid())
+            begin = Begin(
+                self._name, self._file, self._is_module, sys.argv, self._memory_bytes, os.getpid(), self._offline
+            )
             answer = self._ask(child, begin)
             assert isinstance(answer, Done)
         finally:
