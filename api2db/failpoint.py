@@ -47,6 +47,7 @@ POINTS = (
     "quarantine.written",
     "spool.origin",  # a replayed file of quarantine is gone, its batch's name in accepted/ still there
     "replay.linked",  # a kept shard waits for its stream again, others not yet
+    "rebuild.accepted",  # an item of a taped poll is accepted again, its poll not at its end
     "quarantine.held",  # rows that aren't accepted are kept, their batch not accepted yet
     "composing.frozen",  # a store knows which files it composes, nothing of them accepted yet
     "composing.removed",  # their rows are accepted, one of the files is gone

@@ -19,6 +19,7 @@ from api2db.cli.chaos import chaos
 from api2db.cli.here import Here
 from api2db.cli.init import init
 from api2db.cli.notify import notify
+from api2db.cli.rebuild import rebuild
 from api2db.cli.replay import replay
 from api2db.cli.reset import backfill, reset
 from api2db.cli.shards import shards
@@ -124,3 +125,4 @@ main.add_command(notify)
 main.add_command(reset)
 main.add_command(backfill)
 main.add_command(status)
+main.add_command(rebuild)

@@ -35,7 +35,7 @@ COLLECTOR = """
 """
 ELSEWHERE = ("spool.parked", "local.copied", "local.moved", "quarantine.held")
 ELSEWHERE += ("spool.origin", "replay.linked", "retention.forgot", "composing.frozen", "composing.planned")
-ELSEWHERE += ("composing.removed",)
+ELSEWHERE += ("composing.removed", "rebuild.accepted")
 ELSEWHERE += tuple(point for point in POINTS if point.startswith("bigquery."))
 # While it runs, at named points, in recovery, while it stops.
 MIX = {KILL: 6, KILL_AT: 4, KILL_STARTING: 2, KILL_STOPPING: 2}
