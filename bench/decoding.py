@@ -5,6 +5,7 @@ The server is a process of its own and makes the body as it sends it.
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import click
 
 from api2db import Http
+from api2db.runtime.daemon import GC_THRESHOLD
 
 RECORDS = 5000  # in one part of the body
 FORMATS = ("json", "ndjson", "csv", "xml")
@@ -92,7 +94,9 @@ def serve() -> None:
 
 
 def measured(url: str, form: str, size: int) -> dict[str, Any]:
-    """In a process of its own, so that the memory is this stream's."""
+    """In a process of its own, so that the memory is this stream's; set up as the daemon is."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
     with Http(deadline_s=3600) as http:
         http.get(url + "/json/1000").records("data.items")  # what is imported is imported
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -9,7 +9,8 @@ from api2db.sources.tape.recorder import TAPE, Recorder
 
 if TYPE_CHECKING:
     from api2db.runtime.isolated.messages import Poll
-    from api2db.sources.tape.player import Offline, Player
+    from api2db.sources.tape.offline import Offline
+    from api2db.sources.tape.player import Player
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class Deck:
         self._failures = 0
 
     def go_offline(self) -> None:
-        from api2db.sources.tape.player import Offline
+        from api2db.sources.tape.offline import Offline
 
         self._offline = Offline()
 

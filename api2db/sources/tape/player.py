@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -127,21 +126,3 @@ class _Raw:
         """Nothing is held open."""
 
     release_conn = close
-
-
-class Offline:
-    """From now on this process reaches no network, whatever asks; for good. ``tried``: whom the poll wanted to ask."""
-
-    def __init__(self) -> None:
-        self.tried = ""
-        sys.addaudithook(self._look)
-
-    def _look(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "socket.getaddrinfo":
-            self._refuse(str(arguments[0]))
-        elif event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
-            self._refuse(str(arguments[1][0]))  # a tuple: an address of the Internet's
-
-    def _refuse(self, host: str) -> None:
-        self.tried = self.tried or host
-        raise OSError(f"{host} is not asked while a poll is rebuilt: only what Http asked is on its tape")
