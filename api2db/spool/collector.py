@@ -238,15 +238,15 @@ class CollectorSpool:
         with self._settling:
             with self._lock:
                 settled, unlinked, state = list(self._unsettled), list(self._unlinked), self._state
-                streams = (*self._streams, *self._others)
+                linked = (*self._streams, *self._others)
                 origins = self._origins.under_way()
             if not settled and not always:
                 return
             try:
-                for name, its_streams in unlinked:
-                    self._fan_out(name, its_streams)
+                for name, streams in unlinked:
+                    self._fan_out(name, streams)
                 if settled:
-                    for stream in streams:
+                    for stream in linked:
                         self._spool.flush(self.queue(stream).directory)
                 write_state(self._state_path, state, flush=self._spool.durable)
                 for header in origins:

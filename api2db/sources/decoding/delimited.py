@@ -34,34 +34,30 @@ def blocks(chunks: Iterable[bytes], delimiter: str | None, columns: Sequence[str
     start = lines.peek()
     if start.lstrip().startswith("<"):
         raise Unreadable("the answer is HTML or XML, not CSV")
-    reader = csv.reader(lines, delimiter=delimiter or _delimiter_of(start), strict=True)
-    rows = _rows(reader, lines)
-    names = list(columns) if columns is not None else _names(next(rows, []))
-    records: list[dict[str, str]] = []
-    for row in rows:
-        if len(row) != len(names):
-            raise Unreadable(
-                f"the row that ends in line {reader.line_num:,} has {len(row)} values, where {len(names)} columns"
-                " are; a value with the delimiter in it must be quoted, or another delimiter= said"
-            )
-        records.append(dict(zip(names, row, strict=True)))
-        if lines.since >= _BLOCK:
-            yield Block(records, lines.since)
-            records, lines.since = [], 0
+    reader = csv.reader(iter(lines), delimiter=delimiter or _delimiter_of(start), strict=True)
+    try:
+        names = list(columns) if columns is not None else _names(next(filter(None, reader), []))
+        width = len(names)
+        records: list[dict[str, str]] = []
+        for row in reader:
+            lines.open = 0
+            if len(row) != width:
+                if not row:
+                    continue  # a blank line is none
+                raise Unreadable(
+                    f"the row that ends in line {reader.line_num:,} has {len(row)} values, where {width} columns are;"
+                    " a value with the delimiter in it must be quoted, or another delimiter= said"
+                )
+            records.append(dict(zip(names, row, strict=True)))
+            if lines.since >= _BLOCK:
+                size, lines.since = lines.since, 0
+                yield Block(records, size)
+                records = []
+    except csv.Error as error:
+        raise Unreadable(f"line {reader.line_num:,}: {error}") from None
+    except _TooLong:
+        raise too_large(f"the row that ends in line {reader.line_num:,}, or later,") from None
     yield Block(records, lines.since)
-
-
-def _rows(reader: Iterator[list[str]], lines: _Lines) -> Iterator[list[str]]:
-    while True:
-        lines.open = 0
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise Unreadable(f"line {lines.number:,}: {error}") from None
-        if row:  # a blank line is none
-            yield row
 
 
 def _names(header: list[str]) -> list[str]:
@@ -96,39 +92,37 @@ def _parsed(start: str, delimiter: str, rows: int) -> list[list[str]]:
     return found or [[]]
 
 
+class _TooLong(Exception):
+    """A row doesn't end."""
+
+
 class _Lines:
     """Lines with their ends, as csv.reader wants them; a row may be several.
 
-    number  how many lines were given; ``open`` and ``since``: letters given since somebody set them to 0
+    open   letters read since somebody set it to 0, after a row; without those of the text in which that row ended
+    since  letters read since somebody set it to 0
     """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._blocks = _texts(chunks)
-        self._lines: Iterator[str] = iter(())
-        self.number = 0
+        self._texts = _texts(chunks)
+        self._first = ""
         self.open = 0
         self.since = 0
 
     def peek(self) -> str:
         """The first text there is. Called first."""
-        text = next(self._blocks, "")
-        self._lines = io.StringIO(text, newline="")
-        return text
+        self._first = next(self._texts, "")
+        return self._first
 
     def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines, None)
-        while line is None:
-            self._lines = io.StringIO(next(self._blocks), newline="")
-            line = next(self._lines, None)
-        self.number += 1
-        self.open += len(line)
-        self.since += len(line)
-        if self.open > MOST_RECORD_BYTES:
-            raise too_large(f"the row that ends in line {self.number:,}, or later,")
-        return line
+        yield from io.StringIO(self._first, newline="")
+        self.since += len(self._first)
+        for text in self._texts:
+            if self.open > MOST_RECORD_BYTES:
+                raise _TooLong
+            self.open += len(text)
+            self.since += len(text)
+            yield from io.StringIO(text, newline="")
 
 
 def _texts(chunks: Iterable[bytes]) -> Iterator[str]:
