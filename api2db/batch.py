@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+REBUILT = "7a9e7a9e"
+"""The ids of batches that ``rebuild`` made begin with it: they are for the streams they were accepted for alone."""
+
 
 def new_batch_id() -> str:
     """128 random bits as 32 hexadecimal digits: unique among all daemons that feed one table."""

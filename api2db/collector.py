@@ -39,6 +39,7 @@ class Collector:
     fresh_within   the age of the last success beyond which the status calls the collector stale
     isolate        call import_target in a process of its own: see docs/collectors.md
     memory         the most that process may take beyond what its imports take ("512 MiB"); no limit if None
+    tape           how long what its source answers is kept in STORE/tape, for rebuilds: see docs/tape.md; 0 keeps none
     keep           how long delivered batches are kept in STORE/log, for replays; 0 keeps none; the settings' if None
     children       name -> Children: lists inside records that are tables of their own; see docs/children.md
     cron, at, zone, offset, jitter, catch_up, adaptive    when it is polled, other than by a period: docs/schedules.md
@@ -65,6 +66,7 @@ class Collector:
         isolate: bool = False,
         memory: int | str | None = None,
         keep: float | str | None = None,
+        tape: float | str = 0,
         children: Mapping[str, Children] | None = None,
         cron: str | None = None,
         at: str | Iterable[str] | None = None,
@@ -111,6 +113,7 @@ class Collector:
             raise ConfigError(f"{where}: memory={memory!r} limits a process of its own; give isolate=True too")
         self.declared_in: Path | None = None  # the module it was found in, where somebody looked for it
         self.keep_s = None if keep is None else duration_s(keep)
+        self.tape_s = duration_s(tape)
         self.takes_cursor = _takes_parameter(import_target)
         self._cursor_name = _cursor_name(import_target)
 
@@ -155,6 +158,7 @@ def collector(
     isolate: bool = False,
     memory: int | str | None = None,
     keep: float | str | None = None,
+    tape: float | str = 0,
     children: Mapping[str, Children] | None = None,
     cron: str | None = None,
     at: str | Iterable[str] | None = None,
@@ -200,6 +204,7 @@ def collector(
             isolate=isolate,
             memory=memory,
             keep=keep,
+            tape=tape,
             children=checked(children, f"collector {title}", shape),
             cron=cron,
             at=at,

@@ -50,6 +50,7 @@ POINTS = (
     "replay.linked",  # a kept shard waits for its stream again, others not yet
     "seen.written",  # records that may come again are on disk, their page not accepted yet
     "seen.begun",  # a new file of them is, the old one still there
+    "rebuild.accepted",  # an item of a taped poll is accepted again, its poll not at its end
     "quarantine.held",  # rows that aren't accepted are kept, their batch not accepted yet
     "composing.frozen",  # a store knows which files it composes, nothing of them accepted yet
     "composing.removed",  # their rows are accepted, one of the files is gone

@@ -20,6 +20,7 @@ HELD = "held"  # in quarantine: the directory of rows with a value that can't be
 FILES = "files"  # in quarantine: the directory of files that a store can't read
 RESERVED = frozenset(
     {"queue", "upload_failed", "quarantine", "log", "requests", "state", "format", "notify", "database", "api2db"}
+    | {"tape"}
     | {"journal.sqlite", "database.sqlite", "demo.jsonl"}
 )
 LOCK_WAIT_S = 1.0
@@ -108,6 +109,11 @@ class Layout:
     def log(self, collector: str) -> Path:
         """Where a collector's delivered shards are kept for a time."""
         return self.logs / collector
+
+    @property
+    def tapes(self) -> Path:
+        """What sources answered, by collector and poll."""
+        return self.root / "tape"
 
     @property
     def requests(self) -> Path:

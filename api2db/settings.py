@@ -54,6 +54,7 @@ class Settings:
     min_free_bytes: int
     keep: float  # seconds
     max_log_bytes: int
+    max_tape_bytes: int
     console: bool
     demo: bool
     http: str
@@ -122,6 +123,15 @@ def check_keep(keep_s: float | None, settings: Settings) -> None:
         raise ConfigError(
             f"keep: {keep_s:.0f} s are longer than history, {settings.history:.0f} s: of batches older than history"
             " nobody can tell what a place lacks; make history longer, or keep shorter"
+        )
+
+
+def check_tape(tape_s: float, settings: Settings) -> None:
+    """What was rebuilt of a tape is known by the journal as long as its line is there. Raises ConfigError."""
+    if tape_s > settings.history:
+        raise ConfigError(
+            f"tape: {tape_s:.0f} s are longer than history, {settings.history:.0f} s: of what is older nobody can tell"
+            " what was rebuilt already; make history longer, or tape shorter"
         )
 
 
@@ -272,6 +282,7 @@ KEYS: Mapping[str, Key] = {
     "min_free_bytes": Key("256 MiB", size_bytes),
     "keep": Key("2d", seconds),
     "max_log_bytes": Key("1 GiB", size_bytes),
+    "max_tape_bytes": Key("1 GiB", size_bytes),
     "console": Key(True, _flag, _flag_of_text),
     "demo": Key(False, _flag, _flag_of_text),
     "http": Key("", _address),

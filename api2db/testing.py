@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from api2db.collector import Collector
 from api2db.discovery import find_in
@@ -14,7 +14,8 @@ from api2db.errors import ConfigError, SourceError
 if TYPE_CHECKING:
     import pyarrow as pa
     from requests import PreparedRequest
-    from urllib3.response import HTTPResponse
+
+    from api2db.sources.answer import Answer
 
 __all__ = ["poll_recorded"]
 
@@ -25,22 +26,21 @@ def poll_recorded(collector: Collector | Path, recorded: Path) -> pa.Table:
     collector  or the file that declares it, and nothing else
     recorded   JSON: ``{"status": 200, "headers": {...}, "body": <what the API answered>}``
 
-    Columns are of the types the collector's form gives them. Nothing is stored. For functions that ask by ``Rest`` or
-    ``Http``. Raises what the collector raises, ConfigError for files that can't be used.
+    Columns are of the types the collector's form gives them. Nothing is stored, and no credentials are needed. For
+    functions that ask by ``Rest`` or ``Http``. Raises what the collector raises, ConfigError for files that can't be
+    used.
     """
     from api2db.form import InferredForm
-    from api2db.sources.deadline import STAND_IN
     from api2db.sources.payload import items, shape, take_cursor
+    from api2db.sources.tape.recorder import TAPE
 
     one = collector if isinstance(collector, Collector) else _only(collector)
-    cursor = one.cursor
-    answer = json.loads(recorded.read_text(encoding="utf-8"))
-    token = STAND_IN.set(lambda request: _answer(answer, request))
+    token = TAPE.set(_Recorded(json.loads(recorded.read_text(encoding="utf-8"))))
     try:
-        item = next(items(one.poll(None if cursor is None else cursor.since(None))), None)
+        item = next(items(one.poll(None if one.cursor is None else one.cursor.since(None))), None)
     finally:
-        STAND_IN.reset(token)
-    shaped = shape(take_cursor(item)[0], one.api_form() or InferredForm({}))
+        TAPE.reset(token)
+    shaped = shape(take_cursor(item)[0], one.api_form() or InferredForm({}, one.children))
     if shaped is None:
         raise SourceError(f"collector {one.name}: the recorded answer has no rows")
     return shaped.table
@@ -53,16 +53,20 @@ def _only(path: Path) -> Collector:
     return found[0]
 
 
-def _answer(recorded: dict[str, object], request: PreparedRequest) -> HTTPResponse:
-    from urllib3.response import HTTPResponse
+class _Recorded:
+    """One answer for every request: a ``Tape``."""
 
-    body = json.dumps(recorded["body"]).encode()
-    headers = recorded.get("headers")
-    return HTTPResponse(
-        io.BytesIO(body),
-        headers=headers if isinstance(headers, dict) else {},
-        status=int(str(recorded.get("status", 200))),
-        preload_content=False,
-        request_url=request.url,
-        request_method=request.method,
-    )
+    def __init__(self, recorded: dict[str, Any]) -> None:
+        self._recorded = recorded
+
+    def send(
+        self, request: PreparedRequest, secrets: tuple[str, ...], ask: Callable[[], Answer], *, stream: bool
+    ) -> Answer:
+        from api2db.sources.tape.player import answer_of
+
+        body = json.dumps(self._recorded["body"]).encode()
+        status, headers = self._recorded.get("status", 200), self._recorded.get("headers", {})
+        answer = answer_of(request, iter([body]), status=status, headers=headers, encoding="utf-8")
+        if not stream:
+            _ = answer.content
+        return answer

@@ -16,7 +16,7 @@ LAYERS = (
     ("_version", "errors", "failpoint", "nearest", "printable"),
     ("durations", "due", "sizes", "files", "retry", "secret", "batch", "address", "children"),
     ("credentials", "place", "telling", "settings", "shard", "layout", "state", "schema", "childrows"),
-    ("usage", "recent", "shardlog"),
+    ("usage", "recent", "shardlog", "tapes"),
     ("spool", "journal", "quarantine", "ledger", "upgrade"),
     ("form", "sources", "formats", "sinks", "collector", "composing"),
     ("discovery", "ingest", "probing", "testing"),

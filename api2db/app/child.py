@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from api2db.app.log import LOGGER, Redacting
+from api2db.app.taped import Deck
 from api2db.collector import Collector
 from api2db.discovery import find_in
 from api2db.due.moment import DUE
@@ -93,6 +94,7 @@ class Server:
         self.ends = False  # it has answered for the last time
         self._begin = begin
         self._items: Iterator[object] | None = None
+        self._deck = Deck()
 
     def answer(self, request: Request) -> Answer:
         """Do what is asked. Raises nothing."""
@@ -111,13 +113,22 @@ class Server:
         self._end()
         limit = self._begin.memory_bytes
         why = f"; its process may take {limit:,} bytes beyond its imports" if limit and self.ends else ""
+        cause = self._deck.lacks() or told(error) + self._deck.then()
+        self._deck.end("failed")
         if isinstance(error, PutOff):
             return Raised(str(error), self.ends, put_off_s=error.until_s)
-        return Raised(f"{what}{told(error)}{why}", self.ends, stopping=isinstance(error, Stopping))
+        return Raised(f"{what}{cause}{why}", self.ends, stopping=isinstance(error, Stopping))
 
     def _answer(self, request: Request) -> Answer:
         if isinstance(request, Begin):
+            if request.offline:
+                self._deck.go_offline()
             self.collector = _find(request)
+            if self.collector.tape_s:
+                # It belongs to what is imported, and doesn't count as what the function takes.
+                from api2db.sources.tape import frames
+
+                frames.codec()
             _limit_memory(request.memory_bytes)
             return Done()
         if isinstance(request, Poll):
@@ -127,28 +138,38 @@ class Server:
                 self._context = RemotePoll.of(request.given, self._call)
                 POLL.set(self._context)
             DUE.set(request.due)
-            returned = self.collector.poll(request.since)
+            returned = self.collector.poll(self._deck.begin(request))
             if isinstance(returned, Iterator):
                 self._items = returned
                 return Items()
-            return Value(returned, self._end())
+            return self._played(Value(returned, self._end()), last=True)
         if isinstance(request, Next):
             if self._items is None:
                 return Done()
             try:
-                return Value(next(self._items))
+                return self._played(Value(next(self._items)))
             except StopIteration:
                 self._items = None
-                return Done(self._end())
+                return self._played(Done(self._end()), last=True)
         assert isinstance(request, Close)
         self._close()
         return Done()
+
+    def _played(self, answer: Answer, *, last: bool = False) -> Answer:
+        """``answer``, unless a tape that is played back lacked something, whatever the function made of that."""
+        lacks = self._deck.lacks()
+        if lacks is not None:
+            self._items = None
+        if last or lacks is not None:
+            self._deck.end("ok")
+        return answer if lacks is None else Raised(lacks)
 
     def _close(self) -> None:
         items, self._items = self._items, None
         close: Callable[[], object] = getattr(items, "close", lambda: None)
         close()
         self._end()
+        self._deck.end("stopped")
 
     def _end(self) -> Brought | None:
         """The poll is over: what its sources want to remember."""

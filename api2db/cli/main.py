@@ -21,6 +21,7 @@ from api2db.cli.init import init
 from api2db.cli.new import new
 from api2db.cli.notify import notify
 from api2db.cli.poll import poll
+from api2db.cli.rebuild import rebuild
 from api2db.cli.replay import replay
 from api2db.cli.reset import backfill, reset
 from api2db.cli.shards import shards
@@ -130,3 +131,4 @@ main.add_command(backfill)
 main.add_command(status)
 main.add_command(try_)
 main.add_command(poll)
+main.add_command(rebuild)

@@ -411,6 +411,11 @@ class Journal:
 
         self._file.write(write)
 
+    def batch_ids(self, collector: str, stream: str) -> set[str]:
+        """The ids of a stream's batches, whatever became of them; without those summed up. Raises as ``known``."""
+        query = "SELECT batch_id FROM deliveries WHERE collector = ? AND stream = ?"
+        return {batch_id for (batch_id,) in self._file.rows(query, (collector, stream))}
+
     def summed_until(self, collector: str, stream: str) -> int:
         """``created_ns`` of the newest line that was summed up; 0 if none was. Raises as ``known``."""
         found = self._file.rows("SELECT until_ns FROM totals WHERE collector = ? AND stream = ?", (collector, stream))

@@ -51,6 +51,7 @@ def spool_of(settings: Settings, layout: Layout) -> Spool:
         durable=settings.durability == "fsync",
         keep_s=settings.keep,
         max_log_bytes=settings.max_log_bytes,
+        max_tape_bytes=settings.max_tape_bytes,
     )
 
 

@@ -142,7 +142,7 @@ class Daemon:
         poller = Poller(threads=settings.poll_threads, stop=self._stop)
         children = Children()
         polling = Polling.of(layout, settings.auth)
-        retention = Retention(layout, journal, settings.history)
+        retention = Retention(layout, journal, settings.history, spool.tapes)
         timetable = Timetable(Cadence(), poller, journal, layout, self._look_again, durable=spool.durable)
         running: list[Running] = []
         desk: Desk | None = None
@@ -261,7 +261,7 @@ def _prune(spool: Spool) -> None:
     """One small step. Where the disk runs short, the log gives way before collecting pauses."""
     spool.log.prune()
     lacking = spool.usage.lacking()
-    if lacking:
+    if lacking and not spool.tapes.give_way(lacking):
         spool.log.give_way(lacking)
 
 

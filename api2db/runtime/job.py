@@ -24,6 +24,7 @@ from api2db.layout import Layout
 from api2db.quarantine import keep_payload, keep_rows
 from api2db.runtime.polling import Memory, Polling, RunningPoll
 from api2db.runtime.source import InProcess, Source
+from api2db.runtime.taping import taping
 from api2db.runtime.told import told
 from api2db.shard import Header
 from api2db.sources import payload
@@ -255,6 +256,7 @@ class Job:
         if not _dependencies_satisfied(form):
             return "waiting"
         run.resets = self._shards.resets
+        since = self._since()
         context = RunningPoll(
             self.name,
             run.started_ns,
@@ -268,14 +270,17 @@ class Job:
             run=run,
             stop=stop,
         )
-        with self._memory.lent(context, run.resets):
-            self._read(run, form, stop)
+        with (
+            self._memory.lent(context, run.resets),
+            taping(self._spool.tapes, self.collector, run.started_ns, since),
+        ):
+            self._read(run, form, since, stop)
         self.unchanged = context.unchanged
         return "ok"
 
-    def _read(self, run: Run, form: Form | None, stop: threading.Event) -> None:
+    def _read(self, run: Run, form: Form | None, since: object, stop: threading.Event) -> None:
         """Take what the source brings, item by item, to its end. Raises Stopping if it doesn't get there."""
-        returned = self._call(run)
+        returned = self._call(run, since)
         iterator = payload.items(returned)
         run.id = run.started_ns if iterator is returned else 0
         while True:
@@ -292,14 +297,16 @@ class Job:
                 getattr(iterator, "close", lambda: None)()
                 raise Stopping("the daemon is stopping")
 
-    def _call(self, run: Run) -> object:
+    def _since(self) -> object:
         reached = self._shards.cursor
         cursor = self.collector.cursor
+        return cursor.since(reached) if cursor is not None else _json(reached)
 
+    def _call(self, run: Run, since: object) -> object:
         def begun() -> None:
             run.item_since_s = time.monotonic()
 
-        return self._source.poll(cursor.since(reached) if cursor is not None else _json(reached), begun)
+        return self._source.poll(since, begun)
 
     def _take(self, run: Run, form: Form | None, item: object) -> None:
         """Shape one item and accept it. What can't be shaped is kept as it arrived, and the poll fails."""

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
+from api2db.batch import REBUILT
 from api2db.errors import ConfigError, TornShardError
 from api2db.runtime.delivery import Delivery
 from api2db.runtime.whereabouts import Apart, Whereabouts
@@ -68,6 +69,7 @@ def replay_log(works: Works, part: Part, delivery: Delivery, which: Which, answe
         waits = _unless_waiting(works, part, delivery, headers, which)
         missing = _missing(delivery, waits, which)
         _forgotten(delivery, missing, answer)
+        _rebuilt(works, delivery, waits, missing, which, answer)
         plan = _plan(delivery, waits, missing, Whereabouts(works, part.collector.name, delivery, headers), answer)
         apart, missing, again = plan.apart, plan.missing, plan.again
         rows = sum(waits[created_ns].rows - len(apart[created_ns]) for created_ns in missing)
@@ -111,6 +113,24 @@ def _forgotten(delivery: Delivery, missing: set[int], answer: Answer) -> None:
             " tell whether they are in, so they are left out"
         )
         missing -= forgotten
+
+
+def _rebuilt(
+    works: Works, delivery: Delivery, waits: Mapping[int, Header], missing: set[int], which: Which, answer: Answer
+) -> None:
+    """Leave out what a place has already that was filled by ``rebuild``: the same polls' rows, in other batches."""
+    if which.batch is not None or which.since_ns is not None:
+        return  # it was said which
+    known = works.kept.journal.batch_ids(delivery.collector, delivery.stream)
+    if not any(batch_id.startswith(REBUILT) for batch_id in known):
+        return
+    others = {created_ns for created_ns in missing if delivery.stream not in waits[created_ns].streams}
+    if others:
+        answer.say(
+            f"{delivery.name}: it was filled by a rebuild: {len(others)} batches of before are left out, since their"
+            " rows may be in; bring what came after the rebuilt polls by --since"
+        )
+        missing -= others
 
 
 def _plan(
@@ -173,6 +193,9 @@ def _unless_waiting(
             continue
         # Rows that another stream's place refused are in this one, or in the batch they came with.
         if one.origin is not None and (delivery.stream not in one.streams or one.created_ns in came_whole):
+            continue
+        # What was rebuilt is elsewhere in the batches of the polls themselves.
+        if one.batch_id.startswith(REBUILT) and delivery.stream not in one.streams:
             continue
         found[one.created_ns] = one
     return found

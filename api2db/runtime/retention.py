@@ -25,6 +25,7 @@ from api2db.layout import Layout
 from api2db.quarantine import is_kept, rows_kept
 from api2db.runtime.delivery import Delivery
 from api2db.sinks.base import Forgetful, Ledgered
+from api2db.tapes import Tapes
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,11 @@ class Retention:
     """Runs in a thread of its own, beside deliveries; whatever goes wrong is tried again by the next pass.
 
     history_s  how old a batch is whose line is summed up
+    tapes      of which the old ones go, too
     """
 
-    def __init__(self, layout: Layout, journal: Journal, history_s: float) -> None:
+    def __init__(self, layout: Layout, journal: Journal, history_s: float, tapes: Tapes | None = None) -> None:
+        self._tapes = tapes
         self._layout = layout
         self._journal = journal
         self._history_s = history_s
@@ -80,6 +83,8 @@ class Retention:
     def run(self, deliveries: Sequence[Delivery]) -> None:
         """One pass. Raises nothing."""
         self._journal.prune()
+        if self._tapes is not None:
+            self._tapes.prune(others_s=self._history_s)
         for delivery in deliveries:
             if self._stop.is_set():
                 return

@@ -12,6 +12,7 @@ from api2db.runtime.delivery import Delivery, State
 from api2db.runtime.lost import purge_lost
 from api2db.runtime.mend import replay_quarantine
 from api2db.runtime.purge import purge_quarantine
+from api2db.runtime.rebuild import rebuild
 from api2db.runtime.removed import purge_removed
 from api2db.runtime.replay import Which, replay_log
 from api2db.runtime.works import Answer, Part, Works, one_more, rows_of
@@ -74,6 +75,22 @@ def _go_on(works: Works, delivery: Delivery, waiting: int, answer: Answer) -> No
         answer.say(
             f"{delivery.name}: if this is cut short, run the same command again: it completes it, each batch once"
         )
+
+
+def _rebuild(works: Works, arguments: Mapping[str, Any]) -> Answer:
+    """collector, stream, since_ns, until_ns, to, dry_run."""
+    answer, part = Answer(), works.part(arguments["collector"])
+    stream, to, dry_run = arguments.get("stream"), arguments.get("to"), bool(arguments.get("dry_run"))
+    if to is not None and stream is not None:
+        raise ConfigError("--to fills one place for one collector: give its name, without a stream")
+    which = Which(arguments.get("since_ns"), arguments.get("until_ns"))
+    filled = one_more(part, to, works) if to is not None else None
+    waiting = 0 if filled is None else sum(filled.backlog)
+    into = part.streams(stream) if filled is None else [filled]
+    rebuild(works, part, into, which, answer, fills=filled is not None, dry_run=dry_run)
+    if filled is not None and not dry_run:
+        _go_on(works, filled, waiting, answer)
+    return answer
 
 
 def _retry(works: Works, arguments: Mapping[str, Any]) -> Answer:
@@ -181,4 +198,11 @@ def _parts(works: Works, arguments: Mapping[str, Any]) -> list[Part]:
     return [works.part(name)] if name else list(works.parts.values())
 
 
-VERBS: Mapping[str, Verb] = {"replay": _replay, "retry": _retry, "purge": _purge, "reset": _reset, "poll": _poll}
+VERBS: Mapping[str, Verb] = {
+    "replay": _replay,
+    "rebuild": _rebuild,
+    "retry": _retry,
+    "purge": _purge,
+    "reset": _reset,
+    "poll": _poll,
+}

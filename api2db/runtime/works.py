@@ -10,7 +10,7 @@ from api2db.errors import ConfigError, TornShardError
 from api2db.nearest import nearest
 from api2db.runtime.assembly import Kept, delivery_to, directories_of, place_of
 from api2db.runtime.delivery import Delivery, State
-from api2db.settings import check_keep
+from api2db.settings import check_keep, check_tape
 from api2db.shard import peek
 from api2db.sinks.base import Target
 from api2db.spool.collector import CollectorSpool
@@ -88,6 +88,9 @@ def prepared(
     Raises ConfigError, StoreError.
     """
     check_keep(collector.keep_s, kept.settings)
+    check_tape(collector.tape_s, kept.settings)
+    if collector.tape_s:
+        kept.spool.tapes.set_keep(collector.name, collector.tape_s)
     shards = CollectorSpool(kept.spool, collector.name, keep_s=collector.keep_s)
     directories = directories_of(shards, [place_of(target, kept) for target in targets])
     for directory in directories:

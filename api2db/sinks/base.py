@@ -166,6 +166,13 @@ class NewestWins(Protocol):
 
 
 @runtime_checkable
+class NewerWins(Protocol):
+    """A sink that may merge by a version: what is older than what is there changes nothing, whenever it comes."""
+
+    newer_wins: bool
+
+
+@runtime_checkable
 class Renewing(Protocol):
     """A target whose way in is in a file, which may have been mended since it was read."""
 

@@ -197,6 +197,11 @@ class SqlSink:
         """A merge in which the batch that comes later wins: an older one must not be loaded after a younger."""
         return bool(self._goal.key) and self._goal.version is None
 
+    @property
+    def newer_wins(self) -> bool:
+        """A merge by a version, which may be given older rows again."""
+        return self._goal.version is not None and not self.replaces
+
     def lacks(self, shards: Mapping[int, str]) -> set[int]:
         """Which of the shards (``created_ns`` -> batch id) aren't in the ledger."""
         there = self.loaded(list(shards.values()))

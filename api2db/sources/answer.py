@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -22,14 +22,19 @@ from requests.exceptions import (
     TooManyRedirects,
 )
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
+from urllib3.response import HTTPResponse
 
 from api2db.errors import SourceError
 from api2db.secret import is_number_or_date, redact, shown_url
 from api2db.sources.deadline import LIMITS, Limits
 from api2db.sources.decode import NotJson, decode
+from api2db.sources.decoding import reading
+from api2db.sources.decoding.chunked import Block, chunked
+from api2db.sources.decoding.unreadable import Unreadable
 
 _SHOWN_CHARS = 100
 _CAUSE_CHARS = 300
+_PIECE_BYTES = 2**16  # of a body that is read as records
 # Of the start of a body so much is looked through for secrets before it is cut to what is shown.
 _LOOKED_AT_BYTES = 4096
 # A secret shorter than that stands in many words; what is as short and a parameter's value is an ordinary one.
@@ -59,6 +64,7 @@ class Answer(Response):
     def __init__(self) -> None:
         super().__init__()
         self.limits = LIMITS.get()
+        self.taped: Callable[[Iterator[bytes]], Iterator[bytes]] | None = None  # hears a body that is streamed
 
     def json(self, **kwargs: Any) -> Any:
         """The JSON value, integers exact. Raises HttpError for anything else, HTML with status 200 for example."""
@@ -69,6 +75,44 @@ class Answer(Response):
         except NotJson as error:
             raise self.error(f"{error.reason}: {self._start()}") from None
 
+    def records(
+        self,
+        path: str = "",
+        format: str | None = None,
+        *,
+        charset: str | None = None,
+        delimiter: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> list[Any]:
+        """All records of the body: JSON, NDJSON, CSV, TSV or XML, by its Content-Type unless ``format`` says it.
+
+        path       where they are in JSON ("data.items") and XML ("rss.channel.item"); "" for the whole
+        charset    where header and document say nothing, or the wrong
+        delimiter, columns   of CSV: the names where it has none
+
+        Raises HttpError for what isn't that, ConfigError.
+        """
+        said = reading.Said(format, charset, delimiter, columns)
+        with self._unreadable():
+            return reading.records(self._body(), path, said)
+
+    def stream(
+        self,
+        path: str = "",
+        size: int = 10_000,
+        format: str | None = None,
+        *,
+        charset: str | None = None,
+        delimiter: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[list[Any]]:
+        """The same records in chunks, ``size`` at most, while the body comes: ask with ``stream=True``.
+
+        What is wrong further on is raised there, after the records before it. As ``records`` else.
+        """
+        said = reading.Said(format, charset, delimiter, columns)
+        return chunked(self._blocks(path, said), size)
+
     def raise_for_status(self) -> None:
         """Raises HttpError for a status of 400 and above."""
         if self.status_code >= 400:
@@ -76,7 +120,10 @@ class Answer(Response):
 
     def iter_content(self, chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
         chunks = super().iter_content(chunk_size, decode_unicode)
-        return chunks if self._content_consumed else self._bounded(chunks)
+        if self._content_consumed:
+            return chunks
+        bounded = self._bounded(chunks)
+        return bounded if self.taped is None else self.taped(bounded)
 
     def error(self, what: str) -> HttpError:
         """An error about this answer."""
@@ -84,6 +131,29 @@ class Answer(Response):
         status = f"{self.status_code} {(self.reason or '')[:_SHOWN_CHARS]}".rstrip()
         text = f"{asked(self.request)} answered {status}, {kind}: {what}"
         return HttpError(redact(text, self.limits.secrets), response=self)
+
+    def _body(self) -> reading.Body:
+        packed = [one.strip().lower() for one in self.headers.get("Content-Encoding", "").split(",")]
+        unknown = [one for one in packed if one and one not in (*HTTPResponse.CONTENT_DECODERS, "identity")]
+        if unknown:
+            extra = "; it needs the extra brotli: pip install 'api2db-daemon[brotli]'" if "br" in unknown else ""
+            raise Unreadable(f"its Content-Encoding {unknown[0][:_SHOWN_CHARS]!r} can't be unpacked{extra}")
+        kind = self.headers.get("Content-Type", "")
+        return reading.Body(self.iter_content(_PIECE_BYTES), kind, str(self.url), self.limits.max_bytes)
+
+    def _blocks(self, path: str, said: reading.Said) -> Iterator[Block]:
+        with self._unreadable():
+            yield from reading.blocks(self._body(), path, said)
+
+    @contextmanager
+    def _unreadable(self) -> Iterator[None]:
+        try:
+            yield
+        except Unreadable as error:
+            # Of one that was read in parts the start is gone.
+            start = f": {self._start()}" if isinstance(getattr(self, "_content", None), bytes) else ""
+            self.close()
+            raise self.error(error.reason + start) from None
 
     def _bounded(self, chunks: Iterator[Any]) -> Iterator[Any]:
         """However much is compressed in it, no more than ``max_bytes`` and one chunk are ever held."""

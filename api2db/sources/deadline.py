@@ -17,7 +17,6 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.response import HTTPResponse
 
 from api2db.sources.exchanges import watched
 
@@ -46,10 +45,6 @@ class Limits:
 
 LIMITS: ContextVar[Limits] = ContextVar("api2db_http_limits")
 """Of the request that is under way in this thread."""
-
-
-STAND_IN: ContextVar[Callable[[PreparedRequest], HTTPResponse] | None] = ContextVar("api2db_stand_in", default=None)
-"""What answers instead of the network, where something does: an answer that was recorded."""
 
 
 class _Reader(io.RawIOBase):
@@ -129,9 +124,6 @@ class DeadlineAdapter(HTTPAdapter):
         return manager
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        stand_in = STAND_IN.get()
-        if stand_in is not None:
-            return self.build_response(request, stand_in(request))
         timeout, limits = kwargs.get("timeout"), LIMITS.get()
         connect_s, read_s = timeout if isinstance(timeout, tuple) else (timeout, timeout)
         kwargs["timeout"] = (limits.wait_s(connect_s), limits.wait_s(read_s))

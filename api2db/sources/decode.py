@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from api2db.errors import SourceError
+from api2db.sources.decoding.unreadable import Unreadable
 
 _BOM: Final = "﻿"
 _SHOWN: Final = 40
@@ -17,12 +17,12 @@ _MOST_DIGITS: Final = 4300
 _decoder = msgspec.json.Decoder()
 
 
-class NotJson(SourceError):
+class NotJson(Unreadable):
     """``reason`` says what came instead, and quotes nothing of it; the error's text shows its first characters too."""
 
     def __init__(self, reason: str, body: bytes | str) -> None:
-        super().__init__(f"{reason}: {_seen(body)}")
-        self.reason = reason
+        super().__init__(reason)
+        self.args = (f"{reason}: {_seen(body)}",)
 
 
 def decode(data: bytes | str) -> object:

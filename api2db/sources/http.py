@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextvars import ContextVar
 from typing import Any
 
 import requests
@@ -15,6 +16,7 @@ from api2db.sizes import size_bytes
 from api2db.sources.answer import Answer, HttpError, asked, in_our_words, secrets_of
 from api2db.sources.deadline import LIMITS, DeadlineAdapter, Limits
 from api2db.sources.exchanges import read
+from api2db.sources.tape.recorder import TAPE
 
 __all__ = ["Answer", "Http", "HttpError"]
 
@@ -23,6 +25,10 @@ HARMLESS_HEADERS = (
     *("accept", "accept-charset", "accept-encoding", "accept-language", "connection", "content-length"),
     *("content-type", "range", "transfer-encoding", "user-agent"),
 )
+
+
+_OWN: ContextVar[tuple[int, float]] = ContextVar("api2db_http_own_limits")
+"""``max_bytes`` and ``deadline_s`` of the request that is being made ready in this thread."""
 
 
 class Http(requests.Session):
@@ -73,7 +79,21 @@ class Http(requests.Session):
     def __repr__(self) -> str:
         return f"Http(deadline_s={self.deadline_s:g}, max_bytes={self.max_bytes})"
 
-    def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> Answer:
+    def request(
+        self,
+        method: Any,
+        url: Any,
+        *args: Any,
+        max_bytes: int | str | None = None,
+        deadline_s: float | None = None,
+        **kwargs: Any,
+    ) -> Answer:
+        """As of requests. ``max_bytes`` and ``deadline_s`` are this request's own: of a body that is streamed, say."""
+        most = self.max_bytes if max_bytes is None else size_bytes(max_bytes)
+        within_s = self.deadline_s if deadline_s is None else deadline_s
+        if not within_s > 0:
+            raise ConfigError(f"request(deadline_s={deadline_s!r}): must be more than 0 seconds")
+        own = _OWN.set((most, within_s))
         try:
             return super().request(method, url, *args, **kwargs)  # type: ignore[return-value]
         except HttpError:
@@ -82,6 +102,8 @@ class Http(requests.Session):
             # Before anything was sent. Not chained: requests quotes the whole address.
             text = f"{str(method).upper()} {shown_url(str(url))}: it can't be asked for: {type(error).__name__}"
             raise HttpError(redact(text, self.secrets)) from None
+        finally:
+            _OWN.reset(own)
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Answer:
         """Send a prepared request; every way of asking ends up here, and each redirect."""
@@ -92,12 +114,20 @@ class Http(requests.Session):
             raise HttpError(redact(refused, self.secrets), request=request)
         token, limits = None, LIMITS.get(None)
         if limits is None:
-            until, secrets = time.monotonic() + self.deadline_s, (*self.secrets, *secrets_of(request))
-            limits = Limits(until, self.deadline_s, self.max_bytes, secrets)
+            max_bytes, deadline_s = _OWN.get((self.max_bytes, self.deadline_s))
+            secrets = (*self.secrets, *secrets_of(request))
+            limits = Limits(time.monotonic() + deadline_s, deadline_s, max_bytes, secrets)
             token = LIMITS.set(limits)
-        try:
+        # Of a redirect's next request the first one's answer tells.
+        tape = TAPE.get() if token is not None else None
+
+        def ask() -> Any:
             with in_our_words(request, limits):
-                answer = super().send(request, **kwargs)
+                return super(Http, self).send(request, **kwargs)
+
+        try:
+            stream = bool(kwargs.get("stream"))
+            answer = ask() if tape is None else tape.send(request, self.secrets, ask, stream=stream)
         finally:
             if token is not None:
                 LIMITS.reset(token)

@@ -40,6 +40,7 @@ class CollectorSpool:
         self._spool = spool
         self._layout = spool.layout
         self._streams = tuple(streams)
+        self._others: set[str] = set()  # that single batches were accepted for, and no collector names
         self._accepted = spool.layout.accepted(collector)
         self._state_path = spool.layout.state(collector)
         if collector in spool.unusable:
@@ -135,6 +136,8 @@ class CollectorSpool:
         origin_rows: Sequence[int] | None,
     ) -> Batch:
         streams = self._streams if streams is None else tuple(streams)
+        with self._lock:
+            self._others.update(set(streams) - set(self._streams))
         batch = Batch(table, batch_id or new_batch_id(), self._spool.clock.next(), run, ends)
         header = shard.Header(
             batch.batch_id, self.collector, batch.created_ns, table.num_rows, cursor, streams, origin=origin, rest=rest
@@ -273,6 +276,7 @@ class CollectorSpool:
         with self._settling:
             with self._lock:
                 settled, unlinked, state = list(self._unsettled), list(self._unlinked), self._state
+                linked = (*self._streams, *self._others)
                 origins = self._origins.under_way()
             if not settled and not always:
                 return
@@ -280,7 +284,7 @@ class CollectorSpool:
                 for name, streams in unlinked:
                     self._fan_out(name, streams)
                 if settled:
-                    for stream in self._streams:
+                    for stream in linked:
                         self._spool.flush(self.queue(stream).directory)
                 write_state(self._state_path, state, flush=self._spool.durable)
                 for header in origins:

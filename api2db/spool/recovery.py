@@ -86,3 +86,4 @@ def _count(spool: Spool) -> None:
                 seen.add(entry.st_ino)
                 spool.usage.add(path.parent.parent.name, entry.st_size)
     spool.clock.raise_to(spool.log.recover())
+    spool.tapes.recover()

@@ -14,6 +14,7 @@ from api2db.layout import Layout
 from api2db.recent import Recent
 from api2db.shardlog import ShardLog
 from api2db.state import CollectorState
+from api2db.tapes import Tapes
 from api2db.usage import Usage
 
 if TYPE_CHECKING:
@@ -33,12 +34,20 @@ class Spool:
     """
 
     def __init__(
-        self, layout: Layout, usage: Usage, *, durable: bool = True, keep_s: float = 0.0, max_log_bytes: int = 0
+        self,
+        layout: Layout,
+        usage: Usage,
+        *,
+        durable: bool = True,
+        keep_s: float = 0.0,
+        max_log_bytes: int = 0,
+        max_tape_bytes: int = 0,
     ) -> None:
         self.layout = layout
         self.usage = usage
         self.log = ShardLog(layout.logs, keep_s=keep_s, max_bytes=max_log_bytes)
         usage.give_way = self.log.give_way
+        self.tapes = Tapes(layout.tapes, usage, max_bytes=max_tape_bytes)
         self.durable = durable
         self.clock = IncreasingNanoseconds()
         self.recent = Recent()

@@ -11,7 +11,7 @@ from api2db.failpoint import POINTS
 # Hit by tests of their own: they need a place that is down, a move between file systems, rows of another type.
 ELSEWHERE = {"sink.children", "spool.parked", "local.copied", "local.moved", "quarantine.held"}
 ELSEWHERE |= {"spool.origin", "replay.linked", "retention.forgot", "composing.frozen", "composing.planned"}
-ELSEWHERE |= {"composing.removed", "token.given", "token.kept"}
+ELSEWHERE |= {"composing.removed", "token.given", "token.kept", "rebuild.accepted"}
 ELSEWHERE |= {point for point in POINTS if point.startswith("bigquery.")}
 ELSEWHERE |= {"seen.written", "seen.begun"}
 

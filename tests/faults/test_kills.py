@@ -35,7 +35,7 @@ COLLECTOR = """
 """
 ELSEWHERE = ("sink.children", "spool.parked", "local.copied", "local.moved", "quarantine.held")
 ELSEWHERE += ("spool.origin", "replay.linked", "retention.forgot", "composing.frozen", "composing.planned")
-ELSEWHERE += ("composing.removed", "token.given", "token.kept")
+ELSEWHERE += ("composing.removed", "token.given", "token.kept", "rebuild.accepted")
 ELSEWHERE += tuple(point for point in POINTS if point.startswith("bigquery."))
 ELSEWHERE += ("seen.written", "seen.begun")
 # While it runs, at named points, in recovery, while it stops.

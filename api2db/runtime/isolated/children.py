@@ -20,6 +20,7 @@ from api2db.runtime.isolated.child import Child
 from api2db.runtime.isolated.granting import Granting
 from api2db.runtime.isolated.messages import Begin, Call, Close, Done, Items, Next, Poll, Raised, Reply, Value
 from api2db.sources.context import POLL, PollContext, PutOff, Stopping
+from api2db.sources.tape.recorder import TAPE, Recorder
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +78,20 @@ class Children:
 
 
 class Isolated:
-    """A collector's function, called in a process of its own that lives from poll to poll."""
+    """A collector's function, called in a process of its own that lives from poll to poll.
 
-    def __init__(self, collector: Collector, children: Children, clock: Callable[[], float] = time.monotonic) -> None:
+    offline  that process reaches no network: it is asked by ``play`` alone
+    """
+
+    def __init__(
+        self,
+        collector: Collector,
+        children: Children,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        offline: bool = False,
+    ) -> None:
+        self._offline = offline
         self._clock = clock
         self._rng = random.Random()
         self._deaths = 0  # in a row
@@ -95,9 +107,17 @@ class Isolated:
         self._log = logging.LoggerAdapter(log, {"collector": collector.name})
 
     def poll(self, since: object, begun: Callable[[], None]) -> object:
+        recorder, granting = TAPE.get(), Granting(POLL.get() or PollContext())
+        tape = recorder.order if isinstance(recorder, Recorder) else None
+        return self._polled(Poll(since, granting.given, DUE.get(), tape), begun, granting)
+
+    def play(self, tape: Path, begun: Callable[[], None]) -> object:
+        """As ``poll``, with what a tape says in place of the network. SourceError for a request that isn't on it."""
+        return self._polled(Poll(None, plays=tape), begun, Granting(PollContext()))
+
+    def _polled(self, poll: Poll, begun: Callable[[], None], granting: Granting) -> object:
         child = self._ready()
         begun()
-        granting = Granting(POLL.get() or PollContext())
 
         def ask(request: Poll | Next | Close) -> Done | Value | Items:
             try:
@@ -108,7 +128,7 @@ class Isolated:
                 granting.take(answer.brought)
             return answer
 
-        answer = ask(Poll(since, granting.given, DUE.get()))
+        answer = ask(poll)
         if isinstance(answer, Items):
             return _Items(lambda: ask(Next()), lambda: ask(Close()))
         assert isinstance(answer, Value)
@@ -140,7 +160,9 @@ class Isolated:
         self._starting = True
         try:
             child = self._child = self._children.start(self._name)
-            begin = Begin(self._name, self._file, self._is_module, sys.argv, self._memory_bytes, os.getpid())
+            begin = Begin(
+                self._name, self._file, self._is_module, sys.argv, self._memory_bytes, os.getpid(), self._offline
+            )
             answer = self._ask(child, begin)
             assert isinstance(answer, Done)
         finally:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from api2db.sources.net.rate import Rate
+from api2db.sources.tape.recorder import Order
 
 _LENGTH = struct.Struct(">Q")
 
@@ -28,6 +29,7 @@ class Begin:
     file          what declares it: a module of ``collectors/``, or else a program that hands it to ``Run``
     arguments     the daemon's ``sys.argv``
     memory_bytes  the most the process may take beyond what importing the collector takes; None for no limit
+    offline       it reaches no network, from before it imports the collector on: its polls are played back
     """
 
     collector: str
@@ -36,6 +38,7 @@ class Begin:
     arguments: list[str]
     memory_bytes: int | None
     daemon_pid: int
+    offline: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,17 @@ class Brought:
 
 @dataclass(frozen=True)
 class Poll:
-    """Call the collector's function; ``since`` for the parameter that takes the cursor, ``due`` for ``due_time``."""
+    """Call the collector's function; ``since`` for the parameter that takes the cursor, ``due`` for ``due_time``.
+
+    tape  the poll is taped
+    plays the tape that answers in place of the network, and says what ``since`` was
+    """
 
     since: object
     given: Given | None = None
     due: datetime | None = None
+    tape: Order | None = None
+    plays: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,11 @@ class BigQuerySink:
     def newest_wins(self) -> bool:
         return bool(self._goal.key) and self._goal.version is None
 
+    @property
+    def newer_wins(self) -> bool:
+        """A merge by a version, which may be given older rows again."""
+        return self._goal.version is not None and not self.replaces
+
     def lacks(self, shards: Mapping[int, str]) -> set[int]:
         there = self.loaded(list(shards.values()))
         return {created_ns for created_ns, batch_id in shards.items() if batch_id not in there}

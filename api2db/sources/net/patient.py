@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from api2db.sources.context import PollContext, PutOff
-from api2db.sources.deadline import STAND_IN
 from api2db.sources.net.hosts import AT_ONCE, OUTSIDE
 from api2db.sources.net.rate import Rate
 from api2db.sources.net.retries import AGAIN, LIMITED, Retries, Tries
 from api2db.sources.net.sessions import Sessions, host_of
+from api2db.sources.tape.recorder import is_played
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer, HttpError
@@ -62,6 +62,8 @@ class Patient:
         """
         from api2db.sources.answer import HttpError
 
+        if is_played():
+            return self._played(ask, headers, again=again)
         host = host_of(ask.url)
         tries = Tries(self._retries, self._rng)
         while True:
@@ -88,12 +90,35 @@ class Patient:
             if held_s is None:
                 context.wait(delay_s)
 
-    def _logged_in(self, ask: Ask, headers: Mapping[str, str], context: PollContext) -> Answer:
-        """Send it with credentials, if its host is theirs; once more with others if they are refused.
+    def _played(self, ask: Ask, headers: Mapping[str, str], *, again: bool) -> Answer:
+        """What came of it at the time, try by try: nothing recorded has to be waited for, nor asks who one is."""
+        from api2db.sources.answer import HttpError
+        from api2db.sources.net.slowdown import retry_after_s
 
-        What was recorded is answered to whoever asks.
-        """
-        if self._login is None or STAND_IN.get() is not None or not self._sessions.at_home(ask.url):
+        tries, renewed = Tries(self._retries, self._rng), False
+        while True:
+            answer: Answer | None = None
+            error: HttpError | None = None
+            try:
+                answer = self._sessions.send(ask, headers, None)
+            except HttpError as failed:
+                if not failed.transient:
+                    raise
+                error = failed
+            if answer is not None and answer.status_code == _UNAUTHORIZED and self._login is not None and not renewed:
+                renewed = True
+                continue
+            if answer is not None and not _says_not_now(answer, retry_after_s(answer.headers)):
+                return answer
+            tries.failed(answer, error)
+            if not again or not tries.may_repeat(0.0):
+                if answer is not None and not self._check_status:
+                    return answer
+                raise tries.told(error or _error_of(answer))
+
+    def _logged_in(self, ask: Ask, headers: Mapping[str, str], context: PollContext) -> Answer:
+        """Send it with credentials, if its host is theirs; once more with others if they are refused."""
+        if self._login is None or not self._sessions.at_home(ask.url):
             return self._sent(ask, headers, None, context)
         auth = self._login.auth(context)
         answer = self._sent(ask, headers, auth, context)

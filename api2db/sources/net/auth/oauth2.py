@@ -21,6 +21,7 @@ from api2db.sources.net.patient import Patient
 from api2db.sources.net.retries import Retries
 from api2db.sources.net.sessions import Sessions
 from api2db.sources.rest.ask import Ask
+from api2db.sources.tape.recorder import off_tape
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -100,7 +101,8 @@ class OAuth2:
     def _asked(self, context: PollContext, refresh: str) -> Token:
         began_ns = time.time_ns()
         refresh = refresh or self._credentials.get("refresh_token")
-        answer = self._patient.send(self._ask(refresh), {}, context, again=True)
+        with off_tape():
+            answer = self._patient.send(self._ask(refresh), {}, context, again=True)
         said = self._parsed(answer, refresh)
         lifetime_s = said.get("expires_in")
         expires_ns = 0 if lifetime_s is None else began_ns + int(float(lifetime_s) * 1e9)

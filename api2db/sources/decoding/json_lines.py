@@ -1,0 +1,51 @@
+"""NDJSON, which is JSON lines: one JSON value a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from api2db.sources.decode import NotJson, decode
+from api2db.sources.decoding.chunked import Block
+from api2db.sources.decoding.unreadable import MOST_RECORD_BYTES, Unreadable, too_large
+
+_decoder = msgspec.json.Decoder()
+
+
+def blocks(chunks: Iterable[bytes]) -> Iterator[Block]:
+    """``chunks`` in UTF-8. Blank lines are none. Raises Unreadable, which names the line."""
+    done = held = 0
+    parts: list[bytes] = []
+    for chunk in chunks:
+        end = chunk.rfind(b"\n") + 1
+        if not end:
+            parts.append(chunk)
+            held += len(chunk)
+            if held > MOST_RECORD_BYTES:
+                raise too_large(f"line {done + 1:,}")
+            continue
+        lines = b"".join((*parts, chunk[:end]))
+        yield Block(_values(lines, done), len(lines))
+        done += lines.count(b"\n")
+        parts, held = [chunk[end:]], len(chunk) - end
+    rest = b"".join(parts)
+    if rest.strip():
+        yield Block(_values(rest, done), len(rest))
+
+
+def _values(lines: bytes, done: int) -> list[Any]:
+    try:
+        # Not decode_lines, which takes a value over several lines, too: cut elsewhere it would be another.
+        return list(map(_decoder.decode, lines.removesuffix(b"\n").split(b"\n")))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        pass  # by line: what is read all the same, and which line isn't
+    values = []
+    for number, line in enumerate(lines.split(b"\n"), done + 1):
+        if line.strip():
+            try:
+                values.append(decode(line))
+            except NotJson as error:
+                raise Unreadable(f"line {number:,}: {error.reason}") from None
+    return values

@@ -1,0 +1,135 @@
+"""An answer's body, read in the format it is in or is said to be in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from email.message import Message
+from functools import partial
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from api2db.errors import ConfigError
+from api2db.nearest import nearest
+from api2db.sources.decode import decode
+from api2db.sources.decoding import delimited, json_array, json_lines, xml_elements
+from api2db.sources.decoding.charset import as_utf8, check_charset
+from api2db.sources.decoding.chunked import Block
+from api2db.sources.decoding.unpacking import peeked, unpacked
+from api2db.sources.decoding.unreadable import Unreadable
+
+FORMATS: Final = ("json", "ndjson", "csv", "tsv", "xml")
+
+_BY_TYPE: Final = (
+    (re.compile(r"application/(x-)?(ndjson|jsonl|jsonlines|json-lines|json-seq|stream\+json)"), "ndjson"),
+    (re.compile(r"(application|text)/json|[\w.-]+/[\w.+-]+\+json"), "json"),
+    (re.compile(r"(text|application)/(x-)?(csv|comma-separated-values)"), "csv"),
+    (re.compile(r"text/(tab-separated-values|tsv)"), "tsv"),
+    (re.compile(r"(application|text)/xml|[\w.-]+/(?!xhtml)[\w.+-]+\+xml"), "xml"),
+)
+_BY_SUFFIX: Final = {
+    ".json": "json",
+    ".geojson": "json",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".xml": "xml",
+}
+_BY_LETTER: Final = {b"{": "json", b"[": "json", b"<": "xml"}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a user says of a body; None for what is found out.
+
+    format     one of FORMATS
+    charset    any that Python knows
+    delimiter  of CSV
+    columns    of CSV whose first row is a record already
+
+    Raises ConfigError.
+    """
+
+    format: str | None = None
+    charset: str | None = None
+    delimiter: str | None = None
+    columns: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.format is not None and self.format not in FORMATS:
+            choices = ", ".join(FORMATS)
+            raise ConfigError(f"format={self.format!r} is none of {choices}{nearest(self.format, FORMATS)}")
+        check_charset(self.charset)
+        delimited.check_delimiter(self.delimiter)
+
+
+@dataclass(frozen=True)
+class Body:
+    """What came: the bytes, as far as a Content-Encoding goes unpacked; its Content-Type; where it came from.
+
+    most_bytes  of what a packed file in it holds
+    """
+
+    chunks: Iterable[bytes]
+    content_type: str
+    url: str
+    most_bytes: int
+
+
+def records(body: Body, path: str, said: Said) -> list[Any]:
+    """All of them. Raises Unreadable, ConfigError."""
+    return _opened(body, path, said, _whole)
+
+
+def blocks(body: Body, path: str, said: Said) -> Iterator[Block]:
+    """One block after the other, as the bytes come. Raises Unreadable, ConfigError."""
+    return _opened(body, path, said, lambda found: found)
+
+
+def _whole(found: Iterable[Block]) -> list[Any]:
+    return list(chain.from_iterable(block.records for block in found))
+
+
+def _opened(body: Body, path: str, said: Said, take: Callable[[Iterator[Block]], Any]) -> Any:
+    kind, charset = _content_type(body.content_type)
+    if kind in ("text/html", "application/xhtml+xml") and said.format is None:
+        raise Unreadable("the answer is HTML; if it isn't, say format=")
+    name, bytes_ = unpacked(body.chunks, body.most_bytes)
+    start, text = peeked(as_utf8(bytes_, charset, said.charset), 1)
+    where = name or urlsplit(body.url).path
+    form = said.format or _format_of(kind, where, start)
+    if path and form in ("ndjson", "csv", "tsv"):
+        raise ConfigError(f"path={path!r}: {form} has no path, each of its rows is a record")
+    if form == "json" and take is _whole:
+        return json_array.listed(decode(b"".join(text)), json_array.path_of(path), path)
+    delimiter = said.delimiter or ("\t" if form == "tsv" else None)
+    made: dict[str, Callable[[Iterable[bytes]], Iterator[Block]]] = {
+        "json": partial(json_array.blocks, text=path),
+        "ndjson": json_lines.blocks,
+        "csv": partial(delimited.blocks, delimiter=delimiter, columns=said.columns),
+        "tsv": partial(delimited.blocks, delimiter=delimiter, columns=said.columns),
+        "xml": partial(xml_elements.blocks, text=path),
+    }
+    return take(made[form](text))
+
+
+def _content_type(header: str) -> tuple[str, str | None]:
+    message = Message()
+    message["Content-Type"] = header or "application/octet-stream"
+    return message.get_content_type(), message.get_content_charset()
+
+
+def _format_of(kind: str, where: str, start: bytes) -> str:
+    for pattern, form in _BY_TYPE:
+        if pattern.fullmatch(kind):
+            return form
+    name = PurePosixPath(where.lower())
+    suffix = PurePosixPath(name.stem).suffix if name.suffix in (".gz", ".zip") else name.suffix
+    form = _BY_SUFFIX.get(suffix) or _BY_LETTER.get(start.lstrip()[:1], "")
+    if not form:
+        raise Unreadable(f"nobody says what format it is in: say format= ({', '.join(FORMATS)})")
+    return form

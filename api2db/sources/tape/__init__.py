@@ -1,0 +1,1 @@
+"""What a source was asked and answered, on tape, and played back instead of asking again."""

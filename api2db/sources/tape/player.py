@@ -1,0 +1,152 @@
+"""A poll's tape instead of the network: each request gets what it got then, and none is sent."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from requests import PreparedRequest
+from requests.structures import CaseInsensitiveDict
+
+from api2db.errors import StoreError
+from api2db.secret import shown_url
+from api2db.sources.answer import Answer, HttpError
+from api2db.sources.tape.frames import Head, body_at, frames
+from api2db.sources.tape.identity import identity
+
+
+@dataclass
+class _Taped:
+    """One request's answer. ``whole``: its body was read to the end; ``broke``: why it wasn't."""
+
+    head: Head
+    bodies: list[int] = field(default_factory=list)
+    whole: bool = False
+    broke: str = ""
+
+
+class Player:
+    """One poll, played back. Any thread. Raises StoreError for what is no tape.
+
+    missing  the first request that isn't on it, as people may read it; "" while there was none
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._left: dict[str, deque[_Taped]] = defaultdict(deque)
+        self.since: object = None
+        self.outcome = ""
+        self.missing = ""
+        by_number: dict[int, _Taped] = {}
+        try:
+            for head, at in frames(path):
+                self._take(head, at, by_number)
+        except OSError as error:
+            raise StoreError(f"the tape {path} can't be read: {error.strerror}") from error
+
+    def _take(self, head: Head, at: int, by_number: dict[int, _Taped]) -> None:
+        kind = head["kind"]
+        if kind == "poll":
+            self.since = head["since"]
+        elif kind == "ended":
+            self.outcome = head["outcome"]
+        elif kind in ("answer", "failed"):
+            taped = by_number[head["n"]] = _Taped(head)
+            self._left[head["identity"]].append(taped)
+        elif kind == "body":
+            by_number[head["n"]].bodies.append(at)
+        elif kind == "end":
+            by_number[head["n"]].whole = True
+        elif kind == "broke":
+            by_number[head["n"]].broke = head["error"]
+
+    def send(
+        self, request: PreparedRequest, secrets: tuple[str, ...], ask: Callable[[], Answer], *, stream: bool
+    ) -> Answer:
+        with self._lock:
+            left = self._left[identity(request, secrets)]
+            taped = left.popleft() if left else None
+            if taped is None and not self.missing:
+                self.missing = f"{request.method} {shown_url(str(request.url))}"
+        if taped is None:
+            raise HttpError(
+                f"{request.method} {shown_url(str(request.url))}: this request isn't on the tape of the poll, and"
+                " nothing is asked of the API while it is rebuilt",
+                request=request,
+            )
+        if taped.head["kind"] == "failed":
+            failed = HttpError(str(taped.head["error"]), request=request)
+            failed.transient = True  # as far as anybody knows; what didn't try again then has nothing more on its tape
+            raise failed
+        answer = self._answer(request, taped)
+        if not stream:
+            _ = answer.content
+        return answer
+
+    def _answer(self, request: PreparedRequest, taped: _Taped) -> Answer:
+        head = taped.head
+        return answer_of(
+            request,
+            self._body(request, taped),
+            status=head["status"],
+            reason=head["reason"],
+            headers=head["headers"],
+            encoding=head["encoding"],
+            url=head["url"],
+        )
+
+    def _body(self, request: PreparedRequest, taped: _Taped) -> Iterator[bytes]:
+        for at in taped.bodies:
+            yield body_at(self._path, at)
+        if not taped.whole:
+            raise HttpError(
+                taped.broke or f"{request.method} {shown_url(str(request.url))}: the tape has only a part of its body",
+                request=request,
+            )
+
+
+def answer_of(
+    request: PreparedRequest,
+    pieces: Iterator[bytes],
+    *,
+    status: int,
+    headers: Mapping[str, str],
+    encoding: str | None,
+    reason: str = "",
+    url: str | None = None,
+) -> Answer:
+    """An answer made of what is known of one. ``pieces``: its body, as it is read; ``url``: the request's if None."""
+    answer = Answer()
+    answer.status_code = status
+    answer.reason = reason
+    answer.headers = CaseInsensitiveDict(headers)
+    answer.encoding = encoding
+    answer.url = str(request.url) if url is None else url
+    answer.request = request
+    answer.raw = _Raw(pieces)
+    return answer
+
+
+class _Raw:
+    """A body as requests reads it, a piece of the tape at a time. Without ``stream`` requests calls ``read``."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._held = b""
+
+    def read(self, size: int | None = None, **_: Any) -> bytes:
+        if size is None:
+            return self._held + b"".join(self._pieces)
+        data = self._held or next(self._pieces, b"")
+        self._held = data[size:]
+        return data[:size]
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    release_conn = close

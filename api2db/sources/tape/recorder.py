@@ -1,0 +1,194 @@
+"""What is asked through ``Http`` while a poll runs, written down with what was answered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+    from api2db.sources.answer import Answer
+
+
+class Tape(Protocol):
+    """What ``Http`` goes through where one is in ``TAPE``."""
+
+    def send(
+        self, request: PreparedRequest, secrets: tuple[str, ...], ask: Callable[[], Answer], *, stream: bool
+    ) -> Answer:
+        """The answer: asked for by ``ask``, or another's. Raises HttpError."""
+
+
+TAPE: ContextVar[Tape | None] = ContextVar("api2db_tape", default=None)
+"""Of the poll that runs in this thread."""
+
+
+def is_played() -> bool:
+    """Whether what is asked in this thread gets answers of before: nobody is asked, nor waited for."""
+    tape = TAPE.get()
+    return tape is not None and not isinstance(tape, Recorder)
+
+
+@contextmanager
+def off_tape() -> Iterator[None]:
+    """What is asked by this thread meanwhile is on no tape: what comes holds secrets."""
+    token = TAPE.set(None)
+    try:
+        yield
+    finally:
+        TAPE.reset(token)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A poll that is to be taped. Can be pickled.
+
+    since      what the function is called with: a JSON value
+    most_bytes of the tape; one that would be longer isn't kept
+    """
+
+    path: Path
+    collector: str
+    started_ns: int
+    since: object
+    most_bytes: int
+
+
+class Recorder:
+    """Tapes one poll, of which anything may be asked by several threads. Nothing it meets fails the poll.
+
+    failed  told why, once, where there will be no tape of this poll
+    """
+
+    def __init__(self, order: Order, failed: Callable[[str], None]) -> None:
+        # Not at import: a collector's own process loads this, and may never be taped.
+        from api2db.sources.tape.frames import Writer
+
+        self.order = order
+        self._failed = failed
+        self._writer = Writer(order.path)
+        self._lock = threading.Lock()
+        self._asked = 0
+        self._over = False
+
+    def send(
+        self, request: PreparedRequest, secrets: tuple[str, ...], ask: Callable[[], Answer], *, stream: bool
+    ) -> Answer:
+        from api2db.secret import shown_url
+        from api2db.sources.answer import HttpError
+        from api2db.sources.tape import identity as of
+
+        hidden = of.credentials(request, secrets)
+        with self._lock:
+            self._asked += 1
+            number = self._asked
+        about = {
+            "n": number,
+            "identity": of.identity(request, secrets),
+            "asked": of.hidden(f"{request.method} {shown_url(str(request.url))}", hidden),
+        }
+        try:
+            answer = ask()
+        except HttpError as error:
+            self._write({"kind": "failed", **about, "error": of.hidden(str(error), hidden)})
+            raise
+        head = {
+            "kind": "answer",
+            **about,
+            "status": answer.status_code,
+            "reason": answer.reason or "",
+            "url": of.kept_url(str(answer.url), hidden),
+            "headers": of.kept_headers(answer.headers, hidden),
+            "encoding": answer.encoding,
+        }
+        self._write(head)
+        if not answer._content_consumed:
+            answer.taped = lambda chunks: self._streamed(number, chunks, request, hidden)
+            return answer
+        self._pieces(number, of.kept_body(request, answer.content or b"", hidden))
+        self._write({"kind": "end", "n": number})
+        return answer
+
+    def end(self, outcome: str) -> None:
+        """The poll has ended. What still comes isn't taped."""
+        with self._lock:
+            asked = self._asked
+        if asked:
+            self._write({"kind": "ended", "outcome": outcome})
+        with self._lock:
+            self._over = True
+            self._writer.close()
+
+    def _streamed(
+        self, number: int, chunks: Iterable[bytes], request: PreparedRequest, hidden: list[str]
+    ) -> Iterator[bytes]:
+        from api2db.sources.answer import HttpError
+        from api2db.sources.tape.frames import PIECE_BYTES
+        from api2db.sources.tape.identity import kept_body
+
+        held: list[bytes] = []
+        size = 0
+
+        def write() -> None:
+            nonlocal held, size
+            if held:
+                self._pieces(number, kept_body(request, b"".join(held), hidden))
+            held, size = [], 0
+
+        try:
+            for chunk in chunks:
+                held.append(chunk)
+                size += len(chunk)
+                if size >= PIECE_BYTES:
+                    write()
+                yield chunk
+            write()
+            self._write({"kind": "end", "n": number})
+        except HttpError as error:
+            write()
+            self._write({"kind": "broke", "n": number, "error": str(error)})
+            raise
+        finally:
+            write()  # of what was not read to its end
+
+    def _pieces(self, number: int, body: bytes) -> None:
+        from api2db.sources.tape.frames import PIECE_BYTES
+
+        for at in range(0, len(body), PIECE_BYTES):
+            self._write({"kind": "body", "n": number}, body[at : at + PIECE_BYTES])
+
+    def _write(self, head: dict[str, object], body: bytes = b"") -> None:
+        with self._lock:
+            if self._over:
+                return
+            try:
+                if not self._writer.size:
+                    order = self.order
+                    self._writer.write(
+                        {
+                            "kind": "poll",
+                            "collector": order.collector,
+                            "started_ns": order.started_ns,
+                            "since": order.since,
+                        }
+                    )
+                self._writer.write(head, body)
+                if self._writer.size <= self.order.most_bytes:
+                    return
+                cause = f"one poll's is larger than {self.order.most_bytes:,} bytes (max_tape_bytes)"
+            except OSError as error:
+                cause = f"{error.strerror} ({self.order.path})"
+            except (TypeError, ValueError) as error:
+                cause = f"what it is called with is no JSON value: {error}"
+            self._over = True
+            try:
+                self._writer.remove()
+            except OSError as error:
+                cause += f"; its part of a tape can't be removed: {error.strerror}"
+        self._failed(cause)

@@ -1,0 +1,273 @@
+"""What a poll was answered is kept on tape: whole, without secrets, within limits; and fails no poll."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from api2db import Collector, Http
+from api2db.errors import ConfigError, SourceError
+from api2db.failpoint import arm_disk
+from api2db.runtime.taping import taping
+from api2db.sources.http import HttpError
+from api2db.sources.tape.frames import frames
+from api2db.sources.tape.player import Player
+from api2db.sources.tape.recorder import TAPE
+from api2db.tapes import Tapes
+from api2db.usage import Usage
+from tests.http_api import OK, TRUNCATED, Answer, HttpApi
+from tests.log_kit import Bench
+from tests.spool_kit import PLENTY
+
+CANARY = "cAnArY-0123456789"
+MIB = 2**20
+
+
+class Kit:
+    """Tapes in a folder; ``taped`` runs what asks as a poll, ``played`` runs it against its tape."""
+
+    def __init__(self, root: Path, *, max_bytes: int = 2**30, **limits: int) -> None:
+        self.root = root
+        given = {"max_collector_bytes": PLENTY, "max_store_bytes": PLENTY, "min_free_bytes": 0} | limits
+        self.usage = Usage(root, **given)  # type: ignore[arg-type]
+        self.tapes = Tapes(root, self.usage, max_bytes=max_bytes)
+        self.collector = Collector("a", 60, lambda: None, None, None, tape="7d")
+
+    def taped(self, asks, started_ns=1, since=None):
+        with taping(self.tapes, self.collector, started_ns, since):
+            return asks()
+
+    def played(self, asks, started_ns=1):
+        player = Player(self.tapes.path("a", started_ns))
+        token = TAPE.set(player)
+        try:
+            return asks(), player
+        finally:
+            TAPE.reset(token)
+
+
+@pytest.fixture
+def kit(tmp_path):
+    return Kit(tmp_path)
+
+
+def test_a_poll_is_played_back_as_it_was_answered_and_nothing_is_asked(kit: Kit, http_api: HttpApi) -> None:
+    http_api.script(
+        Answer(body=b'{"n": 1180591620717411303424}', headers=(("Link", '<?page=2>; rel="next"'), ("X-Total", "7"))),
+        Answer(503, b"busy"), Answer(503, b"busy"), Answer(body=b"[2]"),
+        Answer(302, b"", headers=(("Location", http_api.url + "?moved=1"),)),
+        Answer(body=b"a,b\n1,2", content_type="text/csv"),
+        Answer(body=b"[" + b",".join(b"%d" % n for n in range(500_000)) + b"]"),
+        Answer(204, b""),
+    )  # fmt: skip
+
+    def asks():
+        with Http(check_status=False) as http:
+            first = http.get(http_api.url, params={"page": 1, "size": 2})
+            got = [first.json(), first.links["next"]["url"], first.headers["x-total"], first.status_code]
+            got += [http.get(http_api.url, params={"page": 2}).status_code for _ in range(2)]
+            got += [http.get(http_api.url, params={"page": 2}).json()]
+            got += [http.post(http_api.url, json={"q": 1}).records()]
+            got += [sum(map(len, http.get(http_api.url, stream=True).stream()))]
+            got += [http.get(http_api.url).content]
+            return got
+
+    got = kit.taped(asks, since="2026-01-01")
+    assert got[0] == {"n": 2**70}
+    assert got[-3:] == [[{"a": "1", "b": "2"}], 500_000, b""]
+    asked = len(http_api.requests)
+    again, player = kit.played(asks)
+    assert again == got
+    assert (player.since, player.outcome, player.missing) == ("2026-01-01", "ok", "")
+    assert len(http_api.requests) == asked
+
+
+def test_what_failed_then_fails_again_and_what_was_not_asked_then_is_an_error(kit: Kit, http_api: HttpApi) -> None:
+    http_api.script(TRUNCATED, OK, Answer(404, b"gone"))
+
+    def asks(page=1):
+        with Http() as http:
+            with pytest.raises(HttpError, match=r"IncompleteRead") as caught:
+                http.get(http_api.url)
+            ok = http.get(http_api.url, params={"page": page}).json()
+            with pytest.raises(HttpError, match="404 Not Found") as other:
+                http.get(http_api.url)
+            return str(caught.value), ok, str(other.value)
+
+    assert kit.taped(asks) == kit.played(asks)[0]
+    with pytest.raises(HttpError, match=r"GET http.*\?page=3: this request isn't on the tape"):
+        kit.played(lambda: asks(3))
+
+
+def test_a_stream_that_is_not_read_to_its_end_is_played_as_far_as_it_was(kit: Kit, http_api: HttpApi) -> None:
+    http_api.script(Answer(body=b"\n".join(b'{"n": %d}' % n for n in range(300_000)), content_type="text/x-ndjson"))
+
+    def asks(whole=False):
+        with Http() as http:
+            chunks = http.get(http_api.url, stream=True).stream(format="ndjson", size=100)
+            return list(chunks) if whole else next(chunks)
+
+    first = kit.taped(asks)
+    assert kit.played(asks)[0] == first
+    with pytest.raises(SourceError, match="the tape has only a part of its body"):
+        kit.played(lambda: asks(whole=True))
+
+
+def test_no_credential_is_on_a_tape_and_changing_one_changes_no_request(kit: Kit, http_api: HttpApi) -> None:
+    token = f'{{"access_token": "{CANARY}2", "token_type": "bearer", "expires_in": 3600}}'.encode()
+    http_api.script(
+        Answer(body=token, headers=(("Set-Cookie", f"session={CANARY}"),)),
+        Answer(body=f'{{"you sent": "{CANARY}3"}}'.encode(), headers=(("Link", f"<?page=2&api_key={CANARY}>"),)),
+        Answer(body=b"[]"),
+    )
+    host = http_api.url.partition("127.0.0.1:")[2]
+
+    def asks(key=CANARY):
+        with Http(headers={"Authorization": f"Bearer {key}3", "X-Api-Key": key}, secrets=(key + "4",)) as http:
+            form = {"grant_type": "client_credentials", "client_secret": key}
+            got = [http.post(http_api.url, data=form).json()["expires_in"]]
+            http.get(f"http://me:{key}@127.0.0.1:{host}", params={"api_key": key, "page_token": "P1", "x": key + "4"})
+            return [*got, http.get(http_api.url, params={"page_token": "P2"}).json()]
+
+    got = kit.taped(asks)
+    plain = [str(head) for head, _ in frames(kit.tapes.path("a", 1))]
+    bodies = Player(kit.tapes.path("a", 1))
+    assert all(CANARY[:8] not in each for each in plain)
+    assert CANARY.encode() not in b"".join(_bodies(kit, bodies))
+    assert kit.played(lambda: asks("another-key-567"))[0] == got
+    with pytest.raises(HttpError, match="isn't on the tape"), Http() as http:
+        kit.played(lambda: http.get(http_api.url, params={"page_token": "P3"}))
+    assert kit.tapes.path("a", 1).stat().st_mode & 0o077 == 0
+
+
+def _bodies(kit: Kit, player: Player) -> list[bytes]:
+    from api2db.sources.tape.frames import body_at
+
+    path = kit.tapes.path("a", 1)
+    found = [body_at(path, at) for head, at in frames(path) if head["kind"] == "body"]
+    assert len(found) == 3
+    return found
+
+
+def test_a_torn_last_frame_is_ignored_wherever_a_kill_or_a_power_cut_has_cut_it(kit: Kit, http_api: HttpApi) -> None:
+    def asks():
+        with Http() as http:
+            return [http.get(http_api.url, params={"page": page}).json() for page in (1, 2)]
+
+    kit.taped(asks)
+    path = kit.tapes.path("a", 1)
+    whole = path.read_bytes()
+    heads = [head["kind"] for head, _ in frames(path)]
+    assert heads == ["poll", *["answer", "body", "end"] * 2, "ended"]
+    seen = set()
+    for size in range(14, len(whole), 3):
+        path.write_bytes(whole[:size])
+        found = [head["kind"] for head, _ in frames(path)]
+        assert found == heads[: len(found)]
+        seen.add(len(found))
+    assert seen == set(range(len(heads)))
+    path.write_bytes(whole[:-1] + b"?")
+    assert Player(path).outcome == ""
+
+
+def test_old_polls_go_after_their_time_beyond_the_size_and_where_the_disk_is_short(tmp_path: Path) -> None:
+    now = time.time_ns()
+    kit = Kit(tmp_path, max_bytes=3 * 4096)
+    kit.tapes.set_keep("a", 3600)
+    for age_s in (7200, 500, 400, 300, 200):
+        path = kit.tapes.path("a", now - age_s * 10**9)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    (path.parent / "notes.txt").write_text("somebody's")
+    kit.tapes.recover()
+    assert len(kit.tapes.polls("a")) == 5
+    kit.tapes.prune()
+    assert [(now - started_ns) // 10**9 for started_ns in kit.tapes.polls("a")] == [400, 300, 200]
+    assert kit.tapes.bytes("a") == 3 * 4096
+    assert kit.tapes.give_way(5000)
+    assert [(now - started_ns) // 10**9 for started_ns in kit.tapes.polls("a")] == [200]
+    assert sorted(path.suffix for path in path.parent.iterdir()) == [".tape", ".txt"]
+
+
+def test_tapes_count_to_what_store_may_hold_and_give_way_to_what_is_collected(kit: Kit, http_api: HttpApi) -> None:
+    kit = Kit(kit.root, max_store_bytes=10_000)
+    for started_ns in (1, 2):
+        kit.taped(lambda: Http().get(http_api.url), time.time_ns() + started_ns)
+    assert len(kit.tapes.polls("a")) == 2
+    assert kit.usage.refusal("b", 5000) is None
+    assert len(kit.tapes.polls("a")) == 1
+    assert kit.usage.refusal("b", 10_001) is not None
+
+
+def test_a_tape_that_cannot_be_written_fails_no_poll_and_is_told(kit: Kit, http_api: HttpApi, caplog) -> None:
+    def asks():
+        with Http() as http:
+            return http.get(http_api.url).json(), http.get(http_api.url, stream=True).records()
+
+    disk = arm_disk(f"ENOSPC@5@{kit.root}")
+    try:
+        assert kit.taped(asks) == ([], [])
+    finally:
+        arm_disk(f"ENOSPC@{2**40}@{kit.root}")
+    assert disk.failed
+    assert "polls aren't taped, they go on collector=a polls=1 cause=No space left on device" in caplog.text
+    assert kit.tapes.polls("a") == []
+    caplog.clear()
+    big = Answer(body=b'"' + os.urandom(MIB).hex().encode() + b'"')
+    http_api.script(big)
+    kit = Kit(kit.root, max_bytes=MIB // 2)
+    assert len(kit.taped(lambda: Http().get(http_api.url).json())) == 2 * MIB
+    assert "larger than 524,288 bytes (max_tape_bytes)" in caplog.text
+    assert kit.tapes.polls("a") == []
+    caplog.clear()
+    kit = Kit(kit.root, min_free_bytes=PLENTY * 2**20)
+    kit.taped(asks)
+    assert "too few are free on the disk" in caplog.text
+    assert kit.tapes.polls("a") == []
+
+
+def test_a_poll_that_asks_nothing_leaves_no_tape(kit: Kit) -> None:
+    kit.taped(lambda: None)
+    assert list(kit.root.rglob("*.tape")) == []
+
+
+def test_a_tape_longer_than_the_history_is_a_mistake(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, a="from api2db import collector\n@collector(every=9, tape='100d')\ndef a(): return []\n")
+    with pytest.raises(ConfigError, match="tape: 8640000 s are longer than history"), bench.open("a"):
+        pass
+
+
+ASKING = """
+    from api2db import Http, collector
+
+    @collector(every=0.2, to=["files"], tape="1d"{more})
+    def a(since):
+        with Http() as http:
+            yield http.get("{url}").json()
+"""
+
+
+def test_the_daemon_tapes_polls_of_both_kinds_also_where_it_is_killed(tmp_path: Path, http_api: HttpApi) -> None:
+    from tests.project_kit import eventually
+
+    http_api.add({"id": 1})
+    more = ', isolate=True, name="b"'
+    bench = Bench(
+        tmp_path,
+        a=ASKING.format(url=http_api.url, more=""),
+        b=ASKING.format(url=http_api.url, more=more),
+    )
+    process = bench.start()
+    tapes = bench.store / "tape"
+    eventually(lambda: len(list(tapes.glob("a/*"))) > 1 and len(list(tapes.glob("b/*"))) > 1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for name in ("a", "b"):
+        first = min(tapes.glob(f"{name}/*.tape"))
+        assert [head["kind"] for head, _ in frames(first)] == ["poll", "answer", "body", "end", "ended"]
+        assert Player(first).outcome == "ok"
+    bench.close()
