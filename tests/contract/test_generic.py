@@ -72,6 +72,16 @@ def test_rows_that_the_database_refuses_go_to_quarantine_and_the_others_are_in(p
     into.close()
 
 
+def test_unsigned_numbers_go_into_a_boolean_column_where_they_are_0_or_1_and_else_to_quarantine(place: Place) -> None:
+    into = sink(place)
+    load(into, batch({"id": [0], "flag": [True]}))
+    unsigned = pa.array([0, 1, 2**63 + 1, None], pa.uint64())
+    kept = load(into, batch({"id": pa.array([1, 2, 3, 4]), "flag": unsigned}))
+    assert [row["id"] for row in kept.rows] == [3]
+    assert place.query("SELECT count(*), count(flag) FROM t") == [(4, 3)]
+    into.close()
+
+
 def test_a_row_refused_by_an_error_that_may_be_the_databases_goes_to_quarantine_at_the_second_try(place: Place) -> None:
     if place.name != "mariadb":
         pytest.skip("its driver tells")

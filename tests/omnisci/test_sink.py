@@ -202,6 +202,29 @@ def test_one_bad_row_does_not_stop_a_table(peer):
     sink.close()
 
 
+NUMBERS = {
+    "floats": [1.0, -(2.0**53), 2.5, -(2.0**63), None],
+    "single floats": pa.array([1.0, -(2.0**24), 2.5, -(2.0**63), None], pa.float32()),
+    "decimals": [decimal.Decimal(number) for number in ("1.0", "-2.0", "2.5", f"-{2**63}")] + [None],
+    "small decimals": pa.array([decimal.Decimal(n) for n in ("1", "-2", "2.5", "0.1")] + [None], pa.decimal128(38, 30)),
+}
+
+
+@pytest.mark.parametrize("numbers", NUMBERS.values(), ids=NUMBERS)
+def test_whole_numbers_go_into_an_integer_column_whatever_they_come_as_and_others_to_quarantine(peer, numbers):
+    sink, kept = peer.sink(), Kept()
+    sink.load([batch(id=[0], n=[7])], kept)
+    (receipt,) = sink.load([batch(id=[1, 2, 3, 4, 5], n=numbers)], kept)
+    assert (receipt.rows, receipt.quarantined) == (3, 2)
+    ((_, refused, reasons),) = kept
+    assert [row["id"] for row in refused] == [3, 4]
+    assert "doesn't fit" in reasons[0] or "isn't a whole number" in reasons[0]
+    assert "that number is NULL there" in reasons[1] or refused[1]["n"] == decimal.Decimal("0.1")
+    whole = [None if n is None else int(n) for n in pa.array(numbers).take([0, 1, 4]).to_pylist()]
+    assert [row[0] for row in peer.query(f"SELECT n_t FROM {TABLE} ORDER BY id_t")] == [7, *whole]
+    sink.close()
+
+
 def test_a_batch_whose_rows_are_all_refused_and_one_without_rows_are_known_too(peer):
     sink, kept = peer.sink(), Kept()
     sink.load([batch(id=[1])], kept)
