@@ -18,7 +18,7 @@ from sqlalchemy.sql import quoted_name
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError, SinkError
 from api2db.schema import Field, Kind
 from api2db.secret import redact
-from api2db.sinks import generic_types
+from api2db.sinks import generic_target, generic_types
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, still_there
 from api2db.sinks.names import NameRules
@@ -90,8 +90,7 @@ class Generic:
         )
 
     def target(self, url: URL) -> str:
-        port = f":{url.port}" if url.port else ""
-        return f"{self.name}://{url.host or ''}{port}/{url.database or ''}"
+        return generic_target.target(self.name, url)
 
     def cause(self, error: BaseException) -> Cause:
         lost = isinstance(error, DBAPIError) and error.connection_invalidated
