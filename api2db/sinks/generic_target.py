@@ -21,10 +21,10 @@ _SAYS_WHERE: Final = frozenset(
 # Those that hold a whole connection string, with its password.
 _STRINGS: Final = frozenset(("dsn", "odbc_connect"))
 # What in such a string says where, in the words of several drivers.
-_SAYS_WHERE_THERE: Final = frozenset(
-    "addr,address,database,db,dbalias,dbname,dbq,dsn,filedsn,host,hostname,initial catalog,network address,port,schema,"
-    "server,servername,service,sid".split(",")
-)
+_SAYS_WHERE_THERE: Final = {
+    "addr", "address", "database", "db", "dbalias", "dbname", "dbq", "dsn", "filedsn", "host", "hostname",
+    "initial catalog", "network address", "port", "schema", "server", "servername", "service", "sid",
+}  # fmt: skip
 _CREDENTIAL: Final = re.compile(r"pass|pwd|uid|user|token|secret|key|auth", re.IGNORECASE)
 # A value in braces may hold a semicolon, and a brace twice.
 _PAIR: Final = re.compile(r"\s*([^=;]+?)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;]*)")
