@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -18,13 +18,12 @@ from sqlalchemy.sql import quoted_name
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError, SinkError
 from api2db.schema import Field, Kind
 from api2db.secret import redact
-from api2db.sinks import generic_target, generic_types
+from api2db.sinks import generic_merge, generic_target, generic_types
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, still_there
 from api2db.sinks.names import NameRules
 
-# Keys looked up by one statement: bound parameters have a limit everywhere, 2,100 at the least.
-_KEYS_AT_ONCE = 200
+_NO_BYTES_IN_KEYS = ("mysql", "mariadb", "mssql", "oracle")
 _ADDS = {"mssql": "ADD", "oracle": "ADD"}
 # What repeating heals, whatever class it has: by SQLSTATE, by Oracle's numbers (a deadlock, busy, not serializable,
 # no space), and by words.
@@ -117,6 +116,11 @@ class Generic:
         """Not here: how that is done differs too much."""
 
     def declare(self, field: Field, key_columns: int = 0) -> str:
+        if key_columns and field.kind is Kind.BINARY and self.name in _NO_BYTES_IN_KEYS:
+            raise FatalError(
+                f'key column "{field.name}": bytes of any length can\'t be a key in {self.name}; make text of them in'
+                " the form (their hexadecimal digits), or make the table yourself, with a length for that column"
+            )
         return generic_types.declared(field, bool(key_columns)).compile(dialect=self._dialect)
 
     def define(self, connection: Connection, table: str, name: str, field: Field, key_columns: int = 0) -> str:
@@ -183,7 +187,7 @@ class Generic:
     ) -> None:
         into = self._table(connection, table, slots)
         for rows in _rows(slots, chunks, into):
-            _merge(connection, into, slots, rows, rule)
+            generic_merge.merge(connection, into, slots, rows, rule)
 
     def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> None:
         """No temporary tables that every database has."""
@@ -215,60 +219,3 @@ def _values(array: pa.Array, slot: Slot, kind: sa.types.TypeEngine[Any]) -> list
     if isinstance(kind, sa.JSON):
         return [None if value is None else json.loads(value) for value in values]
     return values
-
-
-def _newest(
-    rows: Sequence[Mapping[str, Any]], key: Sequence[str], version: str | None
-) -> dict[tuple[Any, ...], Mapping[str, Any]]:
-    """Of each key the newest version, NULL the oldest, of equals the later row."""
-    newest: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for row in rows:
-        place = tuple(row[name] for name in key)
-        before = newest.get(place)
-        if version is None or before is None or _is_newer(row[version], before[version]):
-            newest[place] = row
-    return newest
-
-
-def _is_newer(version: Any, than: Any) -> bool:
-    return than is None or (version is not None and bool(version >= than))
-
-
-def _merge(
-    connection: Connection, into: sa.Table, slots: Sequence[Slot], rows: Sequence[Mapping[str, Any]], rule: MergeRule
-) -> None:
-    """Which keys are there is asked; those are updated where the version isn't older, and the others inserted."""
-    names = {slot.column: f"c{at}" for at, slot in enumerate(slots)}
-    key = [names[name] for name in rule.key]
-    version = names.get(rule.version or "")
-    newest = _newest(rows, key, version)
-    there = _there(connection, into, key, list(newest))
-    old = [{f"_{name}": value for name, value in row.items()} for place, row in newest.items() if place in there]
-    new = [row for place, row in newest.items() if place not in there]
-    others = [name for name in names.values() if name not in key]
-    if old and others:
-        same = sa.and_(*(into.c[name] == sa.bindparam(f"_{name}") for name in key))
-        if version is not None:
-            same &= into.c[version].is_(None) | (into.c[version] <= sa.bindparam(f"_{version}"))
-        elif rule.version is not None:
-            one: sa.ColumnClause[Any] = sa.column(quoted_name(rule.version, True))
-            same &= one.is_(None)  # rows without a version are as old as any
-        sets: dict[Any, Any] = {into.c[name]: sa.bindparam(f"_{name}") for name in others}
-        connection.execute(sa.update(into).where(same).values(sets), old)
-    if new:
-        connection.execute(sa.insert(into), new)
-
-
-def _there(
-    connection: Connection, into: sa.Table, key: Sequence[str], places: Sequence[tuple[Any, ...]]
-) -> set[tuple[Any, ...]]:
-    found: set[tuple[Any, ...]] = set()
-    columns = [into.c[name] for name in key]
-    for start in range(0, len(places), _KEYS_AT_ONCE):
-        part = places[start : start + _KEYS_AT_ONCE]
-        if len(key) == 1:
-            meant: sa.ColumnElement[bool] = columns[0].in_([place[0] for place in part])
-        else:
-            meant = sa.or_(*(sa.and_(*(c == v for c, v in zip(columns, place, strict=True))) for place in part))
-        found |= {tuple(row) for row in connection.execute(sa.select(*columns).where(meant))}
-    return found
