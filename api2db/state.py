@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,6 +53,10 @@ def write_state(path: Path, state: CollectorState, *, flush: bool) -> None:
     write_atomic(path, json.dumps(raw, indent=1).encode(), flush=flush)
 
 
+# Of a database that is told apart by its URL's parameters: ``oracle://host/?service_name=x/table``.
+_PARAMETERS = re.compile(r"(?!sqlite:|duckdb:)(\w+://[^/?]*/[^/?]*)\?[^/]+(/[^/]*)")
+
+
 def assign_directories(
     known: Mapping[str, str], streams: list[tuple[str, str]], waiting: frozenset[str]
 ) -> tuple[list[str], dict[str, str]]:
@@ -69,6 +74,7 @@ def assign_directories(
         twice = next(stream for stream in streams if streams.count(stream) > 1)
         raise ConfigError(f"two streams of type {twice[0]} have the same target, {twice[1]}: remove one")
     wanted = {target for _, target in streams}
+    known = _as_named_now(known, streams)
     owners = {d: t for d, t in known.items() if t in wanted or d in waiting}
     directories: list[str] = []
     for stream_type, target in streams:
@@ -87,6 +93,20 @@ def assign_directories(
             owners[mine] = target
         directories.append(mine)
     return directories, {**known, **owners}
+
+
+def _as_named_now(known: Mapping[str, str], streams: list[tuple[str, str]]) -> dict[str, str]:
+    """What is remembered, with the targets that had no parameters before under the only name they can have now."""
+    now: dict[tuple[str, str], list[str]] = {}
+    for stream_type, target in streams:
+        if had := _PARAMETERS.fullmatch(target):
+            now.setdefault((stream_type, had[1] + had[2]), []).append(target)
+    wanted = {target for _, target in streams}
+    renamed = {}
+    for directory, target in known.items():
+        names = now.get((directory.partition("~")[0], target), [])
+        renamed[directory] = names[0] if len(names) == 1 and target not in wanted | set(names) else target
+    return renamed
 
 
 def after_batch(

@@ -214,7 +214,9 @@ def _to_bool(values: pa.Array, kind: Kind, slot: Slot) -> Conformed:
     if kind is Kind.BOOL:
         return Conformed(values)
     if kind is Kind.INTEGER:
-        return _checked(values, pc.or_(pc.equal(values, 0), pc.equal(values, 1)), slot, "it is neither 0 nor 1")
+        # In the values' own type: a plain 0 has 64 bits and a sign, and unsigned values don't fit those.
+        zero, one = (pa.scalar(number, values.type) for number in (0, 1))
+        return _checked(values, pc.or_(pc.equal(values, zero), pc.equal(values, one)), slot, "it is neither 0 nor 1")
     return _refuse(values, slot, "it is neither true nor false")
 
 

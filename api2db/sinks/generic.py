@@ -19,13 +19,12 @@ from sqlalchemy.sql import quoted_name
 from api2db.errors import BadDataError, ConfigError, FatalError, RetryableError, SinkError
 from api2db.schema import Field, Kind
 from api2db.secret import redact
-from api2db.sinks import generic_types
+from api2db.sinks import generic_merge, generic_target, generic_types
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import Cause, Column, MergeRule, still_there
 from api2db.sinks.names import NameRules
 
-# Keys looked up by one statement: bound parameters have a limit everywhere, 2,100 at the least.
-_KEYS_AT_ONCE = 200
+_NO_BYTES_IN_KEYS = ("mysql", "mariadb", "mssql", "oracle")
 _ADDS = {"mssql": "ADD", "oracle": "ADD"}
 # What repeating heals, whatever class it has: by SQLSTATE, by Oracle's numbers (a deadlock, busy, not serializable,
 # no space), and by words.
@@ -92,8 +91,7 @@ class Generic:
         )
 
     def target(self, url: URL) -> str:
-        port = f":{url.port}" if url.port else ""
-        return f"{self.name}://{url.host or ''}{port}/{url.database or ''}"
+        return generic_target.target(self.name, url)
 
     def cause(self, error: BaseException) -> Cause:
         lost = isinstance(error, DBAPIError) and error.connection_invalidated
@@ -120,6 +118,11 @@ class Generic:
         """Not here: how that is done differs too much."""
 
     def declare(self, field: Field, key_columns: int = 0) -> str:
+        if key_columns and field.kind is Kind.BINARY and self.name in _NO_BYTES_IN_KEYS:
+            raise FatalError(
+                f'key column "{field.name}": bytes of any length can\'t be a key in {self.name}; make text of them in'
+                " the form (their hexadecimal digits), or make the table yourself, with a length for that column"
+            )
         return generic_types.declared(field, bool(key_columns)).compile(dialect=self._dialect)
 
     def define(self, connection: Connection | None, table: str, name: str, field: Field, key_columns: int = 0) -> str:
@@ -186,7 +189,7 @@ class Generic:
     ) -> None:
         into = self._table(connection, table, slots)
         for rows in _rows(slots, chunks, into):
-            _merge(connection, into, slots, rows, rule)
+            generic_merge.merge(connection, into, slots, rows, rule)
 
     def stage(self, connection: Connection, table: str, slots: Sequence[Slot], rule: MergeRule) -> None:
         """No temporary tables that every database has."""
@@ -205,24 +208,24 @@ class Generic:
         names = [slot.column for slot in slots]
         places = [names.index(name) for name in key]
         at = names.index(row)
-        given: dict[tuple[Any, ...], set[Any]] = {}
-        for rows in _rows(slots, chunks, into):
-            for each in rows:
-                given.setdefault(tuple(each[f"c{place}"] for place in places), set()).add(each[f"c{at}"])
         keyed = [f"c{place}" for place in places]
-        stored = _rows_of(connection, into, keyed, list(given), [*keyed, f"c{at}"])
-        there = {tuple(place): one for *place, one in stored if one in given[tuple(place)]}
+        keys: set[tuple[Any, ...]] = set()
+        given: set[Any] = set()
+        for rows in _rows(slots, chunks, into):
+            keys.update(tuple(each[name] for name in keyed) for each in rows)
+            given.update(each[f"c{at}"] for each in rows)
+        # By key, which is indexed. Which of them are these rows says a row's own name, however its key is spelled.
+        stored = generic_merge.rows_of(connection, into, keyed, list(keys), [*keyed, f"c{at}"])
+        there = {one: tuple(place) for *place, one in stored if one in given}
         for child, links in children.items():
-            keys = [slots[place] for place in places]
-            theirs = [replace(slot, column=link) for slot, link in zip(keys, links, strict=True)]
+            theirs = [replace(slots[place], column=link) for place, link in zip(places, links, strict=True)]
             of = self._table(connection, child, theirs)
             mine = sa.and_(*(of.c[f"c{n}"] == sa.bindparam(f"_c{n}") for n in range(len(links))))
             if there:
                 connection.execute(
-                    sa.delete(of).where(mine), [{f"_c{n}": v for n, v in enumerate(place)} for place in there]
+                    sa.delete(of).where(mine), [{f"_c{n}": v for n, v in enumerate(place)} for place in there.values()]
                 )
-        lost = {one for place, rows in given.items() for one in rows if there.get(place) != one}
-        return pa.array(list(lost), pa.string())
+        return pa.array(list(given - there.keys()), pa.string())
 
     def _table(self, connection: Connection, table: str, slots: Sequence[Slot]) -> sa.Table:
         types = {each["name"]: each["type"] for each in self._inspect(connection, table) or ()}
@@ -251,69 +254,3 @@ def _values(array: pa.Array, slot: Slot, kind: sa.types.TypeEngine[Any]) -> list
     if isinstance(kind, sa.JSON):
         return [None if value is None else json.loads(value) for value in values]
     return values
-
-
-def _newest(
-    rows: Sequence[Mapping[str, Any]], key: Sequence[str], version: str | None
-) -> dict[tuple[Any, ...], Mapping[str, Any]]:
-    """Of each key the newest version, NULL the oldest, of equals the later row."""
-    newest: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for row in rows:
-        place = tuple(row[name] for name in key)
-        before = newest.get(place)
-        if version is None or before is None or _is_newer(row[version], before[version]):
-            newest[place] = row
-    return newest
-
-
-def _is_newer(version: Any, than: Any) -> bool:
-    return than is None or (version is not None and bool(version >= than))
-
-
-def _merge(
-    connection: Connection, into: sa.Table, slots: Sequence[Slot], rows: Sequence[Mapping[str, Any]], rule: MergeRule
-) -> None:
-    """Which keys are there is asked; those are updated where the version isn't older, and the others inserted."""
-    names = {slot.column: f"c{at}" for at, slot in enumerate(slots)}
-    key = [names[name] for name in rule.key]
-    version = names.get(rule.version or "")
-    newest = _newest(rows, key, version)
-    there = _there(connection, into, key, list(newest))
-    old = [{f"_{name}": value for name, value in row.items()} for place, row in newest.items() if place in there]
-    new = [row for place, row in newest.items() if place not in there]
-    others = [name for name in names.values() if name not in key]
-    if old and others:
-        same = sa.and_(*(into.c[name] == sa.bindparam(f"_{name}") for name in key))
-        if version is not None:
-            same &= into.c[version].is_(None) | (into.c[version] <= sa.bindparam(f"_{version}"))
-        elif rule.version is not None:
-            one: sa.ColumnClause[Any] = sa.column(quoted_name(rule.version, True))
-            same &= one.is_(None)  # rows without a version are as old as any
-        sets: dict[Any, Any] = {into.c[name]: sa.bindparam(f"_{name}") for name in others}
-        connection.execute(sa.update(into).where(same).values(sets), old)
-    if new:
-        connection.execute(sa.insert(into), new)
-
-
-def _there(
-    connection: Connection, into: sa.Table, key: Sequence[str], places: Sequence[tuple[Any, ...]]
-) -> set[tuple[Any, ...]]:
-    return set(_rows_of(connection, into, key, places, key))
-
-
-def _rows_of(
-    connection: Connection,
-    into: sa.Table,
-    key: Sequence[str],
-    places: Sequence[tuple[Any, ...]],
-    wanted: Sequence[str],
-) -> Iterator[tuple[Any, ...]]:
-    """Some columns of the rows that have one of the keys."""
-    columns = [into.c[name] for name in key]
-    for start in range(0, len(places), _KEYS_AT_ONCE):
-        part = places[start : start + _KEYS_AT_ONCE]
-        if len(key) == 1:
-            meant: sa.ColumnElement[bool] = columns[0].in_([place[0] for place in part])
-        else:
-            meant = sa.or_(*(sa.and_(*(c == v for c, v in zip(columns, place, strict=True))) for place in part))
-        yield from map(tuple, connection.execute(sa.select(*(into.c[name] for name in wanted)).where(meant)))

@@ -52,6 +52,44 @@ def test_a_merge_keeps_the_newest_version_of_each_key(place: Place) -> None:
     into.close()
 
 
+def test_which_keys_are_one_the_database_says_and_the_newest_version_stays(place: Place) -> None:
+    collation = {"sqlite": "COLLATE NOCASE", "mariadb": "", "postgresql": 'COLLATE "ci"'}[place.name]
+    if place.name == "postgresql":
+        place.query("CREATE COLLATION ci (provider=icu, locale='und-u-ks-level2', deterministic=false)")
+    place.query(f"CREATE TABLE t (k varchar(20) {collation} PRIMARY KEY, v integer, x varchar(20))")
+    into = sink(place, key="k", version="v")
+    kept = load(into, batch({"k": ["a", "b", "A", "a"], "v": [1, 1, 3, 2], "x": ["first", "b", "newest", "older"]}))
+    kept.kept |= load(into, batch({"k": ["B", "c", "A"], "v": [2, 1, 2], "x": ["b again", "c", "older"]})).kept
+    kept.kept |= load(into, batch({"k": ["C", "d", "D"], "v": [1, None, None], "x": ["as new", "d", "later"]})).kept
+    assert kept.reasons == []
+    rows = place.query("SELECT lower(k), v, x FROM t ORDER BY 1")
+    assert rows == [("a", 3, "newest"), ("b", 2, "b again"), ("c", 1, "as new"), ("d", None, "later")]
+    into.close()
+
+
+def test_without_versions_the_later_row_of_what_the_database_takes_for_one_key_stays(place: Place) -> None:
+    if place.name != "mariadb":
+        pytest.skip("its default collation sees no case and no spaces at the end")
+    into = sink(place, key="k")
+    load(into, batch({"k": ["a", "A", "a ", "z"], "x": [1, 2, 3, 0]}))
+    load(into, batch({"k": ["z", "Z", "z", "b"], "x": [5, 6, 7, 1]}))
+    assert place.query("SELECT trim(lower(k)), x FROM t ORDER BY 1") == [("a", 3), ("b", 1), ("z", 7)]
+    into.close()
+
+
+def test_bytes_that_no_key_takes_stop_the_stream_and_it_is_said_what_to_do(place: Place) -> None:
+    rows = {"k": [b"\x00", b"\xff"], "x": [1, 2]}
+    into = sink(place, key="k")
+    if place.name == "mariadb":
+        with pytest.raises(FatalError, match=r'key column "k": bytes of any length .* make text of them in the form'):
+            into.load([batch(rows)], Quarantine())
+        place.query("CREATE TABLE t (k varbinary(20) PRIMARY KEY, x integer)")
+    load(into, batch(rows))
+    load(into, batch({"k": [b"\x00", b"\x01"], "x": [3, 4]}))
+    assert place.query("SELECT x FROM t ORDER BY k") == [(3,), (4,), (2,)]
+    into.close()
+
+
 def test_a_replacement_takes_the_place_of_all_rows_or_of_none(place: Place) -> None:
     into = sink(place, if_exists="replace")
     load(into, batch({"id": [1, 2], "n": [1, 1]}))
@@ -70,6 +108,16 @@ def test_rows_that_the_database_refuses_go_to_quarantine_and_the_others_are_in(p
     assert [row["id"] for row in kept.rows] == [7, 30]
     assert place.query("SELECT count(*), sum(id) FROM t") == [(38, sum(range(40)) - 37)]
     assert place.query("SELECT count(*) FROM _api2db_ledger") == [(1,)]
+    into.close()
+
+
+def test_unsigned_numbers_go_into_a_boolean_column_where_they_are_0_or_1_and_else_to_quarantine(place: Place) -> None:
+    into = sink(place)
+    load(into, batch({"id": [0], "flag": [True]}))
+    unsigned = pa.array([0, 1, 2**63 + 1, None], pa.uint64())
+    kept = load(into, batch({"id": pa.array([1, 2, 3, 4]), "flag": unsigned}))
+    assert [row["id"] for row in kept.rows] == [3]
+    assert place.query("SELECT count(*), count(flag) FROM t") == [(4, 3)]
     into.close()
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from click import Command
@@ -17,7 +20,9 @@ from api2db.layout import Layout, StoreLock
 from api2db.legacy.commands import clab, clist, crem, pclear
 from api2db.legacy.folder import Folder
 from api2db.legacy.lab import run_lab
-from tests.legacy.kit import SCRIPTS, files, run
+from tests.compat.kit import PROGRAMS
+from tests.legacy.kit import PYTHONPATH, SCRIPTS, files, run
+from tests.project_kit import TIMEOUT_S
 
 LAB = """
 from helpers import answers
@@ -126,6 +131,18 @@ def test_cadd_lists_and_makes_a_collector_and_clist_prints_them(project, monkeyp
     monkeypatch.chdir(project)
     assert json.loads(CliRunner().invoke(clist, ["--json"]).stdout) == ["rain", "sun", "snow"]
     assert "snow_info = Collector(" in (project / "apis" / "snow.py").read_text()
+
+
+def test_a_collector_added_to_a_project_of_1_0_1_needs_nothing_of_its_helpers(tmp_path):
+    copytree(PROGRAMS / "project", tmp_path, dirs_exist_ok=True)
+    assert "get_json" not in (tmp_path / "helpers.py").read_text()
+    assert run(tmp_path, "cadd", "hail").returncode == 0
+    code = "import apis; one = apis.apis[-1]; print(one.name, len(one.streams()), one.stores())"
+    environment = {**os.environ, **PYTHONPATH, "API": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+    assert (done.stdout, done.stderr) == ("hail 1 []\n", "")
 
 
 def test_cadd_leaves_a_file_that_is_there_as_it_is(project):

@@ -5,7 +5,7 @@
 Arrow type of each column, the limit of a text) and what its documentation says of SQL; an import is one transaction, as
 one of HeavyDB's moves its table's epoch once. Sessions die with the process.
 
-``<folder>/fault`` holds one word: what happens to the next import (it is removed then).
+``<folder>/fault`` holds one word: what happens to the next import (it is removed then), or with ``:3`` to the third.
   refuse        answered with an error, nothing done
   full          the import fails half-way, nothing of it is in
   drop_before   the connection ends, nothing done
@@ -172,7 +172,11 @@ class Handler:
             (self.folder / "fault").rename(self.folder / "fault.met")
         except FileNotFoundError:
             return ""
-        return (self.folder / "fault.met").read_text()
+        word, _, number = (self.folder / "fault.met").read_text().partition(":")
+        if number and int(number) > 1:
+            (self.folder / "fault").write_text(f"{word}:{int(number) - 1}")
+            return ""
+        return word
 
     def _die(self, fault: str, when: str) -> None:
         if fault == f"drop_{when}":

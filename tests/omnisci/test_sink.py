@@ -17,6 +17,7 @@ from api2db.errors import FatalError, RetryableError
 from api2db.schema import JSON_METADATA
 from api2db.secret import Secret
 from api2db.sinks.base import Ledgered, Recountable, Renewable, Traceable
+from api2db.sinks.omnisci import sink as sink_module
 from api2db.sinks.omnisci import wire as wire_module
 from api2db.sinks.omnisci.names import bare, columns_of, table_of
 from tests.omnisci.kit import READER, Peer
@@ -100,6 +101,47 @@ def test_an_import_that_fails_or_whose_answer_is_lost_is_repeated_and_its_rows_a
     assert [receipt.rows for receipt in receipts] == [4, 1]
     assert {receipt.duplicate for receipt in receipts} == {fault in ("drop_after", "kill_after")}
     assert ids(peer) == [0, 1, 2, 3, 4, 5]
+    sink.close()
+
+
+def test_a_batch_and_a_load_larger_than_what_a_server_takes_at_once_go_in(peer):
+    sink, kept = peer.sink(), Kept()
+    text = pa.repeat("x" * 32_000, 700)
+    large = batch(id=list(range(700)), text=text)
+    small = [batch(id=[700 + n], text=["y"]) for n in range(2)]
+    assert [r.rows for r in sink.load([small[0], large, small[1]], kept)] == [1, 700, 1]
+    assert [r.duplicate for r in sink.load([large, *small], kept)] == [True, True, True]
+    many = [batch(id=list(range(n, n + 70)), text=text[:70]) for n in range(702, 1332, 70)]
+    assert {r.rows for r in sink.load(many, kept)} == {70}
+    assert ids(peer) == list(range(1332))
+    assert dict(sink.receipts())[large.batch_id] == 700
+    sink.close()
+
+
+@pytest.mark.parametrize("fault", ["full:2", "drop_before:2", "drop_after:3", "kill_after:2"])
+def test_a_batch_that_was_cut_off_between_its_imports_is_in_once(peer, monkeypatch, fault):
+    monkeypatch.setattr(sink_module, "IMPORT_BYTES", 200)
+    sink, kept, large = peer.sink(), Kept(), batch(id=list(range(40)))
+    sink.load([batch(id=[100])], kept)
+    peer.fault(fault)
+    with pytest.raises(RetryableError):
+        sink.load([large], kept)
+    if fault.startswith("kill"):
+        peer.died()
+        peer.start()
+    assert 1 < len(ids(peer)) < 41  # some of it is in, and isn't taken for all
+    asked = peer.sink()
+    assert asked.loaded([large.batch_id]) == {}
+    assert large.batch_id not in dict(asked.receipts())
+    assert asked.lacks({1: large.batch_id}) == {1}
+    # With the next load it may be small enough: what was begun is deleted all the same.
+    if fault == "full:2":
+        monkeypatch.setattr(sink_module, "IMPORT_BYTES", 10_000)
+    for is_in in (False, True):
+        (receipt,) = sink.load([large], kept)
+        assert (receipt.rows, receipt.duplicate) == (40, is_in)
+    assert ids(peer) == [*range(40), 100]
+    assert sink.loaded([large.batch_id]) == {large.batch_id: 40}
     sink.close()
 
 
@@ -189,6 +231,29 @@ def test_one_bad_row_does_not_stop_a_table(peer):
     assert "the database has no such number" in reasons[2]
     assert sink.load([rows], kept)[0] == replace(receipt, duplicate=True)
     assert ids(peer) == [1]
+    sink.close()
+
+
+NUMBERS = {
+    "floats": [1.0, -(2.0**53), 2.5, -(2.0**63), None],
+    "single floats": pa.array([1.0, -(2.0**24), 2.5, -(2.0**63), None], pa.float32()),
+    "decimals": [decimal.Decimal(number) for number in ("1.0", "-2.0", "2.5", f"-{2**63}")] + [None],
+    "small decimals": pa.array([decimal.Decimal(n) for n in ("1", "-2", "2.5", "0.1")] + [None], pa.decimal128(38, 30)),
+}
+
+
+@pytest.mark.parametrize("numbers", NUMBERS.values(), ids=NUMBERS)
+def test_whole_numbers_go_into_an_integer_column_whatever_they_come_as_and_others_to_quarantine(peer, numbers):
+    sink, kept = peer.sink(), Kept()
+    sink.load([batch(id=[0], n=[7])], kept)
+    (receipt,) = sink.load([batch(id=[1, 2, 3, 4, 5], n=numbers)], kept)
+    assert (receipt.rows, receipt.quarantined) == (3, 2)
+    ((_, refused, reasons),) = kept
+    assert [row["id"] for row in refused] == [3, 4]
+    assert "doesn't fit" in reasons[0] or "isn't a whole number" in reasons[0]
+    assert "that number is NULL there" in reasons[1] or refused[1]["n"] == decimal.Decimal("0.1")
+    whole = [None if n is None else int(n) for n in pa.array(numbers).take([0, 1, 4]).to_pylist()]
+    assert [row[0] for row in peer.query(f"SELECT n_t FROM {TABLE} ORDER BY id_t")] == [7, *whole]
     sink.close()
 
 

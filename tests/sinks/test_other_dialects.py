@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any, cast
@@ -22,7 +23,8 @@ from api2db.schema import Field, Kind
 from api2db.sinks import generic_types
 from api2db.sinks.conform import Slot
 from api2db.sinks.dialect import MergeRule
-from api2db.sinks.generic import Generic, _merge
+from api2db.sinks.generic import Generic
+from api2db.sinks.generic_merge import merge
 
 URLS = {"oracle": "oracle+oracledb://u:p@h/x", "mssql": "mssql+pymssql://u:p@h/x"}
 FIELDS = {
@@ -96,6 +98,9 @@ class Said:
         self.statements.append(statement.compile(dialect=self.dialect, **told))
         return [(1,)] if isinstance(statement, sa.Select) and not rows else []
 
+    def begin_nested(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     @property
     def parsed(self) -> list[sqlglot.Expression]:
         """The statements as another program reads that database's SQL."""
@@ -115,7 +120,7 @@ def test_a_merge_is_an_update_and_an_insert_whose_values_have_the_columns_types(
     slots = [Slot(field.name, field.kind, field.arrow, "") for field in fields]
     rows = [dict.fromkeys((f"c{n}" for n in range(len(fields))), None) | {"c0": number} for number in (1, 2)]
     rule = MergeRule(("id",), "xINSTANT")
-    _merge(cast(sa.Connection, said), into, slots, rows, rule)
+    merge(cast(sa.Connection, said), into, slots, rows, rule)
     assert [each.key for each in said.parsed] == ["select", "update", "insert"]
     for compiled, prefix in zip(said.statements[1:], ("_c", "c"), strict=True):
         declared = {key: bind.type.compile(dialect=said.dialect) for key, bind in compiled.binds.items()}

@@ -15,6 +15,7 @@ from api2db.errors import BadDataError, ConfigError, FatalError
 from api2db.formats import FORMATS
 from api2db.secret import without_source
 from api2db.sinks.base import Placement
+from api2db.state import assign_directories
 from api2db.stream import Stream, Stream2Local, Stream2Sql
 from api2db.stream.file_converter import FileConverter
 from api2db.stream.places import targets_of
@@ -120,6 +121,60 @@ def test_two_targets_differ_by_host_database_and_table_and_tell_no_credentials(t
     targets = [stream.target(tmp_path, tmp_path) for stream in streams]
     assert len(set(targets)) == 4
     assert not any(PASSWORD in target or "u@" in target for target in targets)
+
+
+ODBC = "mssql+pyodbc:///?odbc_connect=DRIVER%3D%7BODBC+Driver+18%7D%3BSERVER%3D{}%3BDATABASE%3D{}%3BUID%3Du%3BPWD%3D{}"
+SAME = [
+    ("oracle+oracledb://u:one@h/?service_name=a", "oracle+oracledb://U:two@h/?service_name=a&retry_count=3"),
+    (ODBC.format("h", "a", "one"), ODBC.format("h", "a", "%7Btwo%3Bthree%7D")),
+    ("mssql+pymssql://u:one@h/a?charset=utf8", "mssql+pymssql://v:two@h/a"),
+    ("mssql+pyodbc:///?odbc_connect=DRIVER%3DX%3BPWD%3Done", "mssql+pyodbc:///?odbc_connect=driver%3DX%3Bpwd%3Dtwo"),
+]
+ANOTHER = [
+    ("oracle+oracledb://u:p@h/?service_name=a", "oracle+oracledb://u:p@h/?service_name=b"),
+    ("oracle+oracledb://u:p@h/?service_name=a", "oracle+oracledb://v:p@h/?service_name=a"),
+    ("oracle+oracledb://u:p@/?dsn=one", "oracle+oracledb://u:p@/?dsn=two"),
+    (ODBC.format("h", "a", "p"), ODBC.format("h", "b", "p")),
+    (ODBC.format("h", "a", "p"), ODBC.format("i", "a", "p")),
+]
+
+
+def target_of(url: str, project: Path) -> str:
+    return Stream2Sql("weather", url=url).target(project, project)
+
+
+@pytest.mark.parametrize(("one", "same"), SAME)
+def test_a_target_stays_when_a_password_or_an_option_changes(tmp_path, one, same):
+    assert target_of(one, tmp_path) == target_of(same, tmp_path)
+    assert not any(secret in target_of(one, tmp_path) for secret in ("one", "two", "PWD"))
+
+
+@pytest.mark.parametrize(("one", "other"), ANOTHER)
+def test_what_waits_for_one_database_never_goes_to_another_that_only_the_urls_parameters_tell_apart(
+    tmp_path, one, other
+):
+    kind = Stream2Sql("weather", url=one).stream_type
+    (first,), memory = assign_directories({}, [(kind, target_of(one, tmp_path))], frozenset())
+    (second,), _ = assign_directories(memory, [(kind, target_of(other, tmp_path))], frozenset({first}))
+    assert first == kind
+    assert second.startswith(f"{kind}~")
+
+
+def test_the_target_of_a_url_that_says_its_database_itself_is_as_ever(tmp_path):
+    assert target_of("mssql+pymssql://u:p@h:1433/db?charset=utf8", tmp_path) == "mssql://h:1433/db/weather"
+    assert target_of("oracle+oracledb://h/x", tmp_path) == "oracle://h/x/weather"
+
+
+def test_a_store_of_before_keeps_its_directory_though_its_target_is_told_apart_now(tmp_path):
+    before, kind = {"sql.oracle": "oracle://h//weather"}, "sql.oracle"
+    now = target_of("oracle+oracledb://u:p@h/?service_name=a", tmp_path)
+    (directory,), memory = assign_directories(before, [(kind, now)], frozenset(before))
+    assert (directory, memory) == (kind, {kind: now})
+    other = target_of("oracle+oracledb://u:p@h/?service_name=b", tmp_path)
+    (directory,), _ = assign_directories(memory, [(kind, other)], frozenset(before))
+    assert directory != kind
+    with_both, _ = assign_directories(before, [(kind, now), (kind, other)], frozenset(before))
+    assert kind not in with_both
 
 
 def test_constructing_a_stream_starts_nothing_and_reaches_nothing(tmp_path, monkeypatch):

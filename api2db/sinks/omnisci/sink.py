@@ -2,7 +2,8 @@
 
 HeavyDB has no transaction over a ledger and data. But one import is atomic (its table's epoch moves once, when all of
 it is on disk), so each row carries its batch's id, and the table itself is the ledger: before an import it is asked
-which of the batches it has. All batches of a ``load`` are one import.
+which of the batches it has. A batch too large for one import is noted in a second table before its first and after its
+last: one that was only begun is deleted, and imported again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from api2db.sinks.base import Quarantine, Sink
 from api2db.sinks.conform import Slot
 from api2db.sinks.group import Group, group
 from api2db.sinks.omnisci.names import BATCH, LEDGER, columns_of
+from api2db.sinks.omnisci.parts import IMPORT_BYTES, parts
 from api2db.sinks.omnisci.types import TEXT, declare, refuse_impossible, slot
 from api2db.sinks.omnisci.wire import Described, Login, LostError, Wire
 from api2db.sinks.transaction import receipts
@@ -49,6 +51,8 @@ class OmnisciSink:
         self.stream = stream
         self._login = login
         self._table = table
+        # Behind the id of a batch that takes several imports, in the ledger beside the tables.
+        self._begun, self._whole = f".begun.{table}", f".whole.{table}"
         self._wire: Wire | None = None
         self._broken: Wire | None = None
 
@@ -75,11 +79,13 @@ class OmnisciSink:
         if not batches:
             return []
         with self._used() as wire:
-            had = self._had(wire, [batch.batch_id for batch in batches])
+            had, begun = self._asked(wire, [batch.batch_id for batch in batches])
+            for batch_id in sorted(begun):
+                self._delete(wire, batch_id)
             new = {batch.batch_id: batch for batch in batches if batch.batch_id not in had}
             groups = group(list(new.values()))
             if groups:
-                self._load(wire, groups, quarantine)
+                self._load(wire, groups, quarantine, begun)
             reach("sink.committed")
             return receipts(batches, had, groups)
 
@@ -115,7 +121,7 @@ class OmnisciSink:
     def receipts(self) -> Generator[tuple[str, int], None, None]:
         """(batch id, rows) of each batch in the table, by id. Makes nothing; holds all of them."""
         with self._reading() as wire:
-            found = self._counted(wire, "")
+            found, _ = self._counted(wire, "", "")
         yield from sorted(found.items())
 
     def counted_since(self) -> int:
@@ -127,31 +133,48 @@ class OmnisciSink:
         return self.receipts()
 
     def _had(self, wire: Wire, batch_ids: Sequence[str]) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for start in range(0, len(batch_ids), _IDS_PER_QUERY):
-            ids = ", ".join(f"'{_hexadecimal(each)}'" for each in batch_ids[start : start + _IDS_PER_QUERY])
-            found |= self._counted(wire, f" WHERE {BATCH} IN ({ids})")
-        return found
+        return self._asked(wire, batch_ids)[0]
 
-    def _counted(self, wire: Wire, where: str) -> dict[str, int]:
-        """Rows of each batch: those of the table, and none for those of which every row was refused."""
+    def _asked(self, wire: Wire, batch_ids: Sequence[str]) -> tuple[dict[str, int], set[str]]:
+        """Which of the batches are in, with the rows of each; and which were begun, and may be in by halves."""
+        found: dict[str, int] = {}
+        begun: set[str] = set()
+        for start in range(0, len(batch_ids), _IDS_PER_QUERY):
+            ids = [_hexadecimal(each) for each in batch_ids[start : start + _IDS_PER_QUERY]]
+            marked = [f"{each}{mark}" for each in ids for mark in ("", self._begun, self._whole)]
+            here, unfinished = self._counted(wire, _among(ids), _among(marked))
+            found |= here
+            begun |= unfinished
+        return found, begun
+
+    def _counted(self, wire: Wire, where: str, where_marked: str) -> tuple[dict[str, int], set[str]]:
+        """Rows of each batch: those of the table, and none for those of which every row was refused; and the begun."""
         tables = {name.lower() for name in wire.tables()}
         found: dict[str, int] = {}
+        begun: set[str] = set()
         if LEDGER in tables:
-            rows = wire.query(f"SELECT {BATCH} FROM {LEDGER}{where} GROUP BY {BATCH}")
-            found |= {str(batch_id): 0 for (batch_id,) in rows}
+            rows = wire.query(f"SELECT {BATCH} FROM {LEDGER}{where_marked} GROUP BY {BATCH}")
+            marks = {str(mark) for (mark,) in rows}
+            found |= {mark: 0 for mark in marks if mark.isalnum()}
+            whole = {mark.removesuffix(self._whole) for mark in marks if mark.endswith(self._whole)}
+            begun = {mark.removesuffix(self._begun) for mark in marks if mark.endswith(self._begun)} - whole
         if self._table.lower() in tables and BATCH in wire.columns(self._table):
             rows = wire.query(f"SELECT {BATCH}, COUNT(*) FROM {self._table}{where} GROUP BY {BATCH}")
             found |= {str(batch_id): int(count) for batch_id, count in rows if batch_id is not None}
-        return found
+        return {batch_id: count for batch_id, count in found.items() if batch_id not in begun}, begun
 
-    def _load(self, wire: Wire, groups: list[Group], quarantine: Quarantine) -> None:
+    def _delete(self, wire: Wire, batch_id: str) -> None:
+        """What is in of a batch that was begun."""
+        if self._table.lower() in {name.lower() for name in wire.tables()}:
+            self._define(wire, f"DELETE FROM {self._table} WHERE {BATCH} = '{_hexadecimal(batch_id)}'")
+
+    def _load(self, wire: Wire, groups: list[Group], quarantine: Quarantine, begun: set[str]) -> None:
         columns = self._fitted(wire, groups)
-        parts: list[pa.Table] = []
+        tables: list[pa.Table] = []
         for one in groups:
             part = self._conformed(one, columns)
             if part is not None and part.num_rows:
-                parts.append(part)
+                tables.append(part)
         for one in groups:
             for batch, rows, reasons in one.refused_by_batch():
                 quarantine(batch, batch.table.take(pa.array(rows, pa.int64())), reasons)
@@ -160,17 +183,33 @@ class OmnisciSink:
             for batch in one.batches:
                 if not batch.table.num_rows:
                     self._remember_empty(wire, batch.batch_id)
-        if parts:
-            whole = pa.concat_tables(parts, promote_options="default").combine_chunks()
-            (rows_together,) = whole.to_batches()
-            wire.load(self._table, rows_together)
+        if tables:
+            self._import(wire, pa.concat_tables(tables, promote_options="default"), begun)
+        for batch_id in sorted(begun):
+            self._note(wire, batch_id + self._whole)
         reach("sink.loaded")
+
+    def _import(self, wire: Wire, rows: pa.Table, begun: set[str]) -> None:
+        """Load rows in as few imports as their size allows; adds to ``begun`` what takes several."""
+        imports = list(parts(rows, IMPORT_BYTES))
+        for batch_id in dict.fromkeys(each.cut for each in imports if each.cut is not None):
+            if batch_id not in begun:
+                self._note(wire, batch_id + self._begun)
+                begun.add(batch_id)
+        for each in imports:
+            (together,) = each.rows.combine_chunks().to_batches()
+            wire.load(self._table, together)
 
     def _remember_empty(self, wire: Wire, batch_id: str) -> None:
         """A batch without a row that could be loaded leaves none in the table to be known by."""
-        wire.query(f"CREATE TABLE IF NOT EXISTS {LEDGER} ({BATCH} {TEXT})")
         if batch_id not in self._had(wire, [batch_id]):
-            wire.query(f"INSERT INTO {LEDGER} VALUES ('{_hexadecimal(batch_id)}')")
+            self._note(wire, batch_id)
+
+    def _note(self, wire: Wire, mark: str) -> None:
+        """Write a line into the ledger beside the table."""
+        _hexadecimal(mark.partition(".")[0])
+        self._define(wire, f"CREATE TABLE IF NOT EXISTS {LEDGER} ({BATCH} {TEXT})")
+        self._define(wire, f"INSERT INTO {LEDGER} VALUES ('{mark}')")
 
     def _conformed(self, one: Group, columns: Mapping[str, Described]) -> pa.Table | None:
         """The rows of a group that fit, in the columns' types, each with its batch's id."""
@@ -276,6 +315,11 @@ def _durations_as_numbers(chunk: pa.RecordBatch) -> pa.RecordBatch:
     """In microseconds."""
     arrays = [each.cast(pa.int64()) if pa.types.is_duration(each.type) else each for each in chunk.columns]
     return pa.RecordBatch.from_arrays(arrays, names=chunk.schema.names)
+
+
+def _among(texts: Sequence[str]) -> str:
+    quoted = ", ".join(f"'{each}'" for each in texts)
+    return f" WHERE {BATCH} IN ({quoted})"
 
 
 def _hexadecimal(batch_id: str) -> str:

@@ -7,6 +7,7 @@ loader takes exactly the type of each column (``TypedImportBuffer::add_arrow_val
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -85,10 +86,13 @@ def refuse_impossible(group: Group, slots: Sequence[Slot | None]) -> None:
 
 
 def _impossible(values: pa.ChunkedArray, field: Field, into: Slot) -> Iterator[tuple[pa.ChunkedArray, str]]:
-    if pa.types.is_integer(into.arrow) and field.kind in (Kind.INTEGER, Kind.FLOAT):
-        lowest = -(2 ** (into.arrow.bit_width - 1))
+    if pa.types.is_integer(into.arrow) and field.kind in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL):
+        if field.kind is Kind.DECIMAL:  # wide enough for the digits of both
+            values = values.cast(pa.decimal256(field.arrow.precision, field.arrow.scale))
         if field.arrow != pa.uint64():
-            yield pc.equal(values, pa.scalar(lowest).cast(_wide(field))), "that number is NULL there"
+            yield pc.equal(values, _lowest(into.arrow, field)), "that number is NULL there"
+    elif into.kind is Kind.DURATION and field.kind is Kind.DURATION:
+        yield pc.equal(values.cast(pa.int64()), _lowest(pa.int64(), field)), "that number is NULL there"
     elif into.kind is Kind.FLOAT and field.kind is Kind.FLOAT:
         yield pc.equal(values, _SMALLEST[into.arrow]), "that number is NULL there"
     elif into.arrow == pa.string() and field.kind in (Kind.TEXT, Kind.JSON, Kind.BINARY):
@@ -96,8 +100,12 @@ def _impossible(values: pa.ChunkedArray, field: Field, into: Slot) -> Iterator[t
         yield pc.greater(pc.binary_length(text), MAX_TEXT_BYTES), f"it is longer than {MAX_TEXT_BYTES} bytes"
 
 
-def _wide(field: Field) -> pa.DataType:
-    return pa.float64() if field.kind is Kind.FLOAT else pa.int64()
+def _lowest(into: pa.DataType, field: Field) -> pa.Scalar:
+    """The lowest integer of a type, to be compared with a field's values. A power of two: floats hold it exactly."""
+    lowest = -(2 ** (into.bit_width - 1))
+    if field.kind is Kind.DECIMAL:
+        return pa.scalar(decimal.Decimal(lowest))
+    return pa.scalar(float(lowest)) if field.kind is Kind.FLOAT else pa.scalar(lowest)
 
 
 def _hexed(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -31,7 +31,7 @@ _FATAL: Final = (
     ("credentials", "check username and password"),
     ("password", "check username and password"),
     ("unauthorized", "grant this user access to the database"),
-    ("privileges", "grant this user CREATE, SELECT, INSERT and ALTER on it"),
+    ("privileges", "grant this user CREATE, SELECT, INSERT, DELETE and ALTER on it"),
     ("read only", "load into a server that may be written"),
     ("read-only", "load into a server that may be written"),
 )
