@@ -16,14 +16,27 @@ if TYPE_CHECKING:
     from api2db.app.run import Run
     from api2db.form import ApiForm, Feature
     from api2db.sources.http import Http
+    from api2db.sources.net.retries import Retries
 
-__all__ = ["ApiForm", "Collector", "Cursor", "Feature", "Http", "Page", "Run", "__version__", "collector"]
+__all__ = [
+    "ApiForm",
+    "Collector",
+    "Cursor",
+    "Feature",
+    "Http",
+    "Page",
+    "Retries",
+    "Run",
+    "__version__",
+    "collector",
+]
 
 # Loaded when first asked for: ``--status`` needs neither pandas nor a database.
 _HOMES = {
     "ApiForm": "api2db.form",
     "Feature": "api2db.form",
     "Http": "api2db.sources.http",
+    "Retries": "api2db.sources.net.retries",
     "Run": "api2db.app.run",
 }
 
