@@ -44,7 +44,7 @@ def test_a_poll_is_put_off_as_long_as_the_server_says_and_killed_between_two_pag
     project: Project, http_api: HttpApi
 ) -> None:
     """The first was accepted, and may never reach a sink but by being asked for again: what is remembered waits."""
-    wait_s, answered = 1, list[float]()
+    wait_s, answered = 2, list[float]()
 
     def note() -> list[bytes]:
         answered.append(time.monotonic())
@@ -58,7 +58,7 @@ def test_a_poll_is_put_off_as_long_as_the_server_says_and_killed_between_two_pag
     assert killed.wait(60) == -signal.SIGKILL
     assert answered[1] - answered[0] >= wait_s
     ((outcome, cause),) = project.journal("SELECT outcome, cause FROM runs")
-    assert (outcome, "answered 429, Retry-After: it is asked again in 1 s" in cause) == ("waiting", True)
+    assert (outcome, "answered 429, Retry-After: it is asked again in" in cause) == ("waiting", True)
     assert tags(http_api, "1") == [None, None]
     process = project.start()
     eventually(lambda: '"1"' in tags(http_api, "2"))
