@@ -14,7 +14,9 @@ from api2db.errors import ConfigError, SourceError
 from api2db.form import InferredForm, form_from_shape
 from api2db.formats import FORMATS
 from api2db.ingest import ColumnAdd
+from api2db.schema import Kind
 from api2db.shard import decode, encode
+from api2db.sinks.group import group
 from api2db.sources import payload
 
 NESTED = {"lines": Children("order.lines", children={"taxes": Children("tax")}), "tags": Children("tags")}
@@ -90,6 +92,11 @@ def test_children_that_cannot_be_are_refused_by_name() -> None:
     for table in (pd.DataFrame({"id": [1]}), InferredForm().shape([{"id": 1}])):
         with pytest.raises(SourceError, match=r"no children can be found \(lines, tags\)"):
             payload.shape(table, InferredForm({}, NESTED))
+
+
+def test_places_without_tables_of_their_own_have_children_as_json() -> None:
+    (one,) = group([Batch(InferredForm({}, NESTED).shape(RECORDS).table, new_batch_id(), 1)])
+    assert [(field.name, field.kind) for field in one.fields][2:] == [("lines", Kind.JSON), ("tags", Kind.JSON)]
 
 
 def test_files_have_children_in_their_row() -> None:
