@@ -80,6 +80,14 @@ def test_a_shape_has_children_by_either_way_and_an_api_form_by_one() -> None:
         assert form.shape(RECORDS).table.column("lines").to_pylist() == expected
 
 
+def test_children_that_say_the_same_are_equal() -> None:
+    def made(sku: str) -> Children:
+        return Children("lines", shape={"sku": sku}, key="sku", children={"tags": Children("tags")})
+
+    assert made("sku") == made("sku") and hash(made("sku")) == hash(made("sku"))
+    assert made("sku") != made("sku:str") and made("sku") != Children("lines")
+
+
 def test_children_that_cannot_be_are_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="'lines' is a column of the shape and a name of children"):
         collector(every=1, shape={"lines": "id"}, children={"lines": Children("l")})(list)
