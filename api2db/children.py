@@ -23,7 +23,7 @@ class Children:
     table     the table's name; ``<parent's table>_<name>`` if None
     children  lists inside the items, likewise
 
-    Raises ConfigError for what can't be.
+    Two that say the same are equal. Raises ConfigError for what can't be.
     """
 
     def __init__(
@@ -47,6 +47,16 @@ class Children:
         missing = [name for name in self.key if self.shape is not None and name not in self.shape]
         if missing:
             raise ConfigError(f"Children({path!r}): its key {missing[0]!r} isn't in its shape")
+
+    def _same(self) -> tuple[object, ...]:
+        shape = None if self.shape is None else tuple(self.shape.items())
+        return self.path, shape, self.key, self.table, tuple(self.children.items())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Children) and self._same() == other._same()
+
+    def __hash__(self) -> int:
+        return hash(self._same())
 
     def __repr__(self) -> str:
         return f"Children({self.path!r})"

@@ -46,11 +46,6 @@ def about(field: pa.Field) -> About | None:
     return About(known["name"], known["table"], tuple(known["key"]))
 
 
-def has_children(schema: pa.Schema) -> bool:
-    """Whether one of its columns holds children."""
-    return any(about(field) is not None for field in schema)
-
-
 @dataclass(frozen=True)
 class Rows:
     """The children of some rows, below each other.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,17 +101,20 @@ class ApiForm:
 
     def with_children(self, children: Mapping[str, Children]) -> ApiForm:
         """The same form, with lists inside its rows as children. Raises ConfigError for what can't be together."""
-        if self.post_process:
-            raise ConfigError(
-                f"form {self.name}: children= and post_process don't go together: post-processors see a frame, which"
-                " has no children; use features in their place"
-            )
+        self._check_post(children, self.post_process)
         taken = sorted({feature.key for feature in self.data_features} & set(children))
         if taken:
             raise ConfigError(f"form {self.name}: {taken[0]!r} is a feature and a name of children: rename one of them")
         form = copy.copy(self)
         form._lists = (*self._lists, *list_forms(children))
         return form
+
+    def _check_post(self, children: Collection[object], post: Sequence[object]) -> None:
+        if children and post:
+            raise ConfigError(
+                f"form {self.name}: children= and post_process don't go together: post-processors see a frame, which"
+                " has no children; use features in their place"
+            )
 
     @property
     def lists(self) -> tuple[str, ...]:
@@ -127,7 +130,8 @@ class ApiForm:
         self.data_features.append(feat)
 
     def add_post(self, post: Post) -> None:
-        """Add a post-processor after those there are."""
+        """Add a post-processor after those there are. Raises ConfigError for a form with children."""
+        self._check_post(self._lists, [post])
         self.post_process.append(post)
 
     def pandas_typecast(self) -> dict[str, str]:

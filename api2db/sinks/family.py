@@ -161,12 +161,14 @@ class Family:
         """
         if spared:
             one.refused.update({row: spared[at] for row, at in enumerate(one.numbers()) if at in spared})
+        told: dict[int, str] = {}
         for kin in one.kin:
-            work = self._children[kin.table]
             if kin.rows.num_rows:
-                work.check(kin.group)
-                for row, why in kin.told().items():
-                    one.refused.setdefault(row, why)
+                self._children[kin.table].check(kin.group)
+                told = kin.told() | told
+        if told:
+            self._work.check(one)  # what is wrong with a row itself is what is said of it
+            one.refused = told | one.refused
         load(self._work, one)
         if not one.kin:
             return

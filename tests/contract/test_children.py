@@ -167,6 +167,7 @@ def test_rows_without_a_key_go_to_quarantine_with_their_children(place: Place, i
     keyless = orders({"v": 1, "line_items": [{"sku": "a", "qty": 1}]})
     kept = load(into(key="id"), keyless, orders(order(1, 1, ("b", 1)), {"id": None, "line_items": [{"sku": "c"}]}))
     assert sorted(line["sku"] for row in kept.rows for line in row["lines"]) == ["a", "c"]
+    assert all('column "id"' in reason and "item" not in reason for reason in kept.reasons)
     assert lines(place) == [(1, 0, "b", 1)]
 
 

@@ -14,7 +14,9 @@ from api2db.errors import ConfigError, SourceError
 from api2db.form import InferredForm, form_from_shape
 from api2db.formats import FORMATS
 from api2db.ingest import ColumnAdd
+from api2db.schema import Kind
 from api2db.shard import decode, encode
+from api2db.sinks.group import group
 from api2db.sources import payload
 
 NESTED = {"lines": Children("order.lines", children={"taxes": Children("tax")}), "tags": Children("tags")}
@@ -78,6 +80,13 @@ def test_a_shape_has_children_by_either_way_and_an_api_form_by_one() -> None:
         assert form.shape(RECORDS).table.column("lines").to_pylist() == expected
 
 
+def test_children_that_say_the_same_are_equal() -> None:
+    def made(sku: str) -> Children:
+        return Children("lines", shape={"sku": sku}, key="sku", children={"tags": Children("tags")})
+
+    assert len({made("sku"), made("sku"), made("sku:str"), Children("lines")}) == 3
+
+
 def test_children_that_cannot_be_are_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="'lines' is a column of the shape and a name of children"):
         collector(every=1, shape={"lines": "id"}, children={"lines": Children("l")})(list)
@@ -87,9 +96,16 @@ def test_children_that_cannot_be_are_refused_by_name() -> None:
         collector(every=1, children={"lines": "l"})(list)  # type: ignore[dict-item]
     with pytest.raises(ConfigError, match="post_process don't go together"):
         ApiForm("o", post_process=[ColumnAdd("a", lambda: 1, int)]).with_children(NESTED)
+    with pytest.raises(ConfigError, match="post_process don't go together"):
+        ApiForm("o").with_children(NESTED).add_post(ColumnAdd("a", lambda: 1, int))
     for table in (pd.DataFrame({"id": [1]}), InferredForm().shape([{"id": 1}])):
         with pytest.raises(SourceError, match=r"no children can be found \(lines, tags\)"):
             payload.shape(table, InferredForm({}, NESTED))
+
+
+def test_places_without_tables_of_their_own_have_children_as_json() -> None:
+    (one,) = group([Batch(InferredForm({}, NESTED).shape(RECORDS).table, new_batch_id(), 1)])
+    assert [(field.name, field.kind) for field in one.fields][2:] == [("lines", Kind.JSON), ("tags", Kind.JSON)]
 
 
 def test_files_have_children_in_their_row() -> None:
