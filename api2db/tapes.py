@@ -114,7 +114,7 @@ class Tapes:
                 break
             freed += taken if self._remove(name, started_ns) else 0
         if freed:
-            log.warning("disk is short, tapes gave way freed_bytes=%d", freed)
+            log.warning("room is short, tapes gave way freed_bytes=%d", freed)
         return freed > 0
 
     def _count(self, collector: str, path: Path) -> bool:

@@ -54,9 +54,11 @@ def rebuild(
     answer.facts |= {"polls": len(polls), "rebuilt": 0, "rows": 0, "batches": 0, "not_rebuilt": []}
     if dry_run or not polls:
         return
+    program = works.kept.settings.project / "main.py"  # a command isn't what declares it
     children = Children()
     try:
-        Rebuilding(works, part, into, answer, Isolated(part.collector, children, offline=True), done).run(polls)
+        source = Isolated(part.collector, children, offline=True, program=program if program.exists() else None)
+        Rebuilding(works, part, into, answer, source, done).run(polls)
     finally:
         children.close(time.monotonic() + _CHILDREN_END_S)
 

@@ -239,6 +239,17 @@ def test_the_api_is_never_asked_whatever_the_function_does_and_whatever_it_catch
     assert (said["rebuilt"], said["rows"], len(quakes.api.requests)) == (0, 0, asked)
 
 
+def test_a_program_that_declares_its_collectors_itself_is_rebuilt_too(make):
+    quakes = make()
+    quakes.poll(1, 1, 2)
+    quakes.declare(NEW)
+    declared = (quakes.folder / "collectors" / "quakes.py").read_text()
+    (quakes.folder / "main.py").write_text(f"{declared}\nfrom api2db import Run\nRun([quakes]).run()\n")
+    shutil.rmtree(quakes.folder / "collectors")
+    assert quakes.command("rebuild", "quakes")["rows"] == 2
+    assert quakes.table() == [(1, 1, 101), (2, 1, 102)]
+
+
 def test_where_the_kernel_gives_no_network_of_its_own_connections_and_programs_are_refused(http_api):
     code = f"""
 import subprocess, sys, urllib.request

@@ -106,6 +106,30 @@ def test_any_csv_in_pieces_is_the_texts_that_were_written(rows, cuts, delimiter)
     assert streamed(pieces, format="csv", delimiter=delimiter) == [{"a": one, "b": other} for one, other in rows]
 
 
+@settings(max_examples=60)
+@given(
+    RECORDS, st.integers(0, 10**6), st.sampled_from([b"", b",", b"]", b"}", b"[", b'"', b"\\", b" ", b"1", b"x"]), CUTS
+)
+def test_a_json_list_that_is_damaged_is_an_error_in_pieces_as_whole(records, where, put, cuts):
+    data = json.dumps({"data": records, "x": 1}).encode()
+    at = where % len(data)
+    data = data[:at] + put + data[at + 1 :]
+    pieces = in_pieces(data, cuts)
+    for read_bytes in (1, 2**19):
+
+        def found(read_bytes: int = read_bytes) -> list[Any]:
+            blocks = json_array.blocks(iter(pieces), "data", read_bytes)
+            return list(itertools.chain.from_iterable(block.records for block in blocks))
+
+        try:
+            expected = whole(data, "data", format="json")
+        except SourceError:
+            with pytest.raises(SourceError):
+                found()
+        else:
+            assert same(found(), expected)
+
+
 def test_records_larger_than_what_is_read_at_once_and_many_small_ones_come_whole():
     records: list[Any] = [{"id": n, "text": "},{" * (MIB // 4 if n == 5 else n % 50)} for n in range(2000)]
     records.insert(7, list(range(200_000)))
@@ -274,6 +298,7 @@ def test_a_wrong_charset_is_an_error_with_its_place_and_never_other_letters(data
         (b'{"data": [1, 2', {"format": "json"}, "data", "ends within its list|isn't JSON"),
         (b"[1, 2, ]", {"format": "json"}, "", "isn't JSON"),
         (b"[,]", {"format": "json"}, "", "isn't JSON"),
+        (b"[1, 2}", {"format": "json"}, "", "isn't JSON"),
         (b'{"a": 1, "data": [1]', {"format": "json"}, "data", "isn't JSON"),
         (b'{"a" 1, "data": [1]}', {"format": "json"}, "data", "isn't JSON"),
         (b"[1] x", {"format": "json"}, "", "isn't JSON"),

@@ -81,6 +81,7 @@ class Isolated:
     """A collector's function, called in a process of its own that lives from poll to poll.
 
     offline  that process reaches no network: it is asked by ``play`` alone
+    program  what declares the collector where no module of ``collectors/`` does; by default what runs here
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Isolated:
         clock: Callable[[], float] = time.monotonic,
         *,
         offline: bool = False,
+        program: Path | None = None,
     ) -> None:
         self._offline = offline
         self._clock = clock
@@ -99,7 +101,7 @@ class Isolated:
         self._not_before_s = 0.0
         self._name = collector.name
         self._memory_bytes = collector.memory_bytes
-        self._file = _file_of(collector)
+        self._file = _file_of(collector, program)
         self._is_module = collector.declared_in is not None
         self._children = children
         self._child: Child | None = None
@@ -230,10 +232,10 @@ class _Items:
         self._close()
 
 
-def _file_of(collector: Collector) -> Path:
+def _file_of(collector: Collector, program: Path | None) -> Path:
     """The file whose import, or execution, declares the collector. Raises ConfigError if there is none."""
     main = getattr(sys.modules.get("__main__"), "__file__", None)
-    file = collector.declared_in or (Path(main) if main else None)
+    file = collector.declared_in or program or (Path(main) if main else None)
     if file is None:
         raise ConfigError(
             f"collector {collector.name}: isolate=True needs a file that its process can import: declare it in"

@@ -182,6 +182,8 @@ def _elements(source: _Source) -> Iterator[Block]:
             continue
         if not closes:
             guess.learn(source.data, where)
+        elif source.data[where : where + 1] != b"]":
+            raise Unreadable(f"the answer isn't JSON: its list of records ends with a brace, after {done:,} of them")
         elements, source.data = source.data[:where], source.data[where + 1 :]
         if begun or not closes or elements.strip():
             if not elements.strip():
