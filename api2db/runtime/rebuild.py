@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from api2db.batch import REBUILT, new_batch_id
 from api2db.errors import Api2dbError, ConfigError, ShapeError, SourceError, StoreFullError
@@ -27,6 +28,7 @@ from api2db.runtime.works import Answer, Part, Works
 from api2db.shard import Header
 from api2db.sinks.base import NewerWins
 from api2db.sources import payload
+from api2db.sources.context import PollContext
 
 _CHILDREN_END_S = 5.0
 _END = object()
@@ -103,6 +105,7 @@ class Rebuilding:
     source: Isolated
     done: set[str] | None
     _form: Form | None = field(default=None, init=False)
+    _state: dict[str, Any] = field(default_factory=dict, init=False)
 
     def run(self, polls: Sequence[int]) -> None:
         rebuilt, failed = 0, list[dict[str, object]]()
@@ -147,13 +150,16 @@ class Rebuilding:
         tape = self.works.kept.spool.tapes.path(self.part.collector.name, started_ns)
         if not tape.exists():
             raise SourceError("its tape is gone: it was older than is kept, or the disk was short")
+        # What a poll leaves to the next for its sources is left here, too: what was unchanged then is so now.
+        context = PollContext(self.part.collector.name, started_ns, dict(self._state))
         with self._in_time():
-            returned = self.source.play(tape, lambda: None)
+            returned = self.source.play(tape, lambda: None, context)
         items = payload.items(returned)
         for number in itertools.count():
             with self._in_time():
                 item = next(items, _END)
             if item is _END:
+                self._state = context.state
                 return
             self._take(started_ns, number, item)
             del item
@@ -196,7 +202,7 @@ class Rebuilding:
     def _inferred(self) -> Form:
         from api2db.form import InferredForm
 
-        return InferredForm(self.part.shards.state.types)
+        return InferredForm(self.part.shards.state.types, self.part.collector.children)
 
     @contextmanager
     def _in_time(self) -> Iterator[None]:

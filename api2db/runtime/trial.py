@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from api2db.schema import Field, canonical, fields_of
 from api2db.settings import Settings
 from api2db.sinks.base import Placement, Sketching, Target
 from api2db.sources import payload
+from api2db.sources.context import POLL, PollContext
 from api2db.sources.exchanges import WATCH, Exchange, Watch
 from api2db.state import CollectorState, read_state
 
@@ -98,7 +101,14 @@ def attempt(
     known = read_state(layout.state(collector.name))
     trial = Trial(collector.name, collector.schedule.text)
     trial.since, trial.whence = _since(collector, known, since)
-    tables = _poll(collector, trial, known, items)
+    with tempfile.TemporaryDirectory(prefix="api2db-try-") as folder:
+        # Copies, since a poll adds to them; but a token that was given out in place of another is kept where that was.
+        for path in layout.seen.glob(f"{collector.name}.*"):
+            shutil.copy(path, folder)
+        context = PollContext(
+            collector.name, full=True, credentials=settings.auth, tokens=layout.tokens, seen=Path(folder)
+        )
+        tables = _poll(collector, trial, known, items, context)
     shown = _together(tables)
     trial.rows = sum(table.num_rows for table in tables)
     if shown is not None:
@@ -111,10 +121,12 @@ def attempt(
     return trial
 
 
-def _poll(collector: Collector, trial: Trial, known: CollectorState, items: int) -> list[pa.Table]:
+def _poll(
+    collector: Collector, trial: Trial, known: CollectorState, items: int, context: PollContext
+) -> list[pa.Table]:
     """The tables of its items; whatever it raises is told in ``trial``."""
     watch, steps, began_s = Watch(), _Steps(), time.monotonic()
-    tokens = WATCH.set(watch), DUE.set(dt.datetime.now(collector.schedule.zone))
+    tokens = WATCH.set(watch), DUE.set(dt.datetime.now(collector.schedule.zone)), POLL.set(context)
     tables: list[pa.Table] = []
     try:
         form: Form | None = collector.api_form()
@@ -152,6 +164,7 @@ def _poll(collector: Collector, trial: Trial, known: CollectorState, items: int)
     finally:
         WATCH.reset(tokens[0])
         DUE.reset(tokens[1])
+        POLL.reset(tokens[2])
         watch.ends()
     trial.seconds = time.monotonic() - began_s
     trial.exchanges, trial.steps = watch.exchanges, list(steps.counts.values())

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from api2db.runtime.job import Job, Run
+from api2db.runtime.polling import Polling
 from api2db.runtime.works import deliver_all
-from tests.http_api import Answer, HttpApi
+from tests.http_api import TOO_MANY, Answer, HttpApi
 from tests.log_kit import Bench
 from tests.project_kit import REPOSITORY
 
@@ -67,6 +68,7 @@ class Quakes(Bench):
                 journal=kept.journal,
                 accepted=lambda batch: [each.notify(batch) for each in part.deliveries],
                 timeout_s=60,
+                polling=Polling.of(kept.spool.layout, self.folder / "AUTH"),
             )
             job.run = Run(time.time_ns(), 0.0, 0.0)
             job.poll(threading.Event())
@@ -145,6 +147,47 @@ def test_rows_that_are_appended_are_rebuilt_into_a_place_of_their_own_each_once(
     quakes.poll(5, 6)
     assert quakes.table("copy.sqlite")[5:] == [(5, 4, 405), (6, 5, 506)]
     assert quakes.command("audit")["holds"] is True
+
+
+def test_what_a_rest_source_left_out_is_left_out_again_without_waiting_or_credentials(make):
+    quakes = make(to="'database'", more="")
+    ask = """
+    from api2db import Incremental, Rest, collector
+
+    api = Rest("{url}", auth="quakes", rate="100/h")
+
+    @collector(every=3600, to=[{to}], tape="7d", shape={shape}{more})
+    def quakes(place):
+        new = Incremental("at", start=0, lag=10)
+        for page in api.pages("", since=new, place=place, key="id"):
+            yield page.rows("")
+    """
+    credentials = quakes.folder / "AUTH" / "quakes.json"
+    credentials.parent.mkdir(exist_ok=True)
+    credentials.write_text('{"type": "bearer", "token": "unspeakable"}')
+    quakes.declare = lambda shape, **other: quakes.write(  # type: ignore[method-assign]
+        "quakes", ask.format(**{**quakes.declaration, "shape": shape, **other})
+    )
+    quakes.declare(OLD)
+    quakes.api.since_field = "at"
+    quakes.poll(1, 1, 2)
+    quakes.api.script(TOO_MANY)  # "again in a second": waited for then, and not when it is played
+    quakes.poll(1, 1, 2, 3)  # two come again
+    quakes.poll(1, 1, 2, 3)  # all of it is unchanged
+    quakes.poll(5, 1)  # one that came before, changed
+    rows = quakes.sqlite("SELECT id, at FROM quakes ORDER BY at, id")
+    assert rows == [(1, 1), (2, 1), (3, 1), (1, 5)]
+    asked = len(quakes.api.requests)
+    credentials.unlink()
+    quakes.declare(NEW)
+    said = quakes.command("rebuild", "quakes", "--to", "copy")
+    assert (said["polls"], said["rebuilt"], said["not_rebuilt"]) == (4, 4, [])
+    assert quakes.sqlite("SELECT id, at, mag FROM quakes ORDER BY at, id", "copy.sqlite") == [
+        (id, at, at * 100 + id) for id, at in rows
+    ]
+    assert len(quakes.api.requests) == asked
+    tapes = b"".join(path.read_bytes() for path in (quakes.store / "tape").rglob("*") if path.is_file())
+    assert b"unspeakable" not in tapes
 
 
 @pytest.mark.parametrize("point", ["spool.renamed:2", "rebuild.accepted:2"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
 import random
@@ -100,6 +101,7 @@ class Isolated:
         self._last_cause = ""
         self._not_before_s = 0.0
         self._name = collector.name
+        self._zone = collector.schedule.zone
         self._memory_bytes = collector.memory_bytes
         self._file = _file_of(collector, program)
         self._is_module = collector.declared_in is not None
@@ -113,9 +115,11 @@ class Isolated:
         tape = recorder.order if isinstance(recorder, Recorder) else None
         return self._polled(Poll(since, granting.given, DUE.get(), tape), begun, granting)
 
-    def play(self, tape: Path, begun: Callable[[], None]) -> object:
+    def play(self, tape: Path, begun: Callable[[], None], context: PollContext) -> object:
         """As ``poll``, with what a tape says in place of the network. SourceError for a request that isn't on it."""
-        return self._polled(Poll(None, plays=tape), begun, Granting(PollContext()))
+        granting = Granting(context)
+        due = datetime.datetime.fromtimestamp(context.started_ns / 1e9, self._zone)
+        return self._polled(Poll(None, granting.given, due, plays=tape), begun, granting)
 
     def _polled(self, poll: Poll, begun: Callable[[], None], granting: Granting) -> object:
         child = self._ready()

@@ -15,6 +15,7 @@ from api2db.sources.net.rate import read_rate
 from api2db.sources.net.retries import REPEATABLE, Retries
 from api2db.sources.net.sessions import Sessions
 from api2db.sources.net.validators import Validators, key_of
+from api2db.sources.tape.recorder import is_played
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer
@@ -98,6 +99,10 @@ class Fetcher:
         key = key_of(ask, self._who)
         headers = validators.headers(key, ask.method)
         answer = self._patient.send(ask, headers, context, again=again)
+        if answer.status_code == _NOT_MODIFIED and not headers and is_played():
+            # It had not changed since a poll that isn't played.
+            context.note(news=False)
+            return Fetched(None)
         if answer.status_code == _NOT_MODIFIED and not headers:
             raise answer.error("nobody asked whether it was modified; a cache before the server may be wrong")
         if answer.status_code >= 400:

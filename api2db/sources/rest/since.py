@@ -16,6 +16,7 @@ from api2db.sources.incremental.poll import Fresh, Poll, Stretch
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_PLACE, Forms, RestPage
 from api2db.sources.rest.walk import Plan, Walk
+from api2db.sources.tape.recorder import is_played
 
 if TYPE_CHECKING:
     from api2db.sources.net.fetcher import Fetcher
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _SINCE: Final = "since"
 _KEPT: Final = "incremental"
+_SEEN: Final = "seen"
 # What an API answers to a step it doesn't know, or doesn't know any more.
 _UNKNOWN_STEP: Final = (400, 404, 410, 416, 422)
 
@@ -60,12 +62,20 @@ class SinceWalk:
             raise ConfigError("two Incremental in one poll: make a collector for each")
         if context.whole:
             raise ConfigError("each poll replaces the table, and an Incremental brings what is new alone: give key=")
-        poll = Poll(self.how, held_in(self.place), folder=context.seen, name=context.collector, parted=self.parted)
+        poll = Poll(
+            self.how,
+            self._held(context),
+            folder=None if is_played() else context.seen,
+            name=context.collector,
+            parted=self.parted,
+            # Of one poll one time: played back, it asks what it asked.
+            now_us=lambda: context.started_ns // 1000,
+        )
         self._left = self.plan.max_pages
         self._ends_s = None if self.plan.deadline_s is None else time.monotonic() + self.plan.deadline_s
         for stretch in poll.stretches(partitions):
             try:
-                for page in self._stretch(stretch, poll):
+                for page in self._stretch(stretch, poll, context):
                     yield stretch.partition, page
             except (PutOff, Stopping):
                 raise
@@ -76,7 +86,15 @@ class SinceWalk:
             if self._is_spent():
                 return
 
-    def _stretch(self, stretch: Stretch, poll: Poll) -> Iterator[RestPage]:
+    def _held(self, context: PollContext) -> Any:
+        """What the place holds; played back, with the records that polls of before brought this time."""
+        held = held_in(self.place)
+        if not is_played() or not isinstance(held, dict):
+            return held
+        rest = {name: value for name, value in held.items() if name != _SEEN}
+        return {**rest, _SEEN: context.state[_SEEN]} if _SEEN in context.state else rest
+
+    def _stretch(self, stretch: Stretch, poll: Poll, context: PollContext) -> Iterator[RestPage]:
         plan = self.plan if self.of is None else self.of(stretch.partition)
         plan = replace(
             plan,
@@ -92,7 +110,7 @@ class SinceWalk:
         while (page := self._next(pages, stretch, poll, is_first=not taken)) is not None:
             if page.answer is None and page.place:
                 return  # cut short
-            page.sift(_sifter(poll, taken))
+            page.sift(_sifter(poll, taken, context))
             if self._left is not None and page.answer is not None:
                 self._left -= 1
             before = len(taken)
@@ -158,10 +176,14 @@ def asked(first: Ask, how: Incremental, params: Mapping[str, str]) -> Ask:
     return first.with_fields(**{name: json.loads(text) if how.sends_numbers else text for name, text in params.items()})
 
 
-def _sifter(poll: Poll, taken: list[Fresh]) -> Callable[[Sequence[Any], Any], tuple[Sequence[Any], Any]]:
+def _sifter(
+    poll: Poll, taken: list[Fresh], context: PollContext
+) -> Callable[[Sequence[Any], Any], tuple[Sequence[Any], Any]]:
     def sift(records: Sequence[Any], place: Any) -> tuple[Sequence[Any], Any]:
         fresh = poll.take(records, place.get("next") if place else None)
         taken.append(fresh)
+        if is_played():
+            context.state[_SEEN] = fresh.place.get(_SEEN)
         return fresh.records, {_SINCE: fresh.place}
 
     return sift
