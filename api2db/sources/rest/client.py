@@ -62,6 +62,7 @@ class Rest:
         self._params = _checked(lambda: as_params(params or {}))
         self._headers = tuple((headers or {}).items())
         self._conditional = conditional
+        self._detect = Detect()
         self.fetcher = _checked(lambda: self._fetcher(auth, rate, concurrency, retry, http))
 
     def __repr__(self) -> str:
@@ -178,7 +179,7 @@ class Rest:
         return _checked(
             lambda: Plan(
                 ask,
-                paging=_convention(paging),
+                paging=self._detect if paging is None else _convention(paging),
                 select=selector(records),
                 decode=decode or _json,
                 key=(key,) if isinstance(key, str) else tuple(key or ()),
@@ -234,8 +235,6 @@ def _json(answer: Answer) -> object:
 
 
 def _convention(paging: object) -> Paging:
-    if paging is None:
-        return Detect()
     if isinstance(paging, type) or not (hasattr(paging, "ask") and hasattr(paging, "after")):
         raise ConfigError(f"paging={paging!r} is no way of paging: give PageNumber(), OffsetLimit(), NextCursor(...)")
     return paging  # type: ignore[return-value]
