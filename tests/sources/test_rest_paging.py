@@ -252,3 +252,11 @@ def test_what_was_found_is_logged_once(server, caplog):
         assert ids(api.pages("/url")) == ALL
     assert caplog.text.count("paging found") == 1
     assert "by=NextUrl(path='links.next')" in caplog.text
+
+
+def test_a_credential_among_the_parameters_goes_to_no_other_host(server):
+    with RestServer([{"id": 1}]) as other:
+        link = f'<{other.root}/link?api_key=s3cret-of-mine>; rel="next"'
+        server.script(Answer(body=b'[{"id": 0}]', headers=(("Link", link),)))
+        assert ids(Rest(server.root).pages("/link", api_key="s3cret-of-mine")) == [0, 1]
+        assert other.requests[0].params == {}
