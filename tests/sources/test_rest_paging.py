@@ -174,7 +174,7 @@ def test_a_query_that_could_not_go_on_is_refused_before_it_is_asked(server, quer
     ],
 )
 def test_a_convention_that_lacks_its_parameter_is_refused_when_it_is_declared(make):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=r"^sources/test_rest_paging.py:\d+: "):
         make()
 
 

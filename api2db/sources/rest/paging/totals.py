@@ -8,7 +8,7 @@ from typing import Any
 
 from api2db.errors import SourceError
 from api2db.sources.rest.find import kind_of
-from api2db.sources.rest.paging.convention import RepeatedPage, Seen, Step, path_of, value_at
+from api2db.sources.rest.paging.convention import RepeatedPage, Seen, Step, checked_path, value_at
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Counting:
     def __post_init__(self) -> None:
         for path in (self.total, self.has_more):
             if path is not None:
-                path_of(path)
+                checked_path(path)
 
     @property
     def counts(self) -> bool:
