@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api2db import RestSource
+from api2db.errors import SourceError
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.rest import LinkHeader, NextCursor, NextUrl, OffsetLimit, PageNumber
 from api2db.sources.rest.ask import Ask
@@ -96,6 +97,23 @@ def test_pages_that_are_unchanged_are_gone_through_and_bring_nothing(server):
     fetcher.changed = {f"{server.root}/link?at=2"}
     assert poll({}) == [([2, 3], {"next": {"url": f"{server.root}/link?at=4"}}), ([], {})]
     assert [place for _, place in poll({"next": {"url": f"{server.root}/link?at=4"}})] == [{}], "the place is told"
+
+
+def test_a_page_that_its_reader_stopped_at_is_asked_for_in_full_since_what_follows_is_not_known(server):
+    server.size = 2
+    server.replace([{"id": number} for number in range(5)])
+    source = RestSource(server.root, "/link", paging=LinkHeader())
+    fetcher = Remembering(source.rest.fetcher)
+    next(Walk(source.plan, fetcher, None).pages())  # type: ignore[arg-type]
+    fetcher.memos[source.plan.first.identity()] = None
+    pages = Walk(source.plan, fetcher, None).pages()  # type: ignore[arg-type]
+    assert [record["id"] for page in pages for record in page.records()] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("place", ["2026-02-01", 7, {"next": "a"}, ["x"]])
+def test_a_place_that_no_page_had_is_an_error_that_says_what_to_do(server, place):
+    with pytest.raises(SourceError, match="api2db reset"):
+        list(RestSource(server.root, "/link")(place))
 
 
 COLLECTOR = """

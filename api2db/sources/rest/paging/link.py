@@ -54,4 +54,9 @@ def at_address(first: Ask, step: Step) -> Ask:
     if "url" not in step:
         return first
     again = tuple(pair for pair in first.params if pair[0] in step.get(_WITH, ()))
-    return replace(first, url=step["url"], params=again)
+    return replace(first, url=step["url"], params=again if _host(step["url"]) == _host(first.url) else ())
+
+
+def _host(address: str) -> tuple[str, str]:
+    parts = urlsplit(address)
+    return parts.scheme, parts.netloc

@@ -8,7 +8,7 @@ from typing import ClassVar
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.find import kind_of
-from api2db.sources.rest.paging.convention import Seen, Step, path_of, value_at
+from api2db.sources.rest.paging.convention import Seen, Step, checked_path, value_at
 from api2db.sources.rest.paging.link import at_address, step_to
 
 
@@ -21,7 +21,7 @@ class NextUrl:
     counts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        path_of(self.path)
+        checked_path(self.path)
 
     def ask(self, first: Ask, step: Step) -> Ask:
         return at_address(first, step)
