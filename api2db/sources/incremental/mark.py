@@ -7,7 +7,8 @@ from typing import Any
 
 from api2db.errors import SourceError
 from api2db.sources.incremental.incremental import ASCENDING, Incremental
-from api2db.sources.incremental.values import SECOND_US, Rank
+from api2db.sources.incremental.times import SECOND_US
+from api2db.sources.incremental.values import Rank
 
 # A window is closed for good only once it is that old: the API's clock isn't ours.
 _SKEW_US = 600 * SECOND_US

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from api2db.sources.incremental.incremental import Incremental
 from api2db.sources.incremental.poll import Poll
-from api2db.sources.incremental.values import Times, kind_of, micros
+from api2db.sources.incremental.times import Times, micros
+from api2db.sources.incremental.values import kind_of
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 FORMATS = ("iso", "iso-naive", "date", "s", "ms", "us", "%Y%m%d", "%d.%m.%Y %H:%M", "%Y-%m-%dT%H:%M:%S.%f%z")
