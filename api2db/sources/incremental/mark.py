@@ -86,7 +86,10 @@ class Mark:
         assert self.walk is not None
         walk = replace(self.walk, step=None)
         if how.order == ASCENDING and walk.reached is not None:
-            walk = replace(walk, low=how.kind.told(walk.reached))
+            reached = how.kind.told(walk.reached)
+            # What an API gives that isn't asked for may lie far before what was asked for.
+            is_further = walk.low is None or _opaque(how) or reached > walk.low
+            walk = replace(walk, low=reached if is_further else walk.low)
         return replace(self, walk=walk)
 
     def kept(self, how: Incremental) -> dict[str, Any]:

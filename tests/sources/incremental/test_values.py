@@ -117,3 +117,15 @@ def test_numbers_are_read_again_as_far_behind_as_was_said():
 def test_records_may_hold_times_as_they_are_sent():
     how = Incremental("at", "since", start="2026-03-01", format="%d.%m.%Y")
     assert how.ranks([{"at": "02.03.2026"}]) == [micros(NOON.replace(day=2, hour=0))]
+
+
+def test_a_stretch_that_is_begun_anew_never_goes_back_before_what_was_asked_for():
+    """An API that can't be asked gives everything, also what lies far before."""
+    how = Incremental("n", order="ascending", format="number")
+    place = {"high": 9, "walk": {"low": 9, "reached": 4, "top": 4, "step": 2}}
+    poll = Poll(how, place)
+    stretches = poll.stretches()
+    next(stretches)
+    poll.lost_step()
+    next(stretches)
+    assert [record["n"] for record in poll.take([{"n": n} for n in range(11)], None).records] == [9, 10]
