@@ -120,7 +120,8 @@ def ours_once(context: Context, place: str, source: str, size: int, pages: int) 
 def peer_once(context: Context, place: str, size: int, pages: int) -> float:
     """Seconds that dlt takes."""
     with _database(context, place) as (url, count), serving(size) as api:
-        command = [context.peer_python(), PEER, api.url, str(pages), url]
+        bare = url.replace("postgresql+psycopg://", "postgresql://")
+        command = [context.peer_python(), PEER, api.url, str(pages), bare]
         done = subprocess.run(command, cwd=context.folder, capture_output=True, text=True, timeout=TIMEOUT_S)
         if done.returncode:
             raise RuntimeError(f"{PEER.name} failed:\n{done.stdout}{done.stderr}")
