@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from api2db.form import ApiForm, Feature
     from api2db.sources.http import Http
     from api2db.sources.incremental.incremental import Incremental
+    from api2db.sources.net.retries import Retries
     from api2db.sources.rest import Rest, RestSource
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Page",
     "Rest",
     "RestSource",
+    "Retries",
     "Run",
     "__version__",
     "collector",
@@ -42,6 +44,7 @@ _HOMES = {
     "Incremental": "api2db.sources.incremental.incremental",
     "Rest": "api2db.sources.rest",
     "RestSource": "api2db.sources.rest",
+    "Retries": "api2db.sources.net.retries",
     "Run": "api2db.app.run",
 }
 

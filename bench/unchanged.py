@@ -1,4 +1,4 @@
-"""``python -m bench.unchanged``: what a poll costs that finds nothing new, in processor time of the daemon's process."""
+"""``python -m bench.unchanged``: what a poll that finds nothing new costs the daemon's process in processor time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import click
 
 from tests.sources.net.kit import Polls, get, quick, records
 
@@ -27,7 +29,7 @@ sys.stdin.read()
 
 def main() -> None:
     for answer, what in (("304", "304 Not Modified"), ("body", "the same 18 kB again, without ETag")):
-        print(f"{_cost_ms(answer):.2f} ms  a poll that is answered {what}")
+        click.echo(f"{_cost_ms(answer):.2f} ms  a poll that is answered {what}")
 
 
 def _cost_ms(answer: str) -> float:

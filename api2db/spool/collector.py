@@ -44,6 +44,8 @@ class CollectorSpool:
         self._state_path = spool.layout.state(collector)
         if collector in spool.unusable:
             raise StoreError(f"collector {collector}: {spool.unusable[collector]}")
+        if collector not in spool.unwritten and not self._state_path.exists():
+            self._forget_poll_state()  # it was moved away, to have everything read again
         self._state, self._origins = (
             spool.unwritten.pop(collector)
             if collector in spool.unwritten

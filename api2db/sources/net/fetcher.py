@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from api2db.errors import ConfigError
 from api2db.sources.context import POLL, PollContext
-from api2db.sources.net.auth.login import login_of
+from api2db.sources.net.auth.login import login_of, who
 from api2db.sources.net.hosts import AT_ONCE
 from api2db.sources.net.patient import Patient
 from api2db.sources.net.rate import read_rate
 from api2db.sources.net.retries import REPEATABLE, Retries
 from api2db.sources.net.sessions import Sessions
-from api2db.sources.net.validators import Validators
+from api2db.sources.net.validators import Validators, key_of
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer
@@ -33,14 +33,14 @@ class Fetched:
 
     answer: Answer | None
     memo: object = None
-    _kept: tuple[Validators, Ask] | None = field(default=None, repr=False)
+    _kept: tuple[Validators, str] | None = field(default=None, repr=False)
 
     def remember(self, memo: object) -> None:
         """Keep a JSON value with this answer, for the next poll that finds it unchanged."""
         self.memo = memo
         if self._kept is not None:
-            validators, ask = self._kept
-            validators.remember(ask, memo)
+            validators, key = self._kept
+            validators.remember(key, memo)
 
 
 class Fetcher:
@@ -69,6 +69,7 @@ class Fetcher:
         options = dict(http or {})
         self._check_status = bool(options.get("check_status", True))
         self._conditional = conditional
+        self._who = who(auth, options)
         self._patient = Patient(
             Sessions(options, home),
             _retries(retry),
@@ -94,16 +95,17 @@ class Fetcher:
             context.note(news=True)
             return Fetched(self._checked(answer))
         validators = Validators.of(context)
-        headers = validators.headers(ask)
+        key = key_of(ask, self._who)
+        headers = validators.headers(key, ask.method)
         answer = self._patient.send(ask, headers, context, again=again)
         if answer.status_code == _NOT_MODIFIED and not headers:
             raise answer.error("nobody asked whether it was modified; a cache before the server may be wrong")
         if answer.status_code >= 400:
             context.note(news=True)
             return Fetched(self._checked(answer))
-        unchanged = validators.unchanged(ask, answer)
+        unchanged = validators.unchanged(key, answer)
         context.note(news=not unchanged)
-        return Fetched(None if unchanged else answer, validators.memo(ask) if unchanged else None, (validators, ask))
+        return Fetched(None if unchanged else answer, validators.memo(key) if unchanged else None, (validators, key))
 
     def _checked(self, answer: Answer) -> Answer:
         if self._check_status:

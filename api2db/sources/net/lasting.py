@@ -19,11 +19,11 @@ class LastingHttp(Http):
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         if proxies or not isinstance(url, str):
-            return super().merge_environment_settings(url, proxies, stream, verify, cert)  # type: ignore[no-untyped-call]
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
         parts = urlsplit(url)
         self._found = {} if self._found is None else self._found
         key = (parts.scheme, parts.netloc, stream, verify, cert)
         if key not in self._found:
-            found: Mapping[str, Any] = super().merge_environment_settings(url, proxies, stream, verify, cert)  # type: ignore[no-untyped-call]
+            found: Mapping[str, Any] = super().merge_environment_settings(url, proxies, stream, verify, cert)
             self._found[key] = dict(found)
         return dict(self._found[key])

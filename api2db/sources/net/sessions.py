@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from api2db.errors import SourceError
+from api2db.secret import shown_url
+
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
@@ -36,8 +39,13 @@ class Sessions:
         self._idle: dict[bool, list[Http]] = {True: [], False: []}
 
     def send(self, ask: Ask, headers: Mapping[str, str], auth: Auth | None) -> Answer:
-        """One request, with credentials if its host is the one they are for. Raises HttpError."""
+        """One request, with credentials if its host is the one they are for. Raises HttpError, SourceError."""
         at_home = self.at_home(ask.url)
+        if ask.body and not at_home:
+            raise SourceError(
+                f"{ask.method} {shown_url(ask.url)} is another host than {host_of(self._home or '')}: its body isn't"
+                " sent there, since it may hold credentials; declare that host as an API of its own"
+            )
         with self._lent(at_home) as http:
             return http.request(
                 ask.method,

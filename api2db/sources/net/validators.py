@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,22 +50,21 @@ class Validators:
             found = context.kept[_KEY] = cls(context)
         return found
 
-    def headers(self, ask: Ask) -> dict[str, str]:
-        """What to send along so that an unchanged answer is told by a word."""
-        known = self._before.get(ask.identity())
-        if known is None or ask.method not in _READS:
+    def headers(self, key: str, method: str) -> dict[str, str]:
+        """What to send along so that an unchanged answer is told by a word. ``key`` as in ``key_of``."""
+        known = self._before.get(key)
+        if known is None or method not in _READS:
             return {}
         names = (("If-None-Match", "etag"), ("If-Modified-Since", "modified"))
-        return {name: str(known[key]) for name, key in names if known.get(key)}
+        return {name: str(known[field]) for name, field in names if known.get(field)}
 
-    def unchanged(self, ask: Ask, answer: Answer) -> bool:
+    def unchanged(self, key: str, answer: Answer) -> bool:
         """Whether this is what the last poll accepted. What is remembered of the answer is so from now on.
 
         Raises SourceError where each poll's rows replace the last one's, and this poll has left some out already.
         """
-        identity = ask.identity()
-        self._seen.add(identity)
-        known = self._before.get(identity)
+        self._seen.add(key)
+        known = self._before.get(key)
         digest = None if answer.status_code == _UNCHANGED else _digest(answer)
         same = known is not None and (digest is None or digest == known.get("hash"))
         self._left_out = self._left_out or same
@@ -73,26 +73,35 @@ class Validators:
                 "each poll replaces the rows of the one before, and this one left some out since they were unchanged,"
                 " before it asked for others; the next poll asks for all of them"
             )
-        old = self._now.pop(identity, None)  # so that it comes last: the last asked are kept
+        old = self._now.pop(key, None)  # so that it comes last: the last asked are kept
         kept = _headers_of(answer, known if digest is None else None)
         if kept is not None and (digest or known):
             memo = old.get("memo") if same and old is not None else None
-            self._now[identity] = {**kept, "hash": digest or (known or {}).get("hash"), "memo": memo}
+            self._now[key] = {**kept, "hash": digest or (known or {}).get("hash"), "memo": memo}
         for oldest in list(self._now)[: max(0, len(self._now) - MOST)]:
             del self._now[oldest]
         self._context.state[_KEY] = self._now
         self._context.state[_ASKED] = len(self._seen)
         return same
 
-    def memo(self, ask: Ask) -> object:
+    def memo(self, key: str) -> object:
         """What was remembered with the answer that the last poll accepted."""
-        return self._before.get(ask.identity(), {}).get("memo")
+        return self._before.get(key, {}).get("memo")
 
-    def remember(self, ask: Ask, memo: object) -> None:
-        """Keep a JSON value with the answer to ``ask``, if that is remembered."""
-        entry = self._now.get(ask.identity())
+    def remember(self, key: str, memo: object) -> None:
+        """Keep a JSON value with the answer, if that is remembered."""
+        entry = self._now.get(key)
         if entry is not None:
-            self._now[ask.identity()] = {**entry, "memo": memo}
+            self._now[key] = {**entry, "memo": memo}
+
+
+def key_of(ask: Ask, who: str) -> str:
+    """What a request's answer is known by: also by its headers, and ``who`` asks.
+
+    Other accounts get other answers from the same address, and one's may well be what another's was.
+    """
+    said = json.dumps([ask.identity(), ask.headers, who]).encode()
+    return hashlib.blake2b(said, digest_size=16).hexdigest()
 
 
 def _headers_of(answer: Answer, known: Mapping[str, Any] | None) -> dict[str, str] | None:

@@ -27,6 +27,7 @@ class Polls:
     def __init__(self, root: Path, function: Any, *, name: str = "c", replaces: bool = False, **options: Any) -> None:
         self.spool = make_spool(root / "STORE")
         self.shards = CollectorSpool(self.spool, name, ("s",))
+        self.shards.remember_streams({"s": "somewhere"})
         self.journal = Journal(self.spool.layout.journal)
         self.stop = threading.Event()
         self.job = Job(

@@ -175,6 +175,9 @@ def test_credentials_go_to_no_other_host(http_api: HttpApi, elsewhere: HttpApi, 
         assert not {"Authorization", "Cookie", "X-Api-Key", "X-Signature", "X-Mine", "X-Ask"} & set(request.headers)
         assert not request.params
         assert request.headers["Accept"] == "a/b"
+    with pytest.raises(SourceError, match="its body isn't sent there"):
+        fetcher.fetch(Ask("POST", elsewhere.url, body=SECRET.encode()))
+    assert len(elsewhere.requests) == 3
     fetcher.fetch(get(http_api.url))
     assert http_api.requests[-1].headers["X-Mine"] == SECRET
 

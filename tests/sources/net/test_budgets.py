@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api2db.cli.status_text import as_text
 from api2db.errors import ConfigError
 from api2db.runtime.job import Run
+from api2db.runtime.status import read_status
 from api2db.sources.context import POLL, PollContext, PutOff, Stopping
 from api2db.sources.net.fetcher import Fetcher
 from api2db.sources.net.hosts import Hosts
@@ -193,19 +195,21 @@ class Impatient(PollContext):
 
 def test_who_waits_for_a_turn_when_the_daemon_stops_gives_its_place_back(http_api: HttpApi) -> None:
     hosts = Hosts()
-    fetcher = quick(rate="1/500ms", concurrency=1)
+    fetcher = quick(rate="1/50s", concurrency=1)
     token = POLL.set(PollContext(hosts=hosts))
     fetcher.fetch(get(http_api.url))
     POLL.set(Impatient(hosts=hosts))
     with pytest.raises(Stopping):
         fetcher.fetch(get(http_api.url))
     POLL.set(PollContext(hosts=hosts))
-    fetcher.fetch(get(http_api.url))
+    with pytest.raises(PutOff, match="its budget is used up"):  # and not: too many are under way
+        quick(concurrency=1, retry={"max_wait_s": 0.1}).fetch(get(http_api.url))
     POLL.reset(token)
 
 
+@pytest.mark.parametrize(("fresh_s", "state"), [(None, "waiting"), (1e-9, "stale")])
 def test_a_poll_without_room_in_its_budget_waits_and_so_does_the_next_process(
-    tmp_path: Path, http_api: HttpApi
+    tmp_path: Path, http_api: HttpApi, fresh_s: float | None, state: str
 ) -> None:
     fetcher = quick(rate="1/h", conditional=False)
 
@@ -213,12 +217,17 @@ def test_a_poll_without_room_in_its_budget_waits_and_so_does_the_next_process(
         return records(fetcher.fetch(get(http_api.url)))
 
     made = Polls(tmp_path, one)
+    made.journal.declare([("c", 1.0, fresh_s)], [])
     assert made.poll() == ("ok", None)
     assert made.job.not_before_ns == 0
     before_ns = time.time_ns()
     outcome, cause = made.poll()
     assert (outcome, "its budget is used up" in str(cause)) == ("waiting", True)
     assert made.job.put_off
+    status = read_status(made.spool.layout)
+    assert status.collectors[0].state == state
+    assert str(cause) in str(status.collectors[0].cause)
+    assert str(cause) in as_text(status)
     ahead_s = (made.job.not_before_ns - before_ns) / 1e9
     assert 3000 < ahead_s < 3800
     made.close()

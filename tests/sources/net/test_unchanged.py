@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from requests.auth import HTTPBasicAuth
 
 from api2db.sources.context import PollContext
 from api2db.sources.http import Http, HttpError
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.net.validators import MOST, Validators
+from api2db.sources.rest.ask import Ask
 from tests.http_api import SERVER_ERROR, Answer, HttpApi
 from tests.sources.net.kit import Polls, get, quick, records
 
@@ -156,6 +158,20 @@ def test_a_reset_of_the_cursor_has_everything_asked_for_again_also_amidst_a_poll
     assert conditions(http_api) == [(None, None), (None, None), ('"1"', None), (None, None)]
 
 
+def test_a_state_file_that_is_moved_away_has_everything_asked_for_again(polls: Make, http_api: HttpApi) -> None:
+    http_api.always(tagged('"1"'))
+    source = pages_of(quick(), http_api.url)
+    made = polls(source)
+    made.poll()
+    made = polls(source)
+    made.poll()
+    made.shards.settle()
+    made.spool.layout.state("c").unlink()
+    made = polls(source)
+    made.poll()
+    assert [tag for tag, _ in conditions(http_api)] == [None, '"1"', None]
+
+
 def test_what_was_remembered_with_an_answer_comes_with_the_word_that_it_is_unchanged(
     polls: Make, http_api: HttpApi
 ) -> None:
@@ -207,17 +223,40 @@ def test_only_the_answers_to_the_last_requests_are_remembered(http_api: HttpApi)
     http_api.script(tagged('"1"'))
     with Http() as http:
         answer = http.get(http_api.url)
-    asks = [get(http_api.url, n=str(number)) for number in range(MOST + 20)]
+    keys = [str(number) for number in range(MOST + 20)]
     state: dict[str, Any] = {}
     for _ in range(2):
         context = PollContext(state=state)
         validators = Validators.of(context)
-        sent = [validators.headers(ask) for ask in asks]
-        assert not any(validators.unchanged(ask, answer) for ask in asks[:20])
-        for ask in asks[20:]:
-            validators.unchanged(ask, answer)
+        sent = [validators.headers(key, "GET") for key in keys]
+        assert not any(validators.unchanged(key, answer) for key in keys[:20])
+        for key in keys[20:]:
+            validators.unchanged(key, answer)
         state = json.loads(json.dumps(context.state))
     assert sent == [{}] * 20 + [{"If-None-Match": '"1"'}] * MOST
+
+
+def test_one_accounts_answer_is_never_taken_for_anothers(polls: Make, http_api: HttpApi) -> None:
+    """The same address, asked by accounts that differ by credentials, by a header of the API, or of the request."""
+    by_name = [quick(auth={"type": "bearer", "token": f"token-of-{name}"}) for name in "ab"]
+    by_header = [quick(http={"headers": {"X-Account": name}}) for name in "ab"]
+    by_hook = [quick(auth=HTTPBasicAuth("me", name)) for name in "ab"]
+    plain = quick()
+    asks = [Ask("GET", http_api.url, headers=(("X-Account", name),)) for name in "ab"]
+
+    def source() -> Iterator[Any]:
+        for fetcher in (*by_name, *by_header, *by_hook):
+            yield records(fetcher.fetch(get(http_api.url)))
+        for ask in asks:
+            yield records(plain.fetch(ask))
+
+    made = polls(source)
+    one, other = Answer(body=b'[{"id": 1}]'), Answer(body=b'[{"id": 2}]')
+    http_api.script(*[one, other] * 4)
+    made.poll()
+    http_api.script(*[other, other] * 4)  # what the first has now is what the second had all along
+    made.poll()
+    assert made.rows == [[{"id": 1}], [{"id": 2}]] * 4 + [[{"id": 2}]] * 4
 
 
 def test_a_cache_that_answers_unasked_for_is_found_out(polls: Make, http_api: HttpApi) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import secrets
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -54,6 +55,18 @@ def login_of(auth: object, http: Mapping[str, Any]) -> Login | None:
         f"auth= can't be {type(auth).__name__}: give the name of a file in AUTH/, its content, (user, password), or a"
         " function or requests.auth.AuthBase that changes a request"
     )
+
+
+def who(auth: object, http: Mapping[str, Any]) -> str:
+    """A text that differs where different accounts ask, and shows nothing of them.
+
+    The same in each process, but for a hook: nobody can tell whose that is.
+    """
+    account: object = sorted(auth.items()) if isinstance(auth, Mapping) else auth
+    if auth is not None and not isinstance(auth, (str, tuple, Mapping)):
+        account = secrets.token_hex()
+    said = repr([account, sorted(http.get("headers", {}).items()), sorted(http.get("params", {}).items())])
+    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 class _Hook:
