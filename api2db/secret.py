@@ -103,6 +103,16 @@ def remember_named(values: Mapping[str, object]) -> None:
     )
 
 
+def is_remembered(value: str) -> bool:
+    """Is a credential that this process has read in it?"""
+    return _known.hidden(value) != value
+
+
+def is_name_of_secret(name: str) -> bool:
+    """Does it say that its value is a password, a token, a key or the like?"""
+    return _NAME_OF_SECRET.search(name) is not None
+
+
 def _forms(value: str) -> set[str]:
     """As written, URL-quoted or escaped."""
     forms = {value, quote(value, safe=""), quote(value), quote_plus(value), repr(value)[1:-1]}

@@ -164,7 +164,7 @@ PARENT = RestSource("http://127.0.0.1:9", "/accounts")
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_when_the_project_starts_with_file_and_line(options, told):
-    with pytest.raises(ConfigError, match=rf"^sources/test_rest_children.py:\d+: .*{told}"):
+    with pytest.raises(ConfigError, match=rf"^sources/test_rest_children.py:\d+: (?!sources).*{told}"):
         RestSource("http://127.0.0.1:9", **options)
 
 

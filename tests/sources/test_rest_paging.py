@@ -11,6 +11,7 @@ import requests
 
 from api2db import Rest, RestSource
 from api2db.errors import ConfigError, SourceError
+from api2db.secret import remember
 from api2db.sources.rest import (
     LinkHeader,
     NextCursor,
@@ -45,10 +46,11 @@ def body(*numbers, **more):
 
 def test_a_server_that_gives_fewer_than_asked_for_is_read_to_its_end_and_that_is_said_once(server, caplog):
     caplog.set_level(logging.INFO)
-    api = Rest(server.root)
-    assert ids(api.pages("/silent_offset", paging=OffsetLimit(1000))) == ALL
+    source = RestSource(server.root, "/silent_offset", paging=OffsetLimit(1000))
+    polls = [[record["id"] for page in source(None) for record in page.records] for _ in range(2)]
+    assert polls == [ALL, ALL]
     offsets = [request.params["offset"] for request in server.requests]
-    assert offsets == ["0", "10", "20", "25"], "by what came, to the empty page"
+    assert offsets == ["0", "10", "20", "25"] * 2, "by what came, to the empty page"
     assert caplog.text.count("fewer records a page than asked for") == 1
 
 
@@ -172,7 +174,7 @@ def test_a_query_that_could_not_go_on_is_refused_before_it_is_asked(server, quer
     ],
 )
 def test_a_convention_that_lacks_its_parameter_is_refused_when_it_is_declared(make):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=r"^sources/test_rest_paging.py:\d+: "):
         make()
 
 
@@ -229,3 +231,32 @@ def test_a_convention_that_was_found_is_gone_on_with_by_the_next_poll(server):
         read += [record["id"] for record in page.records]
     assert read == ALL
     assert place == {}
+
+
+def test_a_credential_that_an_api_repeats_in_its_addresses_is_sent_again_but_not_kept_in_the_place(server):
+    remember("hunter2hunter2")
+    link = '</items?api_key=s3cret-of-mine&sig=hunter2hunter2&q=a%2Fb+c&page=2>; rel="next"'
+    server.script(Answer(body=b'[{"id": 1}]', headers=(("Link", link),)), Answer(body=b'[{"id": 2}]'))
+    source = RestSource(server.root, "/items", params={"api_key": "s3cret-of-mine", "q": "a/b c"})
+    place = json.loads(json.dumps(next(source(None)).cursor))
+    assert place["next"]["url"] == f"{server.root}/items?q=a%2Fb+c&page=2"
+    assert "s3cret" not in json.dumps(place)
+    assert [page.records for page in source(place)] == [[{"id": 2}]]
+    assert server.requests[1].params == {"api_key": "s3cret-of-mine", "q": "a/b c", "page": "2"}
+
+
+def test_what_was_found_is_logged_once(server, caplog):
+    caplog.set_level(logging.INFO)
+    api = Rest(server.root)
+    for _ in range(2):
+        assert ids(api.pages("/url")) == ALL
+    assert caplog.text.count("paging found") == 1
+    assert "by=NextUrl(path='links.next')" in caplog.text
+
+
+def test_a_credential_among_the_parameters_goes_to_no_other_host(server):
+    with RestServer([{"id": 1}]) as other:
+        link = f'<{other.root}/link?api_key=s3cret-of-mine>; rel="next"'
+        server.script(Answer(body=b'[{"id": 0}]', headers=(("Link", link),)))
+        assert ids(Rest(server.root).pages("/link", api_key="s3cret-of-mine")) == [0, 1]
+        assert other.requests[0].params == {}

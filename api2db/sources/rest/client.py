@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from api2db.durations import seconds
 from api2db.errors import ConfigError
 from api2db.secret import shown_url
 from api2db.sizes import size_bytes
 from api2db.sources.rest.ask import Ask, as_params, is_address, joined, json_body
-from api2db.sources.rest.declared import check_options, declared_at, mistaken
+from api2db.sources.rest.declared import check_options, checked, mistaken
 from api2db.sources.rest.page import NO_PLACE, RestPage
 from api2db.sources.rest.paging import Detect, Paging
 from api2db.sources.rest.records import selector
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from api2db.sources.incremental.incremental import Incremental
     from api2db.sources.net.fetcher import Fetcher
 
-T = TypeVar("T")
 _WAITS: Final = ("connect_s", "read_s", "deadline_s")
 _HTTP_OPTIONS: Final = (*_WAITS, "max_bytes", "secrets")
 OPTIONS: Final = ("auth", "rate", "concurrency", "params", "headers", "conditional", "retry", *_HTTP_OPTIONS)
@@ -56,16 +55,16 @@ class Rest:
         retry: object = None,
         **http: Any,
     ) -> None:
-        self.declared_at = declared_at()
         check_options("Rest", http, OPTIONS)
         if not isinstance(base, str) or not is_address(base):
             shown = shown_url(base) if isinstance(base, str) else repr(base)
             raise mistaken(f"Rest({shown!r}): the base is an address that begins with https:// or http://")
         self.base = base
-        self._params = _checked(lambda: as_params(params or {}))
+        self._params = checked(lambda: as_params(params or {}))
         self._headers = tuple((headers or {}).items())
         self._conditional = conditional
-        self.fetcher = _checked(lambda: self._fetcher(auth, rate, concurrency, retry, http))
+        self._detect = Detect()
+        self.fetcher = checked(lambda: self._fetcher(auth, rate, concurrency, retry, http))
 
     def __repr__(self) -> str:
         return f"Rest({shown_url(self.base)!r})"
@@ -152,7 +151,7 @@ class Rest:
         """
         from api2db.sources.rest import graphql
 
-        select, paging = _checked(lambda: graphql.convention(query, records, after))
+        select, paging = checked(lambda: graphql.convention(query, records, after))
         asked: dict[str, Any] = {"method": "POST", "json": graphql.content(query, variables), "decode": graphql.decode}
         return self.pages(path, **{"records": select, "paging": paging, **asked, **options})
 
@@ -167,7 +166,7 @@ class Rest:
         body: bytes | str | None = None,
     ) -> Ask:
         """A request to this API. Raises ConfigError."""
-        return _checked(lambda: self._ask(method, path, params or {}, headers or {}, json, body))
+        return checked(lambda: self._ask(method, path, params or {}, headers or {}, json, body))
 
     def plan(
         self,
@@ -185,10 +184,10 @@ class Rest:
         """A paged request as declared. Raises ConfigError."""
         if max_pages is not None and max_pages < 1:
             raise mistaken(f"max_pages={max_pages!r}: at least one page is asked for")
-        return _checked(
+        return checked(
             lambda: Plan(
                 ask,
-                paging=_convention(paging),
+                paging=self._detect if paging is None else _convention(paging),
                 select=selector(records),
                 decode=decode or _json,
                 key=(key,) if isinstance(key, str) else tuple(key or ()),
@@ -244,16 +243,6 @@ def _json(answer: Answer) -> object:
 
 
 def _convention(paging: object) -> Paging:
-    if paging is None:
-        return Detect()
     if isinstance(paging, type) or not (hasattr(paging, "ask") and hasattr(paging, "after")):
         raise ConfigError(f"paging={paging!r} is no way of paging: give PageNumber(), OffsetLimit(), NextCursor(...)")
     return paging  # type: ignore[return-value]
-
-
-def _checked(make: Callable[[], T]) -> T:
-    """What a declaration makes; a mistake in it is told with its line."""
-    try:
-        return make()
-    except ConfigError as error:
-        raise mistaken(str(error)) from None

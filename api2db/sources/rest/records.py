@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from api2db.errors import ConfigError, SourceError
 from api2db.form.path import Path, parse_path
+from api2db.sources.rest.declared import checked
 from api2db.sources.rest.find import find_records, kind_of
 
 Record = dict[str, Any]
@@ -29,7 +30,7 @@ class At:
     path: str = ""
 
     def __post_init__(self) -> None:
-        _parsed(self.path)
+        _check(self.path)
 
     def __call__(self, body: object) -> Sequence[Any]:
         found = _read(body, self.path)
@@ -50,7 +51,7 @@ class Keyed:
     key: str = "_key"
 
     def __post_init__(self) -> None:
-        _parsed(self.path)
+        _check(self.path)
 
     def __call__(self, body: object) -> Sequence[Any]:
         found = _read(body, self.path)
@@ -81,8 +82,8 @@ class HeaderRow:
     name: str = "name"
 
     def __post_init__(self) -> None:
-        _parsed(self.path)
-        _parsed(self.header or "")
+        _check(self.path)
+        _check(self.header or "")
 
     def __call__(self, body: object) -> Sequence[Any]:
         rows = _read(body, self.path)
@@ -124,7 +125,7 @@ class Parallel:
     path: str = ""
 
     def __post_init__(self) -> None:
-        _parsed(self.path)
+        _check(self.path)
 
     def __call__(self, body: object) -> Sequence[Any]:
         found = _read(body, self.path)
@@ -177,6 +178,11 @@ def objects(rows: Sequence[Any]) -> Sequence[Any]:
 
 def _parsed(path: str) -> Path:
     return Path(()) if path in _WHOLE else parse_path(path, ())[0]
+
+
+def _check(path: str) -> None:
+    """Raises ConfigError, which names the line of the declaration."""
+    checked(lambda: _parsed(path))
 
 
 def _read(body: object, path: str) -> Any:

@@ -12,7 +12,7 @@ from api2db.sources.page import Page
 from api2db.sources.rest import graphql
 from api2db.sources.rest.children import Children
 from api2db.sources.rest.client import OPTIONS, Rest
-from api2db.sources.rest.declared import check_options, mistaken
+from api2db.sources.rest.declared import check_options, checked, mistaken
 from api2db.sources.rest.paging import Paging
 from api2db.sources.rest.paging.convention import path_of
 from api2db.sources.rest.since import SinceWalk, taken_out
@@ -102,10 +102,8 @@ class RestSource:
             conditional=conditional,
             ignore=ignore,
         )
-        try:
-            self._children = self._of_parent(parent, parent_fields, path)
-        except ConfigError as error:
-            raise mistaken(f"RestSource({path or self.rest.base!r}): {error}") from None
+        about = f"RestSource({path or self.rest.base!r})"
+        self._children = checked(lambda: self._of_parent(parent, parent_fields, path), about)
 
     def __call__(self, place: Any) -> Iterator[Page]:
         """One poll, from ``place`` on: a ``Page`` an answer. None and ``{}`` are the beginning."""
@@ -158,10 +156,7 @@ class RestSource:
     def _of_query(self, query: str, records: object, paging: Paging | None) -> tuple[object, Paging | None]:
         if records is not None and not isinstance(records, str):
             return records, paging
-        try:
-            select, found = graphql.convention(query, records, "after")
-        except ConfigError as error:
-            raise mistaken(f"RestSource: {error}") from None
+        select, found = checked(lambda: graphql.convention(query, records, "after"), "RestSource")
         return select, paging or found
 
     def _of_parent(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NEXT: Final = "next"
 # Requests known by their identity, so that a loop is seen; a longer loop is seen a round later.
 _MOST_ASKED: Final = 100_000
 
@@ -118,13 +119,13 @@ class Walk:
             if fetched is None:
                 step = None
             elif fetched.answer is None:
-                step = _memo(fetched.memo)
+                step = fetched.memo[_NEXT]
             else:
                 turn = self._turn(ask, step, fetched.answer, repeats)
                 yield turn.page
                 told = turn.place()
                 step = turn.next
-                fetched.remember(step)
+                fetched.remember({_NEXT: step})
                 if plan.key:
                     repeats.turn(turn.page.again())
                 del turn
@@ -138,14 +139,18 @@ class Walk:
     def place_after(self, step: Step | None) -> Any:
         if self.place is NO_PLACE:
             return NO_PLACE
-        return {} if step is None else {"next": step}
+        return {} if step is None else {_NEXT: step}
 
     def _fetch(self, ask: Ask) -> Any:
         from api2db.sources.http import HttpError
 
         try:
             # What is asked page by page is read, whatever the method: a query is posted as well.
-            return self.fetcher.fetch(ask, conditional=self.plan.conditional, repeatable=True)
+            fetched = self.fetcher.fetch(ask, conditional=self.plan.conditional, repeatable=True)
+            if fetched.answer is None and not (isinstance(fetched.memo, dict) and _NEXT in fetched.memo):
+                # Whoever read it last stopped there: what comes next isn't known.
+                fetched = self.fetcher.fetch(ask, conditional=False, repeatable=True)
+            return fetched
         except HttpError as error:
             if error.response is not None and error.response.status_code in self.plan.ignore:
                 return None
@@ -185,13 +190,9 @@ def step_of(place: Any) -> Step:
     """The step that a place says to go on with. Raises SourceError for what isn't a place of pages."""
     if place is NO_PLACE or not place:
         return {}
-    found = place.get("next") if isinstance(place, dict) else place
+    found = place.get(_NEXT) if isinstance(place, dict) else place
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise SourceError(f"the place {type(place).__name__} isn't one that pages() gave: give place= what it was")
+        raise SourceError("the place isn't one that a page had: begin again with api2db reset")
     return found
-
-
-def _memo(memo: object) -> Step | None:
-    return memo if isinstance(memo, dict) else None

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.paging.convention import Seen, Step, path_of
+from api2db.sources.rest.paging.convention import Seen, Step, checked_path, path_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Connection:
     counts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        path_of(self.path)
+        checked_path(self.path)
 
     def ask(self, first: Ask, step: Step) -> Ask:
         if "cursor" not in step:

@@ -13,6 +13,7 @@ import msgspec
 from api2db.errors import SourceError
 from api2db.form.path import Path, parse_path
 from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.declared import checked
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer
@@ -80,6 +81,11 @@ class Paging(Protocol):
 def path_of(text: str) -> Path:
     """A path into an answer, ``"meta.next"``. Raises ConfigError."""
     return parse_path(text, ())[0]
+
+
+def checked_path(text: str) -> Path:
+    """The same of a path in a declaration, whose line the error names."""
+    return checked(lambda: path_of(text))
 
 
 def value_at(body: object, text: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Final
 
 from api2db.errors import SourceError
@@ -67,7 +67,12 @@ _LIMIT_PARAMS: Final = ("limit", "count", "per_page", "page_size", "top", "rows"
 
 @dataclass(frozen=True)
 class Detect:
-    """The convention that the first answer shows; each step says which it was, so that a place does."""
+    """The convention that the first answer shows; each step says which it was, so that a place does.
+
+    told   what was logged already: that is said once, not at each poll
+    """
+
+    told: set[str] = field(default_factory=set, compare=False, repr=False)
 
     counts: ClassVar[bool] = True
 
@@ -79,7 +84,10 @@ class Detect:
         found, inner = _taken_apart(seen.step)
         if found is None:
             found = detected(seen)
-            log.info("paging found request=%s by=%s", seen.first, found)
+            said = f"request={seen.first} by={found}"
+            if said not in self.told:
+                self.told.add(said)
+                log.info("paging found %s", said)
         onward = found.after(Seen(seen.first, inner, seen.answer, seen.body, lambda: seen.records))
         return None if onward is None else {**onward, "paging": as_json(found)}
 
@@ -110,10 +118,9 @@ def detected(seen: Seen) -> Paging:
 
 def as_json(paging: Paging) -> dict[str, Any]:
     """A convention as a place holds it."""
-    given = asdict(paging)  # type: ignore[call-overload]
-    defaults = {field.name: field.default for field in fields(paging)}  # type: ignore[arg-type]
-    changed = {name: value for name, value in given.items() if value != defaults[name]}
-    return {_BY: type(paging).__name__, **changed}
+    options = [(one.name, one.default) for one in fields(paging) if one.init]  # type: ignore[arg-type]
+    given = {name: getattr(paging, name) for name, default in options if getattr(paging, name) != default}
+    return {_BY: type(paging).__name__, **given}
 
 
 def of_json(value: Mapping[str, Any]) -> Paging:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
-from urllib.parse import urljoin
+from typing import ClassVar, Final
+from urllib.parse import unquote_plus, urljoin, urlsplit, urlunsplit
 
+from api2db.secret import is_name_of_secret, is_remembered
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.paging.convention import Seen, Step
 
@@ -22,10 +23,40 @@ class LinkHeader:
         return at_address(first, step)
 
     def after(self, seen: Seen) -> Step | None:
-        found = seen.answer.links.get(self.rel, {}).get("url")
-        return {"url": urljoin(seen.answer.url, found)} if found else None
+        return step_to(seen, seen.answer.links.get(self.rel, {}).get("url"))
+
+
+_WITH: Final = "with"
+
+
+def step_to(seen: Seen, address: str | None) -> Step | None:
+    """The step that is an address, perhaps a relative one; None without one.
+
+    A step is kept with the rows, so the credentials that an API repeats in its addresses aren't in it: those of
+    ``auth`` are sent anyway, and of the declared parameters the names are enough.
+    """
+    if not address:
+        return None
+    parts = urlsplit(urljoin(seen.answer.url, address))
+    kept, named = [], []
+    for pair in parts.query.split("&"):
+        name, value = (unquote_plus(text) for text in pair.partition("=")[::2])
+        if is_name_of_secret(name) and seen.first.param(name) == value:
+            named.append(name)
+        elif not is_remembered(value):
+            kept.append(pair)
+    step: Step = {"url": urlunsplit(parts._replace(query="&".join(kept)))}
+    return {**step, _WITH: named} if named else step
 
 
 def at_address(first: Ask, step: Step) -> Ask:
     """The request of a step that is an address: that holds the parameters, too."""
-    return replace(first, url=step["url"], params=()) if "url" in step else first
+    if "url" not in step:
+        return first
+    again = tuple(pair for pair in first.params if pair[0] in step.get(_WITH, ()))
+    return replace(first, url=step["url"], params=again if _host(step["url"]) == _host(first.url) else ())
+
+
+def _host(address: str) -> tuple[str, str]:
+    parts = urlsplit(address)
+    return parts.scheme, parts.netloc

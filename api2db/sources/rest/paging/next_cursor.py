@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from api2db.errors import ConfigError, SourceError
+from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.paging.convention import Seen, Step, path_of, value_at
+from api2db.sources.rest.declared import mistaken
+from api2db.sources.rest.paging.convention import Seen, Step, checked_path, value_at
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class NextCursor:
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.path, self.header, self.last)) != 1:
-            raise ConfigError("NextCursor takes the cursor from one place: give path=, header= or last=")
+            raise mistaken("NextCursor takes the cursor from one place: give path=, header= or last=")
         if (self.param is None) == (self.field is None):
-            raise ConfigError("NextCursor sends the cursor back: give param= (of the address) or field= (of the body)")
+            raise mistaken("NextCursor sends the cursor back: give param= (of the address) or field= (of the body)")
         for path in (self.path, self.last, self.has_more):
             if path is not None:
-                path_of(path)
+                checked_path(path)
 
     @property
     def counts(self) -> bool:

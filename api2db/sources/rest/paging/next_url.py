@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
-from urllib.parse import urljoin
 
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.paging.convention import Seen, Step, path_of, value_at
-from api2db.sources.rest.paging.link import at_address
+from api2db.sources.rest.find import kind_of
+from api2db.sources.rest.paging.convention import Seen, Step, checked_path, value_at
+from api2db.sources.rest.paging.link import at_address, step_to
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class NextUrl:
     counts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        path_of(self.path)
+        checked_path(self.path)
 
     def ask(self, first: Ask, step: Step) -> Ask:
         return at_address(first, step)
@@ -31,5 +31,5 @@ class NextUrl:
         if not found:
             return None
         if not isinstance(found, str):
-            raise SourceError(f"what is at {self.path!r} should be the next page's address, but is {found!r:.60}")
-        return {"url": urljoin(seen.answer.url, found)}
+            raise SourceError(f"what is at {self.path!r} should be the next page's address, but is {kind_of(found)}")
+        return step_to(seen, found)

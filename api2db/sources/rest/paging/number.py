@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from api2db.errors import ConfigError
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.paging.convention import Seen, Step, path_of, value_at
+from api2db.sources.rest.declared import mistaken
+from api2db.sources.rest.paging.convention import Seen, Step, checked_path, value_at
 from api2db.sources.rest.paging.totals import Counting, whole
 
 
@@ -29,9 +29,9 @@ class PageNumber(Counting):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size is not None and self.size < 1:
-            raise ConfigError(f"PageNumber(size={self.size!r}): at least one record a page")
+            raise mistaken(f"PageNumber(size={self.size!r}): at least one record a page")
         if self.pages is not None:
-            path_of(self.pages)
+            checked_path(self.pages)
 
     def ask(self, first: Ask, step: Step) -> Ask:
         values: dict[str, object] = {self.param: step.get("page", self.start)}

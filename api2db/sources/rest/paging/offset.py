@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from api2db.errors import ConfigError, SourceError
+from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.declared import mistaken
 from api2db.sources.rest.paging.convention import Seen, Step
 from api2db.sources.rest.paging.totals import Counting
 
@@ -27,7 +28,7 @@ class OffsetLimit(Counting):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"OffsetLimit(limit={self.limit!r}): at least one record a page")
+            raise mistaken(f"OffsetLimit(limit={self.limit!r}): at least one record a page")
 
     def ask(self, first: Ask, step: Step) -> Ask:
         values: dict[str, object] = {self.offset_param: step.get("offset", self.start)}

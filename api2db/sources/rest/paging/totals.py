@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from api2db.errors import SourceError
-from api2db.sources.rest.paging.convention import RepeatedPage, Seen, Step, path_of, value_at
+from api2db.sources.rest.find import kind_of
+from api2db.sources.rest.paging.convention import RepeatedPage, Seen, Step, checked_path, value_at
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +31,12 @@ class Counting:
     short_ends: bool = False
     repeat_ends: bool = False
     in_body: bool = False
+    _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for path in (self.total, self.has_more):
             if path is not None:
-                path_of(path)
+                checked_path(path)
 
     @property
     def counts(self) -> bool:
@@ -51,7 +53,8 @@ class Counting:
                 "this page has the records of the page before: the API ignores what asks for the next one, or gives"
                 " its last page again past the end; correct paging=, or say repeat_ends=True"
             )
-        if count and seen.step.get("short"):
+        if count and seen.step.get("short") and str(seen.first) not in self._told:
+            self._told.add(str(seen.first))
             log.info("the API gives fewer records a page than asked for request=%s asked=%s", seen.first, size)
         if self.has_more is not None:
             more = value_at(seen.body, self.has_more)
@@ -89,7 +92,7 @@ def whole(value: object, what: str) -> int:
         return int(value)
     if isinstance(value, str) and value.strip().isdecimal():
         return int(value)
-    raise SourceError(f"{what} should be a whole number, but is {value!r:.60}")
+    raise SourceError(f"{what} should be a whole number, but is {kind_of(value)}")
 
 
 def _true(value: object) -> bool:

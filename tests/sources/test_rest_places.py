@@ -1,0 +1,151 @@
+"""However an API pages, whatever it has and wherever its reader is killed: every record comes, and none twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api2db import RestSource
+from api2db.errors import SourceError
+from api2db.sources.net.fetcher import Fetched, Fetcher
+from api2db.sources.rest import LinkHeader, NextCursor, NextUrl, OffsetLimit, PageNumber
+from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.walk import Walk
+from tests.http_api import HANG, OK
+from tests.project_kit import Project, eventually
+from tests.sources.rest_server import RestServer
+
+QUERY = "query ($after: String) { feed { events(after: $after) { nodes pageInfo { hasNextPage endCursor } } } }"
+PAGED = {
+    "link": {"paging": LinkHeader()},
+    "url": {"paging": NextUrl("links.next")},
+    "cursor": {"paging": NextCursor("meta.next_cursor", "cursor")},
+    "header_cursor": {"paging": NextCursor(header="X-Next", param="continue")},
+    "last_id": {"paging": NextCursor(last="id", param="starting_after", has_more="has_more")},
+    "offset": {"paging": OffsetLimit(4, total="total")},
+    "silent_offset": {"paging": OffsetLimit(4)},
+    "number": {"paging": PageNumber(4, pages="total_pages")},
+    "silent_number": {"paging": PageNumber()},
+    "last_again": {"paging": PageNumber(repeat_ends=True)},
+    "graphql": {"query": QUERY, "records": "feed.events"},
+}
+FOUND = {"link": {}, "url": {}, "cursor": {}, "offset": {"params": {"limit": 4}}, "number": {"params": {"per_page": 4}}}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RestServer]:
+    with RestServer([]) as api:
+        yield api
+
+
+@given(data=st.data(), count=st.integers(0, 17), size=st.integers(1, 6))
+@settings(max_examples=30)
+def test_killed_after_any_pages_every_record_comes_once(server, data, count, size):
+    path = data.draw(st.sampled_from(sorted(PAGED) + [f"{name} found" for name in sorted(FOUND)]))
+    options = FOUND[path.removesuffix(" found")] if path.endswith(" found") else PAGED[path]
+    server.size = size
+    server.replace([{"id": str(number)} for number in range(count)])
+    source = RestSource(server.root, "/" + path.removesuffix(" found"), **options)
+    read, place = [], None
+    while True:
+        kept = data.draw(st.integers(1, 6), label="pages until the kill")
+        for page, _ in zip(source(place), range(kept), strict=False):
+            read += [record["id"] for record in page.records]
+            place = json.loads(json.dumps(page.cursor))
+        if place == {}:
+            break
+    assert read == [str(number) for number in range(count)]
+
+
+@dataclass
+class Remembering:
+    """The seam of conditional requests: what was asked before and is as it was has no answer, but its memo."""
+
+    fetcher: Fetcher
+    memos: dict[str, object] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+
+    def fetch(self, ask: Ask, *, conditional: bool = True, repeatable: bool | None = None) -> Fetched:
+        known = ask.identity() in self.memos and ask.url not in self.changed
+        if conditional and known:
+            return Fetched(None, self.memos[ask.identity()])
+        fetched = self.fetcher.fetch(ask, conditional=conditional, repeatable=repeatable)
+        assert fetched.answer is not None
+        noted = Fetched(fetched.answer)
+        noted.remember = lambda memo: self.memos.__setitem__(ask.identity(), memo)  # type: ignore[method-assign]
+        return noted
+
+
+def test_pages_that_are_unchanged_are_gone_through_and_bring_nothing(server):
+    server.size = 2
+    server.replace([{"id": number} for number in range(5)])
+    source = RestSource(server.root, "/link", paging=LinkHeader())
+    fetcher = Remembering(source.rest.fetcher)
+
+    def poll(place):
+        pages = Walk(source.plan, fetcher, place).pages()  # type: ignore[arg-type]
+        return [([record["id"] for record in page.records()], page.place) for page in pages]
+
+    assert [ids for ids, _ in poll(None)] == [[0, 1], [2, 3], [4]]
+    assert poll({}) == [], "nothing changed, and the place is where it was"
+    fetcher.changed = {f"{server.root}/link?at=2"}
+    assert poll({}) == [([2, 3], {"next": {"url": f"{server.root}/link?at=4"}}), ([], {})]
+    assert [place for _, place in poll({"next": {"url": f"{server.root}/link?at=4"}})] == [{}], "the place is told"
+
+
+def test_a_page_that_its_reader_stopped_at_is_asked_for_in_full_since_what_follows_is_not_known(server):
+    server.size = 2
+    server.replace([{"id": number} for number in range(5)])
+    source = RestSource(server.root, "/link", paging=LinkHeader())
+    fetcher = Remembering(source.rest.fetcher)
+    next(Walk(source.plan, fetcher, None).pages())  # type: ignore[arg-type]
+    fetcher.memos[source.plan.first.identity()] = None
+    pages = Walk(source.plan, fetcher, None).pages()  # type: ignore[arg-type]
+    assert [record["id"] for page in pages for record in page.records()] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("place", ["2026-02-01", 7, {"next": "a"}, ["x"]])
+def test_a_place_that_no_page_had_is_an_error_that_says_what_to_do(server, place):
+    with pytest.raises(SourceError, match="api2db reset"):
+        list(RestSource(server.root, "/link")(place))
+
+
+COLLECTOR = """
+    from api2db import RestSource, collector
+
+    accounts = RestSource("{root}", "/accounts")
+    orders = collector(every="1s", to=["database"], name="orders")(
+        RestSource("{root}", "/accounts/{{account}}/orders", parent=accounts, parent_fields={{"account": "id"}})
+    )
+"""
+
+
+def test_a_daemon_killed_in_the_middle_of_a_parents_children_goes_on_at_the_page_it_was_at(server, tmp_path):
+    accounts = [4, 1, 5]
+    server.size = 2
+    server.replace([{"id": str(number)} for number in accounts])
+    project = Project(tmp_path, orders=COLLECTOR.format(root=server.root))
+    before = len(server.requests)
+    # Two accounts, two pages of the first one's orders, one of the second's; the third account, two of its pages.
+    server.script(*[OK] * 6, HANG)
+    try:
+        process = project.start()
+        eventually(lambda: len(server.requests) == before + 7, what="the seventh request hangs")
+        project.stop(process, signal.SIGKILL)
+        asked = server.paths[before:]
+        server.release()
+        process = project.start()
+        eventually(lambda: len(project.sqlite("SELECT 1 FROM orders")) >= sum(accounts), what="all are there")
+        project.stop(process)
+    finally:
+        project.close()
+    rows = [row for (row,) in project.sqlite('SELECT "order" FROM orders LIMIT 10')]
+    assert rows == [f"{account}-{number}" for account in accounts for number in range(account)]
+    again = server.paths[before + 7 :]
+    assert again[:2] == [asked[4], asked[6]], "the parents' page that was worked on, and the request that was cut off"
