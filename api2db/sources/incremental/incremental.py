@@ -14,7 +14,8 @@ import msgspec
 
 from api2db.errors import ConfigError, SourceError
 from api2db.form.path import Path, Records, parse_path
-from api2db.sources.incremental.values import SUFFIXES, UNITS_US, Kind, Numbers, Rank, Texts, Times, kind_of, unreadable
+from api2db.sources.incremental.times import UNITS_US, Times
+from api2db.sources.incremental.values import SUFFIXES, Kind, Numbers, Rank, Texts, kind_of, unreadable
 
 ASCENDING: Final = "ascending"
 NEWEST_FIRST: Final = "newest_first"

@@ -7,7 +7,8 @@ from typing import Any
 
 from api2db.errors import SourceError
 from api2db.sources.incremental.incremental import ASCENDING, Incremental
-from api2db.sources.incremental.values import SECOND_US, Rank
+from api2db.sources.incremental.times import SECOND_US
+from api2db.sources.incremental.values import Rank
 
 # A window is closed for good only once it is that old: the API's clock isn't ours.
 _SKEW_US = 600 * SECOND_US
@@ -85,7 +86,10 @@ class Mark:
         assert self.walk is not None
         walk = replace(self.walk, step=None)
         if how.order == ASCENDING and walk.reached is not None:
-            walk = replace(walk, low=how.kind.told(walk.reached))
+            reached = how.kind.told(walk.reached)
+            # What an API gives that isn't asked for may lie far before what was asked for.
+            is_further = walk.low is None or _opaque(how) or reached > walk.low
+            walk = replace(walk, low=reached if is_further else walk.low)
         return replace(self, walk=walk)
 
     def kept(self, how: Incremental) -> dict[str, Any]:

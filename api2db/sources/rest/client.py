@@ -107,12 +107,11 @@ class Rest:
         deadline     of one poll: no page is asked for after it
         decode       makes the body's value of the answer; JSON by default
         ignore       statuses that mean that there is nothing, (404,) for example
-
         incremental  asks for what is new alone; it may be a parameter's value, too
 
         Other keywords are parameters, like ``params``. Raises ConfigError at once, SourceError on the way.
         """
-        own, how = _checked(lambda: taken_out({**(params or {}), **more}, incremental))
+        own, how = checked(lambda: taken_out({**(params or {}), **more}, incremental))
         ask = self.ask(method, path, params=own, headers=headers, json=json, body=body)
         plan = self.plan(
             ask,
@@ -126,7 +125,7 @@ class Rest:
             ignore=ignore,
         )
         if how is not None:
-            _checked(lambda: held_in(place))
+            checked(lambda: held_in(place))
             return (page for _, page in SinceWalk(how, plan, self.fetcher, place).pages())
         return Walk(plan, self.fetcher, place).pages()
 

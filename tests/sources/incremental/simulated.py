@@ -88,12 +88,18 @@ class Api:
 
 
 class Reader:
-    """Polls it as the daemon does, and is killed at any page: what is accepted stays, what isn't is gone."""
+    """Polls it as the daemon does, and is killed at any page: what is accepted stays, what isn't is gone.
 
-    def __init__(self, api: Api, how: Incremental, folder: Path | None, chance: Random) -> None:
+    forgets  the API may not know any more where a killed poll was
+    """
+
+    def __init__(
+        self, api: Api, how: Incremental, folder: Path | None, chance: Random, *, forgets: bool = False
+    ) -> None:
         self.delivered: list[tuple[int, int]] = []
         self.pages = 0
         self._api, self._how, self._folder, self._chance = api, how, folder, chance
+        self._forgets = forgets
         self._place = "null"
 
     @property
@@ -106,6 +112,9 @@ class Reader:
         poll = Poll(self._how, self.place, folder=self._folder, name="quakes", now_us=now_us)
         for stretch in poll.stretches():
             step, is_over = stretch.step, False
+            if step is not None and self._forgets and self._chance.random() < 0.2:
+                poll.lost_step()
+                continue
             while not is_over:
                 records, step = self._api.page(stretch.params, step)
                 self.pages += 1

@@ -59,7 +59,7 @@ def run(
         api.now_s += chance.choice((0, 0, 1, 1, 5, 20)) if chance.random() < 0.95 else 700
 
     with tempfile.TemporaryDirectory(dir=_MEMORY) as folder:
-        reader = Reader(api, how, Path(folder) if in_file else None, chance)
+        reader = Reader(api, how, Path(folder) if in_file else None, chance, forgets=order is not None)
         for _ in range(chance.randint(0, 60)):
             change()
         for _ in range(chance.randint(1, 25)):

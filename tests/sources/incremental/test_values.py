@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from api2db.sources.incremental.incremental import Incremental
 from api2db.sources.incremental.poll import Poll
-from api2db.sources.incremental.values import Times, kind_of, micros
+from api2db.sources.incremental.times import Times, micros
+from api2db.sources.incremental.values import kind_of
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 FORMATS = ("iso", "iso-naive", "date", "s", "ms", "us", "%Y%m%d", "%d.%m.%Y %H:%M", "%Y-%m-%dT%H:%M:%S.%f%z")
@@ -116,3 +117,15 @@ def test_numbers_are_read_again_as_far_behind_as_was_said():
 def test_records_may_hold_times_as_they_are_sent():
     how = Incremental("at", "since", start="2026-03-01", format="%d.%m.%Y")
     assert how.ranks([{"at": "02.03.2026"}]) == [micros(NOON.replace(day=2, hour=0))]
+
+
+def test_a_stretch_that_is_begun_anew_never_goes_back_before_what_was_asked_for():
+    """An API that can't be asked gives everything, also what lies far before."""
+    how = Incremental("n", order="ascending", format="number")
+    place = {"high": 9, "walk": {"low": 9, "reached": 4, "top": 4, "step": 2}}
+    poll = Poll(how, place)
+    stretches = poll.stretches()
+    next(stretches)
+    poll.lost_step()
+    next(stretches)
+    assert [record["n"] for record in poll.take([{"n": n} for n in range(11)], None).records] == [9, 10]
