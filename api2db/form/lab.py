@@ -25,10 +25,14 @@ _SHOWN_ROWS: Final = 3
 
 @dataclass
 class Bench:
-    """Where a lab leaves its files, and how its last run ended: None before it, then whether the form was complete."""
+    """Where a lab leaves its files, and how its last run ended: None before it, then whether the form was complete.
+
+    fresh  the API is to be called again, whatever is cached; what it answers replaces that
+    """
 
     folder: Path
     complete: bool | None = None
+    fresh: bool = False
 
 
 _bench: ContextVar[Bench | None] = ContextVar("api2db_bench", default=None)
@@ -110,9 +114,10 @@ class Lab:
 
     def _imported(self, import_target: Callable[[], Any], cache: bool) -> Any:
         file = self._bench.folder / CACHE_FILE
-        if cache and file.is_file():
+        if cache and file.is_file() and not self._bench.fresh:
             return pickle.loads(file.read_bytes())
         responses = import_target()
+        self._bench.fresh = False
         if cache and responses:
             write_atomic(file, pickle.dumps(responses))
         return responses

@@ -85,6 +85,7 @@ def clist(folder: Folder, as_json: bool) -> None:
 def pclear(folder: Folder) -> int:
     """Delete the project in this folder, all it has collected included. Asks twice."""
     names = folder.names()
+    folder.check_clearable()
     owner = lock_owner(Here(folder.path, {}).layout)
     if owner is not None:
         raise ConfigError(f"it runs, as process {owner}: stop that first")

@@ -39,6 +39,18 @@ def check_collector(name: str) -> str:
     return name
 
 
+def _check_apart(name: str, others: Sequence[str]) -> None:
+    """Raises ConfigError where there is that name already, or one that differs in case alone."""
+    for other in others:
+        if other == name:
+            raise ConfigError(f"{name} is named twice")
+        if other.lower() == name.lower():
+            raise ConfigError(
+                f"collector name {name!r}: there is {other!r}, and names that differ in case alone are one table in"
+                " most databases, and one file on some disks; give it another name"
+            )
+
+
 class Folder:
     """The folder of such a project, or of one to be. Raises ConfigError for what can't be done, with what to do."""
 
@@ -49,8 +61,8 @@ class Folder:
         """A new project; the files made, relative to its folder. What was interrupted half-way can be done again."""
         for name in names:
             check_collector(name)
-        if len(set(names)) < len(names):
-            raise ConfigError("a collector is named twice")
+        for at, name in enumerate(names):
+            _check_apart(name, names[:at])
         if (self.path / PROGRAM).exists():
             raise ConfigError(f"there is a {PROGRAM} in {self.path} already; a collector is added with: cadd NAME")
         # main.py comes last: with it the project is complete.
@@ -80,6 +92,7 @@ class Folder:
             text = self._listing()
             if name in listing.names(text):
                 raise ConfigError(f"{name} is a collector of this project already")
+            _check_apart(name, listing.names(text))
             edited = listing.added(text, name)
             there = self._differs(file, _collector(name))
             if there and not listing.assigns(self._read(file), name):
@@ -111,9 +124,20 @@ class Folder:
         everything = (PROGRAM, "helpers.py", LAB, *reversed(FOLDERS))
         return [name for name in everything if os.path.lexists(self.path / name)]
 
-    def clear(self) -> None:
-        """Delete the project, and nothing else that lies in its folder."""
+    def check_clearable(self) -> None:
+        """Raises ConfigError where a folder of the project lies elsewhere: nothing outside of it is deleted."""
         self._listing()
+        for name in (LAB, *FOLDERS):
+            path = self.path / name
+            if path.is_symlink() and path.is_dir():
+                raise ConfigError(
+                    f"{name} is a link to {os.path.realpath(path)}, and nothing outside of {self.path} is deleted:"
+                    " delete what you don't need there, and the link, then clear the project"
+                )
+
+    def clear(self) -> None:
+        """Delete the project, and nothing else that lies in its folder. Raises as ``check_clearable``."""
+        self.check_clearable()
         for name in self.parts():
             if name == APIS:
                 # The list goes last: as long as it is there, clearing can go on.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from api2db.form import ApiForm
-from api2db.form.lab import CACHE_FILE, LAB, Bench, at_bench
+from api2db.form.lab import LAB, Bench, at_bench
 from api2db.printable import printable
 from api2db.secret import redact, without_source
 
@@ -20,12 +20,11 @@ _FUNCTIONS = ("import_target", "pre_process", "data_features", "post_process")
 def run_lab(project: Path, file: Path, *, fresh: bool = False) -> bool:
     """True when the lab's form is complete and gave a frame. Relative paths in it, and its imports, are the project's.
 
-    What it raises is shown, and answered with False.
+    What it raises is shown, and answered with False. ``fresh`` calls the API whatever is cached; where that fails, what
+    is cached stays.
     """
-    if fresh:
-        (file.parent / CACHE_FILE).unlink(missing_ok=True)
     sys.path.insert(0, str(project))
-    bench = Bench(file.parent)
+    bench = Bench(file.parent, fresh=fresh)
     try:
         with at_bench(bench):
             said = runpy.run_path(str(file), run_name="__main__")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -35,19 +36,19 @@ class FileConverter:
     def __init__(
         self,
         name: str | None = None,
-        dtypes: dict[str, object] | None = None,
+        dtypes: Mapping[str, object] | None = None,
         path: str | None = None,
         fmt: str | None = None,
     ) -> None:
         if fmt is not None:
             _ = FORMATS[fmt]
         self.name = name
-        self.dtypes = dtypes
+        self.dtypes: Mapping[str, object] | None = dtypes
         self.path = path
         self.fmt = fmt
         self.dtypes = self.build_dtypes()
 
-    def build_dtypes(self) -> dict[str, object] | None:
+    def build_dtypes(self) -> Mapping[str, object] | None:
         """The dtypes given; else those in ``CACHE/<name>_dtypes.json``; else None."""
         if self.dtypes is not None or self.name is None:
             return self.dtypes

@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,7 @@ class Stream(FileConverter):
         self,
         name: str,
         path: str | None = None,
-        dtypes: dict[str, object] | None = None,
+        dtypes: Mapping[str, object] | None = None,
         fmt: str | None = None,
         chunk_size: int = 0,
         stream_type: str = "stream",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import pyarrow as pa
 
 from api2db.credentials import read_service_account
-from api2db.errors import ConfigError, SinkError
+from api2db.errors import Api2dbError, ConfigError, SinkError
 from api2db.form.tables import from_frame
 from api2db.schema import Kind, canonical, fields_of
 from api2db.sinks.base import Placement
@@ -41,7 +42,6 @@ class Stream2Bigquery(Stream):
                 "fail" refuses a table that was there before this stream
     chunk_size  rows a job loads at most; 0 leaves it to their size
     store       True when a store uses the stream
-    dtypes      column -> pandas dtype, where they are known before the first rows
     key         column or columns of which a row is unique: rows are merged, the newest ``version`` wins
     version     the column that says which row of a key is newest; without it the later batch wins
     batch_column    a text column that is added, with each row's batch id, where rows are appended
@@ -54,13 +54,18 @@ class Stream2Bigquery(Stream):
     fresh           append by the Storage Write API, within seconds, instead of by load jobs
     storage_endpoint  where that answers, if not at Google's usual address
 
-    schema      the columns as the client library has them, where dtypes are known, else None
+    dtypes      as given; else those of the first frame that is streamed
+    schema      the columns as the client library has them, where dtypes are known, else None; it follows ``dtypes``
     bq_schema   the same as ``to_gbq`` takes it
-    cred, client, dataset, table   after ``connect()``; before it None
+    cred, client, dataset, table   after ``connect()``, or once a frame is in; before it None
     connected   True once a connection was established
 
     Raises ConfigError (a ValueError) for what can't work. The file of credentials is read when it is needed.
     """
+
+    _dtypes: Mapping[str, object] | None = None
+    schema: list[SchemaField] | None = None
+    bq_schema: list[dict[str, str]] | None = None
 
     def __init__(
         self,
@@ -74,7 +79,7 @@ class Stream2Bigquery(Stream):
         chunk_size: int = 0,
         store: bool = False,
         *,
-        dtypes: dict[str, object] | None = None,
+        dtypes: Mapping[str, object] | None = None,
         key: str | Iterable[str] = (),
         version: str | None = None,
         batch_column: str | None = None,
@@ -120,26 +125,40 @@ class Stream2Bigquery(Stream):
         self.api_endpoint = api_endpoint
         self.fresh = fresh
         self.storage_endpoint = storage_endpoint
-        self.schema = self.build_schema()
-        self.bq_schema = self.build_bq_schema()
         self.cred: Credentials | None = None
         self.client: Client | None = None
         self.dataset: Dataset | None = None
         self.table: Table | None = None
         self.connected = False
 
+    @property
+    def dtypes(self) -> Mapping[str, object] | None:
+        """Column -> pandas dtype, as ``DataFrame.astype`` takes them; None where nothing is known yet."""
+        return self._dtypes
+
+    @dtypes.setter
+    def dtypes(self, dtypes: Mapping[str, object] | None) -> None:
+        if dtypes is self._dtypes:
+            return
+        self._dtypes = dtypes
+        self.schema = self.build_schema()
+        self.bq_schema = _plain(self.schema)
+
     def build_schema(self) -> list[SchemaField] | None:
-        """The columns a table is made with; None where no dtypes are known."""
+        """The columns a table is made with; None where no dtypes are known, or not all are dtypes (which is logged)."""
         if self.dtypes is None:
             return None
-        frame = pd.DataFrame({name: pd.Series([], dtype=str(dtype)) for name, dtype in self.dtypes.items()})
-        fields = fields_of(canonical(from_frame(frame).table).schema)
+        try:
+            frame = pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in self.dtypes.items()})  # type: ignore[call-overload]
+            fields = fields_of(canonical(from_frame(frame).table).schema)
+        except (TypeError, ValueError, AttributeError, Api2dbError) as error:
+            log.warning("no schema made of dtypes stream=%s/bigquery cause=%s", self.name, error)
+            return None
         return [declare(NAMES.legal(field.name), field) for field in fields if field.kind is not Kind.NULL]
 
     def build_bq_schema(self) -> list[dict[str, str]] | None:
         """The same, each as ``{"name": …, "type": …}``."""
-        schema = self.build_schema()
-        return None if schema is None else [{"name": each.name, "type": each.field_type} for each in schema]
+        return _plain(self.build_schema())
 
     def connect(self) -> bool:
         """Try to reach the dataset and the table, and make them; the reason is logged if that doesn't work.
@@ -176,8 +195,16 @@ class Stream2Bigquery(Stream):
         one that no table can be made of, StoreLockedError while a daemon uses the same STORE.
         """
         loaded = self._load_at_once(data, retry_depth)
+        if loaded and self.table is None:
+            self.connect()
         if loaded is not None:
             self.connected = loaded
+
+    def _table(self, data: pd.DataFrame) -> pa.Table:
+        table = super()._table(data)
+        if self.dtypes is None:
+            self.dtypes = _dtypes_of(data, table)
+        return table
 
     def target(self, project: Path, store: Path) -> str:
         return f"bigquery://{self._goal.table}"
@@ -199,3 +226,16 @@ class Stream2Bigquery(Stream):
 
     def _key_file(self, folder: Path) -> Path | None:
         return None if self.auth_path is None else Path(os.path.abspath(folder / self.auth_path))
+
+
+def _plain(schema: list[SchemaField] | None) -> list[dict[str, str]] | None:
+    return None if schema is None else [{"name": each.name, "type": each.field_type} for each in schema]
+
+
+def _dtypes_of(data: pd.DataFrame, table: pa.Table) -> dict[str, object]:
+    """A frame's own; of columns of objects what they are found to be, where a dtype says that."""
+    dtypes: dict[str, object] = {str(name): dtype for name, dtype in data.dtypes.items()}
+    for field in fields_of(table.schema):
+        if getattr(dtypes.get(field.name), "kind", "") == "O" and field.kind not in (Kind.NULL, Kind.JSON):
+            dtypes[field.name] = pd.StringDtype() if field.kind is Kind.TEXT else pd.ArrowDtype(field.arrow)
+    return dtypes

@@ -32,7 +32,7 @@ class Stream2Omnisci(Stream):
     username, password, host   of the server
     auth_path   a JSON file with username, password and host instead; it may name a port
     protocol    "binary", "http" or "https"
-    chunk_size  not used: a batch is one import, so that it is in whole or not at all
+    chunk_size  not used: an import is at most 8 MiB
     store       True when a store uses the stream
     port        6274, for http and https 6278, unless given
 
@@ -111,7 +111,7 @@ class Stream2Omnisci(Stream):
 
         dtypes  column -> dtype, such as ``data.dtypes``
         """
-        texts = [name for name in data.columns if name in dtypes and _is_text(dtypes[name])]
+        texts = [name for name in data.columns if name in dtypes and _is_text(dtypes[name], data[name])]
         return data.astype(dict.fromkeys(texts, "category")).rename(columns=lambda name: f"{name}{SUFFIX}")
 
     def stream(self, data: pd.DataFrame, retry_depth: int = 5) -> None:
@@ -134,5 +134,8 @@ class Stream2Omnisci(Stream):
         return OmnisciSink(stream=stream, login=self._login, table=self.table)
 
 
-def _is_text(dtype: Any) -> bool:
-    return dtype is str or pd.api.types.is_string_dtype(dtype) or pd.api.types.is_object_dtype(dtype)
+def _is_text(dtype: Any, values: pd.Series[Any]) -> bool:
+    """Whether a column's dtype is one of text, and its values, where they are objects of any kind, are."""
+    if not (dtype is str or pd.api.types.is_string_dtype(dtype) or pd.api.types.is_object_dtype(dtype)):
+        return False
+    return values.dtype != object or pd.api.types.infer_dtype(values, skipna=True) in ("string", "empty")

@@ -178,17 +178,27 @@ def test_crem_asks_twice_and_keeps_what_was_collected(project, typed):
 
 def test_pclear_asks_twice_and_deletes_the_project_alone(project, typed):
     (project / "notes.txt").write_text("mine")
-    elsewhere = project / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "data").touch()
-    (project / "STORE").rmdir()
-    (project / "STORE").symlink_to(elsewhere)
+    (project / "STORE" / "data").touch()
     before = files(project)
     for answers in ("", "n\n", "y\nn\n", "y\n"):
         assert typed(pclear, [], answers) == 1
         assert files(project) == before
     assert run(project, "pclear", answers="y\ny\n").returncode == 0
-    assert files(project) == {"notes.txt": b"mine", "elsewhere/data": b""}
+    assert files(project) == {"notes.txt": b"mine"}
+
+
+def test_pclear_deletes_nothing_while_data_lies_behind_a_link_and_says_where(project, typed):
+    elsewhere = project.parent / f"{project.name}-elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "data").touch()
+    (project / "STORE").rmdir()
+    (project / "STORE").symlink_to(elsewhere)
+    before = files(project)
+    assert typed(pclear, [], "y\ny\n") == 1
+    with pytest.raises(ConfigError, match=f"STORE is a link to {elsewhere}, and nothing outside"):
+        Folder(project).clear()
+    assert files(project) == before
+    assert (elsewhere / "data").exists()
 
 
 def test_pclear_refuses_while_the_project_runs(project):
@@ -240,20 +250,45 @@ def test_rlab_writes_each_phase_beside_the_lab_and_calls_the_api_once(project):
     assert (project / "calls.txt").read_text() == "called\n"
 
 
-def test_what_a_lab_raises_is_shown_without_its_secrets_and_fresh_forgets_the_answer(project, monkeypatch, capsys):
+def test_what_a_lab_raises_is_shown_without_its_secrets(project, monkeypatch, capsys):
     monkeypatch.setattr("sys.path", [*sys.path])
     (project / "laboratory").mkdir()
     lab = project / "laboratory" / "lab.py"
     lab.write_text("raise RuntimeError('no such luck at https://user:hunter2hunter2@example.org/')")
-    cached = lab.with_name(CACHE_FILE)
-    cached.touch()
     assert not run_lab(project, lab)
-    assert cached.exists()
-    assert not run_lab(project, lab, fresh=True)
-    assert not cached.exists()
     shown = capsys.readouterr().err
     assert "no such luck at https://***@example.org/" in shown
     assert "lab.py" in shown
+
+
+def test_a_fresh_run_of_a_lab_replaces_the_answer_once_there_is_another(project, monkeypatch, capsys):
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr("sys.modules", {**sys.modules})
+    (project / "laboratory").mkdir()
+    lab = project / "laboratory" / "lab.py"
+    lab.write_text(LAB.replace("from helpers import answers", HELPERS))
+    monkeypatch.chdir(project)
+    assert run_lab(project, lab)
+    known = (cached := lab.with_name(CACHE_FILE)).read_bytes()
+    lab.write_text(lab.read_text().replace("return answers()", "raise OSError('the API is down')"))
+    assert not run_lab(project, lab, fresh=True)
+    assert "the API is down" in capsys.readouterr().err
+    assert cached.read_bytes() == known
+    assert run_lab(project, lab)  # of what was answered before
+    lab.write_text(lab.read_text().replace("raise OSError('the API is down')", "return answers()[:1] * 2"))
+    assert run_lab(project, lab, fresh=True)
+    assert cached.read_bytes() != known
+    assert (project / "calls.txt").read_text() == "called\n" * 2
+
+
+@pytest.mark.parametrize("name", ["Rain", "RAIN"])
+def test_a_collector_whose_name_differs_from_anothers_in_case_alone_is_refused_and_it_is_said_why(project, name):
+    before = files(project)
+    with pytest.raises(ConfigError, match=rf"'{name}': there is 'rain', and .* one table in most databases"):
+        Folder(project).add(name)
+    with pytest.raises(ConfigError, match="one table in most databases"):
+        Folder(project / "new").make(["rain", name])
+    assert files(project) == before
 
 
 @pytest.mark.parametrize("command", ["cadd", "crem", "clist", "pclear", "mlab", "rlab", "clab"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
+from decimal import Decimal
 
 import pandas as pd
 import pytest
@@ -56,6 +58,18 @@ def test_text_becomes_categories_and_names_get_their_suffix():
     assert isinstance(cast["town_t"].dtype, pd.CategoricalDtype)
     assert cast["id_t"].tolist() == [1, 2]
     assert list(frame.columns) == ["id", "town", "at"]
+
+
+def test_only_text_becomes_categories_whatever_else_a_column_of_objects_holds():
+    columns = {
+        "list": [["a"], None], "dict": [{"a": 1}, {}], "date": [dt.date(2026, 1, 1), None], "mixed": ["a", 1],
+        "decimal": [Decimal("1.5"), None], "text": ["a", None], "nothing": [None, None], "bytes": [b"a", b"b"],
+    }  # fmt: skip
+    frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+    for dtypes in (frame.dtypes, dict.fromkeys(columns, str)):
+        cast = Stream2Omnisci.cast_categorical(frame, dtypes)
+        assert [name for name in cast.columns if cast[name].dtype == "category"] == ["text_t", "nothing_t"]
+        assert cast["list_t"].tolist() == [["a"], None]
 
 
 def test_connect_gives_the_clients_connection(peer, caplog):

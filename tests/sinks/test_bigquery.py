@@ -62,6 +62,51 @@ def test_whatever_becomes_of_the_request_its_rows_are_in_once(table: Table) -> N
     assert table.left() == []
 
 
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("options", [{}, {"key": "id"}, {"if_exists": "replace"}], ids=["append", "merge", "replace"])
+def test_frozen_rows_that_are_lost_are_put_together_anew_of_their_shards(
+    bigquery: Emulator, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    table = Table(bigquery, tmp_path, **options)
+    for number, (break_it, trouble) in enumerate([(empty, UNAVAILABLE), (Path.unlink, ANSWER_LOST)], 1):
+        one = table.shard({"id": [number]})
+        bigquery.front.fail(trouble, load_job)
+        with pytest.raises(RetryableError):
+            table.load(one)
+        (rows,) = table.staging.glob("*.rows")
+        break_it(rows)
+        table.restart()
+        if trouble is UNAVAILABLE:  # Google has never heard of it
+            with pytest.raises(RetryableError, match=r"\.rows is damaged .* its shards are put together anew"):
+                table.load(one)
+            assert table.left() == []
+        assert [receipt.rows for receipt in table.load(one)] == [1]
+    assert table.rows("id") == ([(2,)] if "if_exists" in options else [(1,), (2,)])
+    assert table.left() == []
+
+
+def test_frozen_rows_that_are_lost_when_some_are_in_are_left_to_a_person(table: Table) -> None:
+    table.restart(chunk_size=2)
+    one = table.shard({"id": [1, 2, 3, 4]})
+    table.emulator.front.fail(UNAVAILABLE, lambda seen: seen.is_load and table.emulator.front.loads[table.name] == 1)
+    with pytest.raises(RetryableError):
+        table.load(one)
+    (rows,) = table.staging.glob("*.rows")
+    rows.unlink()
+    table.restart(chunk_size=2)
+    with pytest.raises(FatalError, match=rf"\.rows is missing, and 2 of its 4 rows are in: .*{one.batch_id}.* remove "):
+        table.load(one)
+    table.emulator.query(f"DELETE FROM {table.name} WHERE id IN (1, 2)")
+    (manifest,) = table.staging.glob("*.job")
+    manifest.unlink()
+    table.restart()
+    table.load(one)
+    assert table.rows("id") == [(1,), (2,), (3,), (4,)]
+
+
 def test_an_answer_about_a_job_that_is_lost_is_asked_for_again(table: Table) -> None:
     table.load({"id": [1]})
     one = table.shard({"id": [2]})

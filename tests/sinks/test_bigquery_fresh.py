@@ -38,6 +38,25 @@ def test_rows_are_written_as_they_come_and_never_by_a_job(bigquery: Emulator, tm
     assert table.left() == []
 
 
+def test_frozen_rows_that_are_lost_are_in_once(bigquery: Emulator, tmp_path: Path) -> None:
+    table = fresh(bigquery, tmp_path)
+    table.load({"id": [0]})
+    for number, passes in enumerate((False, True), 1):
+        one = table.shard({"id": [number]})
+        bigquery.storage.cut(APPEND, Cut(passes=passes))
+        with pytest.raises(RetryableError):
+            table.load(one)
+        (rows,) = table.staging.glob("*.rows")
+        rows.unlink()
+        table.restart()
+        if not passes:
+            with pytest.raises(RetryableError, match=r"is missing: nothing of it is in"):
+                table.load(one)
+        assert [receipt.rows for receipt in table.load(one)] == [1]
+    assert ids(table) == [0, 1, 2]
+    assert table.left() == []
+
+
 def test_every_type_arrives_as_by_a_job(bigquery: Emulator, tmp_path: Path) -> None:
     doc = pa.field("doc", pa.string(), metadata=JSON_METADATA)
     fields: list[Any] = [("id", pa.int64()), ("f", pa.float64()), ("b", pa.bool_()), ("s", pa.string())]

@@ -44,6 +44,23 @@ def test_dtypes_say_the_schema() -> None:
     assert [column.mode for column in stream.schema or []] == ["NULLABLE"] * 5
 
 
+def test_dtypes_are_whatever_astype_takes_and_the_schema_follows_them(caplog: pytest.LogCaptureFixture) -> None:
+    frame = pd.DataFrame({"A": [1], "B": ["x"], "C": [0.5], "D": [True]}).astype({"A": int, "B": str, "C": "float"})
+    stream = Stream2Bigquery("weather", None, "my-project", "raw", dtypes={"A": int, "B": str, "C": "float", "D": bool})
+    types = ["INTEGER", "STRING", "FLOAT", "BOOLEAN"]
+    assert [column["type"] for column in stream.bq_schema or []] == types
+    stream = Stream2Bigquery("weather", None, "my-project", "raw")
+    stream.dtypes = frame.dtypes.to_dict()  # type: ignore[assignment]
+    assert [column["type"] for column in stream.bq_schema or []] == types
+    assert [column.name for column in stream.schema or []] == ["A", "B", "C", "D"]
+    with caplog.at_level(logging.WARNING):
+        unknown = Stream2Bigquery("weather", None, "my-project", "raw", dtypes={"A": "no such type"})
+    assert (unknown.schema, unknown.bq_schema, unknown.build_schema()) == (None, None, None)
+    assert "no such type" in caplog.text
+    unknown.dtypes = None
+    assert unknown.bq_schema is None
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -108,8 +125,11 @@ def test_a_frame_is_loaded_at_once_and_what_fails_is_loaded_with_the_next(
     monkeypatch.chdir(tmp_path)
     did = bigquery.dataset()
     stream = Stream2Bigquery("weather", str(bigquery.keys), PROJECT, did, "t", api_endpoint=bigquery.url)
-    stream.stream(pd.DataFrame({"n": [1]}))
+    assert (stream.schema, stream.table) == (None, None)
+    stream.stream(pd.DataFrame({"n": [1], "town": pd.Series(["a"], dtype=object)}))
     assert stream.connected
+    assert [column.name for column in stream.table.schema] == ["n", "town"]  # type: ignore[attr-defined]
+    assert stream.bq_schema == [{"name": "n", "type": "INTEGER"}, {"name": "town", "type": "STRING"}]
     bigquery.front.fail(UNAVAILABLE, times=2)
     stream.stream(pd.DataFrame({"n": [2]}), retry_depth=0)
     assert len(list((tmp_path / "STORE" / "upload_failed" / "weather" / "bigquery").iterdir())) == 1

@@ -23,7 +23,7 @@ from google.api_core.exceptions import (
 from api2db.errors import BadDataError, FatalError, RetryableError
 from api2db.failpoint import reach
 from api2db.sinks.bigquery.manifest import Manifest, Part
-from api2db.sinks.bigquery.payload import arrow_message
+from api2db.sinks.bigquery.payload import RowsLost, arrow_message
 from api2db.sinks.bigquery.refusals import Cause, cause_of_write
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class Appends:
         saved   puts a manifest on disk: stream and offset are there before a request is sent
         is_new  no request for any of the manifest can have been sent before
 
-        Raises Google's errors, and FatalError where nobody can tell any more whether the part is in.
+        Raises Google's errors, FatalError where nobody can tell any more whether the part is in, and RowsLost where it
+        isn't and its rows can't be read.
         """
         if is_new or not manifest.write_stream:
             self._mine, self._sent = manifest.id, set()
@@ -65,7 +66,15 @@ class Appends:
         in_doubt = manifest.id != self._mine or (part.start, part.stop) in self._sent
         self._mine = manifest.id
         offset = manifest.next_offset
-        request = arrow_message(manifest, part, offset)
+        try:
+            request = arrow_message(manifest, part, offset)
+        except RowsLost as lost:
+            # Its stream is ended, so that it is known whether the part is in, and it can't come later.
+            gone = Cause(RetryableError, str(lost))
+            cause, manifest = self._replaced(manifest, part, gone, saved, in_doubt=in_doubt)
+            if cause is None:
+                return None, manifest
+            raise
         if request._pb.ByteSize() > MAX_BYTES:
             return Cause(BadDataError, "it is larger than the 10 MB that a request may have"), manifest
         self._sent.add((part.start, part.stop))

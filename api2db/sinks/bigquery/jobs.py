@@ -25,6 +25,7 @@ TIMEOUT_S = (10.0, 120.0)  # to connect, and between two bytes
 JOB_TIMEOUT_S = 600.0
 # Google forgets a job after six months: of an older one nobody can tell whether it was.
 FORGOTTEN_S = 150 * 86_400.0
+_NOTHING = "SELECT 1"
 _FIRST_LOOK_S, _SLOWEST_LOOK_S = 0.05, 2.0
 
 
@@ -47,7 +48,8 @@ class Jobs:
 
         is_new  no request for this job can have been sent before
 
-        Raises Google's errors, and RetryableError for a job that isn't done in time: it is asked for next time.
+        Raises Google's errors, RetryableError for a job that isn't done in time: it is asked for next time, and
+        RowsLost where Google knows no such job and its rows can't be read.
         """
 
         to = manifest.staging if manifest.is_staged else manifest.table
@@ -102,6 +104,20 @@ class Jobs:
             )
 
         return self._settled(manifest, manifest.last_id, start, is_new=False)
+
+    def bar(self, job_id: str) -> bool:
+        """Whether nothing was done under this id, and never will be: it is given to a job that does nothing.
+
+        Google refuses the second of one id, so a request that is still on its way does no harm. Raises Google's errors.
+        """
+        try:
+            self._client().query(
+                _NOTHING, job_id=job_id, location=self._location, retry=ONCE, job_retry=ONCE, timeout=TIMEOUT_S[1]
+            )
+        except Conflict:
+            job = self._known(job_id)
+            return job is not None and job.job_type == "query" and job.query == _NOTHING
+        return True
 
     def _settled(self, manifest: Manifest, job_id: str, start: Callable[[], Any], *, is_new: bool) -> Cause | None:
         job = None if is_new else self._known(job_id)

@@ -9,7 +9,8 @@ import base64
 import io
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from api2db.sinks.bigquery.manifest import Manifest, Part
 
 _ROW_GROUP = 100_000
+
+
+class RowsLost(Exception):
+    """A file of frozen rows is missing or damaged. The message is the end of a sentence that begins with its path."""
 
 
 def schema_of(columns: Sequence[SchemaField]) -> pa.Schema:
@@ -76,10 +81,10 @@ def opened(
 ) -> tuple[IO[bytes], str]:
     """Rows from one to before another, but for some, ready to be sent, and the name of their format.
 
-    The caller closes it.
+    The caller closes it. Raises RowsLost.
     """
     as_json = any(column.field_type == "JSON" for column in columns)
-    with pq.ParquetFile(path) as file:
+    with _whole(path) as file:
         if not as_json and not without and (start, stop) == (0, file.metadata.num_rows):
             return open(path, "rb"), "PARQUET"
         table = file.read().slice(start, stop - start)
@@ -107,9 +112,23 @@ def arrow_message(manifest: Manifest, part: Part, offset: int) -> AppendRowsRequ
     return types.AppendRowsRequest(write_stream=manifest.write_stream, offset=offset, arrow_rows=data)
 
 
+@contextmanager
+def _whole(path: Path) -> Iterator[pq.ParquetFile]:
+    """The file, open. Raises RowsLost for one that isn't there or isn't what was written."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise RowsLost("is missing") from error
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise RowsLost(f"is damaged ({type(error).__name__})") from error  # pyarrow's own OSErrors have no number
+
+
 def _read(path: Path, start: int, stop: int) -> pa.Table:
-    """Rows from one to before another, without decoding more than the groups of rows they are in."""
-    with pq.ParquetFile(path) as file:
+    """Rows from one to before another, without decoding more than the groups of rows they are in. Raises RowsLost."""
+    with _whole(path) as file:
         groups: list[int] = []
         first = at = 0
         for index in range(file.num_row_groups):

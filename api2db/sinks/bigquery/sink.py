@@ -28,6 +28,7 @@ from api2db.sinks.bigquery.freezing import Freezing, hand_over
 from api2db.sinks.bigquery.goal import Goal
 from api2db.sinks.bigquery.manifest import Fate, Manifest, Member, Way, halves, read_manifests
 from api2db.sinks.bigquery.pace import LAST, Pace
+from api2db.sinks.bigquery.payload import RowsLost
 from api2db.sinks.bigquery.record import SUFFIX, Record
 from api2db.sinks.engines import Engines
 from api2db.sinks.group import Group, group
@@ -279,10 +280,13 @@ class BigQuerySink:
     ) -> bool:
         """False if it isn't over yet: its refused rows have to be handed to a quarantine, and there is none."""
         while (part := manifest.next_open()) is not None:
-            if manifest.way is Way.WRITE:
-                cause, manifest = self._appends.load(manifest, part, self._saved, is_new=is_new)
-            else:
-                cause = self._jobs.load(manifest, part, is_new=is_new)
+            try:
+                if manifest.way is Way.WRITE:
+                    cause, manifest = self._appends.load(manifest, part, self._saved, is_new=is_new)
+                else:
+                    cause = self._jobs.load(manifest, part, is_new=is_new)
+            except RowsLost as lost:
+                raise self._anew_without_rows(manifest, manifest.job_id(part), lost) from lost
             is_new = False
             if cause is None:
                 manifest = self._saved(manifest.changed(part, replace(part, fate=Fate.IN)))
@@ -315,7 +319,10 @@ class BigQuerySink:
         """Bring into the table what is in the staging table, if anything is, and drop that."""
         if any(part.fate is Fate.IN for part in manifest.parts):
             merges = manifest.way is Way.MERGE
-            cause = self._jobs.merge(manifest) if merges else self._jobs.replace(manifest)
+            try:
+                cause = self._jobs.merge(manifest) if merges else self._jobs.replace(manifest)
+            except RowsLost as lost:
+                raise self._anew_without_rows(manifest, manifest.last_id, lost) from lost
             if cause is not None:
                 if cause.error is RetryableError and not cause.refit:
                     self._saved(replace(manifest, last_attempt=manifest.last_attempt + 1))
@@ -326,6 +333,27 @@ class BigQuerySink:
                 raise _anew(cause).raised(f"job {manifest.last_id}")
             reach("bigquery.merged")
         self._tables.drop(manifest.staging)
+
+    def _anew_without_rows(self, manifest: Manifest, job_id: str, lost: RowsLost) -> SinkError:
+        """What to raise where the frozen rows are gone, and Google knows no job that has them.
+
+        Where nothing of the manifest is in the table, and can't come to be, it goes: its shards are there, and the next
+        load puts them together anew. Raises Google's errors.
+        """
+        told = f"{manifest.rows_path} {lost}"
+        if not (manifest.is_staged or manifest.is_untouched):
+            batches = ", ".join(member.batch_id for member in manifest.members)
+            return FatalError(
+                f"{told}, and {manifest.rows_in} of its {manifest.rows} rows are in: take those out of the table (they"
+                f" are of the batches {batches}), then remove {manifest.path}: the shards are there to be loaded anew"
+            )
+        if manifest.way is not Way.WRITE and not self._jobs.bar(job_id):
+            return RetryableError(f"{told}, but its job {job_id} was started after all: it is asked for again")
+        if manifest.is_staged:
+            self._tables.drop(manifest.staging)
+        self._drop(manifest)
+        log.warning("frozen rows lost, put together anew of their shards stream=%s cause=%s", self.stream, told)
+        return RetryableError(f"{told}: nothing of it is in, and its shards are put together anew")
 
     def _hand_over_refused(self, manifest: Manifest, batches: Sequence[Batch], quarantine: Quarantine) -> None:
         """Rows that only BigQuery refused to quarantine, with those of their batches that are there already."""
