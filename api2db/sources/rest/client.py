@@ -112,7 +112,7 @@ class Rest:
 
         Other keywords are parameters, like ``params``. Raises ConfigError at once, SourceError on the way.
         """
-        own, how = _checked(lambda: taken_out({**(params or {}), **more}, incremental))
+        own, how = checked(lambda: taken_out({**(params or {}), **more}, incremental))
         ask = self.ask(method, path, params=own, headers=headers, json=json, body=body)
         plan = self.plan(
             ask,
@@ -126,7 +126,7 @@ class Rest:
             ignore=ignore,
         )
         if how is not None:
-            _checked(lambda: held_in(place))
+            checked(lambda: held_in(place))
             return (page for _, page in SinceWalk(how, plan, self.fetcher, place).pages())
         return Walk(plan, self.fetcher, place).pages()
 

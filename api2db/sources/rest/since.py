@@ -105,6 +105,8 @@ class SinceWalk:
             elif self.certain and taken[-1].moved:
                 poll.accepted()
             if taken[-1].enough:
+                page.ends = True
+                next(pages, None)  # that there is nothing behind it is remembered with the answer
                 return
 
     def _next(self, pages: Iterator[RestPage], stretch: Stretch, poll: Poll, *, is_first: bool) -> RestPage | None:
