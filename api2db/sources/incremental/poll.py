@@ -25,13 +25,13 @@ class Stretch:
     params     as text, beside the request's own
     step       where its pages go on, as the page before said; None: at the first
     partition  the value it is of; "" without partitions
-    closed     it is all past: no row comes to it any more
+    is_once    it is the first, or all past: nothing of it was asked for before
     """
 
     params: dict[str, str]
     step: Any
     partition: str
-    closed: bool = False
+    is_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,9 @@ class Poll:
             assert walk is not None
             self._is_over = False
             until = walk.to if walk.to is not None else walk.at
-            yield Stretch(self._how.params(walk.low, until, part), walk.step, part, walk.to is not None)
+            yield Stretch(
+                self._how.params(walk.low, until, part), walk.step, part, walk.to is not None or mark.high is None
+            )
             if self._begins_again:
                 self._begins_again = False
                 continue

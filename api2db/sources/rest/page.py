@@ -54,6 +54,7 @@ class RestPage:
             self.body = None if answer is None else decode(answer)
         self.reach: Callable[[], Any] = lambda: NO_PLACE  # the place after this page; who made the page sets it
         self._decode = decode
+        self.ends = False  # nobody wants the pages behind it
         self._select = select
         self._new = new
         self._forms = forms

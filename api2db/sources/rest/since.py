@@ -101,8 +101,8 @@ class SinceWalk:
             first=asked(plan.first, self.how, stretch.params),
             max_pages=self._left,
             deadline_s=None if self._ends_s is None else max(self._ends_s - time.monotonic(), 0.0),
-            # A stretch of the past is asked for once, and of pages that are gone on with the first ones are missing.
-            conditional=plan.conditional and stretch.step is None and not stretch.closed,
+            # Of pages that are gone on with the first ones are missing.
+            conditional=plan.conditional and stretch.step is None and not stretch.is_once,
         )
         walk = Walk(plan, self.fetcher, {} if stretch.step is None else {"next": stretch.step}, _forms=self._forms)
         taken: list[Fresh] = []
@@ -123,6 +123,8 @@ class SinceWalk:
             elif self.certain and taken[-1].moved:
                 poll.accepted()
             if taken[-1].enough:
+                page.ends = True
+                next(pages, None)  # that there is nothing behind it is remembered with the answer
                 return
 
     def _next(self, pages: Iterator[RestPage], stretch: Stretch, poll: Poll, *, is_first: bool) -> RestPage | None:

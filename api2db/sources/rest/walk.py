@@ -124,7 +124,7 @@ class Walk:
                 turn = self._turn(ask, step, fetched.answer, repeats)
                 yield turn.page
                 told = turn.place()
-                step = turn.next
+                step = None if turn.page.ends else turn.next
                 fetched.remember({_NEXT: step})
                 if plan.key:
                     repeats.turn(turn.page.again())

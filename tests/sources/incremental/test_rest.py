@@ -109,6 +109,20 @@ def test_newest_first_pages_are_read_until_one_is_known():
         assert [one.get("page", "1") for one in server.asked[before:]] == ["1", "2"]
 
 
+def test_an_answer_that_is_unchanged_is_asked_for_once_and_nothing_behind_it():
+    with SinceServer([event(number) for number in range(30)], newest_first=True) as server:
+        source = RestSource(server.root, "/events", incremental=Incremental("at", order="newest_first", format="iso"))
+        place, state = None, {}
+        for requests, news in ((3, 30), (1, 5), (1, 0)):
+            before, token = len(server.requests), POLL.set(context := PollContext("events", state=dict(state)))
+            pages = list(source(place))
+            POLL.reset(token)
+            place, state = pages[-1].cursor if pages else place, context.state
+            assert (len(server.requests) - before, sum(len(page.records) for page in pages)) == (requests, news)
+            if news == 30:
+                server.add(*(event(number) for number in range(30, 35)))
+
+
 def test_newest_first_pages_that_were_cut_short_leave_no_gap():
     with SinceServer([event(number) for number in range(30)], newest_first=True) as server:
         source = RestSource(server.root, "/events", incremental=Incremental("at", order="newest_first", format="iso"))
