@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import filecmp
+import hashlib
 import json
 import logging
 import os
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 PLAN: Final = ".compose.json"
 TAKEN: Final = ".composing"
 DONE: Final = ".composed"
+# Of the 255 that file systems take; a number may come behind a name.
+_NAME_BYTES: Final = 245
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,18 @@ def remove(folder: Path, shards: Iterable[Shard]) -> None:
 
 
 def name_of(shards: Sequence[Shard], suffix: str) -> str:
-    """What the file composed of these is called: ``<first>_<last><suffix>``"""
+    """What the file composed of these is called: ``<first>_<last><suffix>``
+
+    Where no file can have so long a name: the beginning of each of the two, and a digest of both.
+    """
     first, last = (Path(shards[at].name).stem for at in (0, -1))
-    return f"{first}_{last}{suffix}"
+    name = f"{first}_{last}"
+    if len(os.fsencode(name + suffix)) > _NAME_BYTES:
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+        room = (_NAME_BYTES - len(f"__{digest}{suffix}")) // 2
+        begun = (os.fsencode(each)[:room].decode(errors="ignore") for each in (first, last))
+        name = "_".join([*begun, digest])
+    return f"{name}{suffix}"
 
 
 def finish(folder: Path) -> None:

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError, TimeoutError
 
 from api2db import ledger
-from api2db.errors import FatalError, RetryableError, SinkError
+from api2db.errors import ConfigError, FatalError, RetryableError, SinkError
 from api2db.secret import redact
 from api2db.sinks.dialect import READS, Dialect
 from api2db.sinks.engines import Engines
@@ -83,10 +83,25 @@ class Connections:
                 raise
             raise ours from error
 
+    def _engine(self, url: URL) -> Engine:
+        """Raises FatalError where its driver isn't installed, or the URL can't work: a person must act."""
+        try:
+            return self._engines.get(url, self._dialect)
+        except ConfigError as error:
+            raise FatalError(str(error)) from error
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        """The driver's; none without a driver."""
+        try:
+            return self._dialect.errors
+        except ConfigError:
+            return ()
+
     def _open_to_read(self) -> Connection | None:
         if not self._dialect.is_there(self.url):
             return None
-        engine = self._engines.get(self._dialect.reading(self.url), self._dialect)
+        engine = self._engine(self._dialect.reading(self.url))
         try:
             return engine.connect().execution_options(**{READS: True})
         except self._dialect.errors as error:
@@ -95,7 +110,7 @@ class Connections:
             raise
 
     def _open(self) -> Connection:
-        engine = self._engines.get(self.url, self._dialect)
+        engine = self._engine(self.url)
         try:
             return engine.connect()
         except self._dialect.errors as error:
@@ -127,7 +142,7 @@ class Connections:
         if connection is not None:
             connection.invalidate()
             connection.close()
-        if isinstance(error, self._dialect.errors) and self._dialect.cause(error).lost:
+        if isinstance(error, self._errors) and self._dialect.cause(error).lost:
             # The others in the pool are most likely as dead; each would cost a retry to find out.
             self._engines.get(self.url, self._dialect).dispose()
 
@@ -136,7 +151,7 @@ class Connections:
         where = f"stream {self._stream}: table {self._table}"
         if isinstance(error, SinkError):
             return type(error)(f"{where}: {error}")
-        if isinstance(error, self._dialect.errors):
+        if isinstance(error, self._errors):
             cause = self._dialect.cause(error)
             return cause.error(f"{where}: {cause.text}" + (f"; {cause.advice}" if cause.advice else ""))
         if isinstance(error, SQLAlchemyError):

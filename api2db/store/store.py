@@ -29,6 +29,7 @@ class Store(FileConverter):
     chunk_size              rows sent to the place at a time; 0 leaves it to the stream
 
     stream     the stream it loads through; None for a plain Store
+    stream_type  that stream's, such as ``sql.mysql``
     store_str  what logs say of the place: no password in it
 
     Relative paths are against the project's folder. Raises ConfigError (a ValueError).
@@ -52,6 +53,18 @@ class Store(FileConverter):
             raise ConfigError(
                 f"store {name}: drop_duplicate_exclude={drop_duplicate_exclude!r}: give a list of columns"
             )
+        for option, given in (
+            ("path", path),
+            ("move_shards_path", move_shards_path),
+            ("move_composed_path", move_composed_path),
+        ):
+            if given is not None and not (isinstance(given, (str, os.PathLike)) and str(given)):
+                raise ConfigError(f"store {name}: {option}={given!r}: give a folder, as text")
+        for option, given in (("move_shards_path", move_shards_path), ("move_composed_path", move_composed_path)):
+            if path is not None and given is not None and os.path.realpath(path) == os.path.realpath(given):
+                raise ConfigError(f"store {name}: {option} is the folder that it composes: give another")
+        if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 0:
+            raise ConfigError(f"store {name}: chunk_size={chunk_size!r} is a number of rows: 0 leaves it to the stream")
         self.seconds = duration_s(seconds)
         self.drop_duplicate_exclude = None if drop_duplicate_exclude is None else list(drop_duplicate_exclude)
         self.move_shards_path = move_shards_path
@@ -68,6 +81,11 @@ class Store(FileConverter):
         for path in (self.move_shards_path, self.move_composed_path):
             if path is not None:
                 make_dir(Path(os.path.abspath(path)))
+
+    @property
+    def stream_type(self) -> str:
+        """That of the stream it loads through, such as ``sql.mysql``; ``store`` for a plain Store."""
+        return "store" if self.stream is None else self.stream.stream_type
 
     @property
     def replaces(self) -> bool:

@@ -143,17 +143,18 @@ class Stream2Sql(Stream):
 
     def connect(self) -> bool:
         """Try to reach the database, creating it if need be. True if that worked; the reason is logged if not."""
-        sink = SqlSink(stream=f"{self.name}/{self.stream_type}", url=self._at(Path.cwd()), table=self.table)
+        self.connected = False
         try:
-            sink.connect()
-        except SinkError as error:
+            sink = SqlSink(stream=f"{self.name}/{self.stream_type}", url=self._at(Path.cwd()), table=self.table)
+            try:
+                sink.connect()
+            finally:
+                sink.close()
+        except (ConfigError, SinkError) as error:
             log.warning("not connected stream=%s cause=%s", self.log_str, error)
-            self.connected = False
         else:
             self.con = self._engine(self._at(Path.cwd()))
             self.connected = True
-        finally:
-            sink.close()
         return self.connected
 
     def stream(self, data: pd.DataFrame, retry_depth: int = 5) -> None:

@@ -15,6 +15,7 @@ import pytest
 from api2db.collector import Collector
 from api2db.composing.folder import locked
 from api2db.composing.rows import BATCH_ROWS
+from api2db.errors import ConfigError
 from api2db.formats import FORMATS
 from api2db.runtime.status import read_status
 from api2db.runtime.store_job import StoreCollector
@@ -265,6 +266,55 @@ def test_two_stores_never_compose_the_same_folder_whoever_they_belong_to(project
     assert isinstance(first, StoreCollector)
     with pytest.raises(ValueError, match=r"one\.store\.sql\.sqlite composes .* already"):
         second.streams()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"path": 5}, "path=5: give a folder"),
+        ({"path": ""}, "path='': give a folder"),
+        ({"move_composed_path": 5}, "move_composed_path=5: give a folder"),
+        ({"path": "m1", "move_shards_path": "./m1/"}, "move_shards_path is the folder that it composes"),
+        ({"path": "m1", "move_composed_path": "m1"}, "move_composed_path is the folder that it composes"),
+        ({"chunk_size": -1}, "chunk_size=-1 is a number of rows"),
+        ({"chunk_size": "many"}, "chunk_size='many' is a number of rows"),
+    ],
+)
+def test_a_store_that_can_not_work_is_refused_at_once_and_makes_no_folder(project, options, says):
+    for kind in (sql_store, lambda **given: Store("weather", 60, **given)):
+        with pytest.raises(ConfigError, match=f"^store weather: .*{says}"):
+            kind(**options)
+    assert list(project.iterdir()) == []
+
+
+def test_a_store_has_the_type_of_its_stream(project):
+    assert sql_store().stream_type == "sql.sqlite"
+    assert Store2Local("weather", 60, to_path="out", to_fmt="csv").stream_type == "local.csv"
+    assert Store("weather", 60).stream_type == "store"
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "日"])
+def test_a_composed_file_of_files_with_long_names_has_a_shorter_one(shop, project, letter):
+    stems = [number + letter * (200 // len(letter.encode())) for number in "123"]
+    made = []
+    for at, folder in enumerate(("in", "in", "same")):
+        for number, stem in enumerate(stems[: 3 - at % 2]):
+            write_file(project / folder / f"{stem}.parquet", pd.DataFrame({"id": [number]}))
+        if folder == "same":
+            frame = FileConverter.static_compose_df_from_dir("same", "parquet", move_composed_path="composed")
+            assert len(frame) == 3
+        else:
+            assert shop(sql_store(move_composed_path="composed")).run() == ("ok", None)
+        made.append(names_in(project / "composed"))
+        assert names_in(project / folder) == []
+    first, second, third = made
+    assert len(first) == 1
+    assert len(second) == 2, "of other files it has another name"
+    assert len(third) == 3
+    for name in third:
+        assert len(name.encode()) <= 255
+        assert name.startswith(f"1{letter}")
+        assert any(f"_{number}{letter}" in name for number in "23")
 
 
 def test_a_store_whose_files_would_come_back_to_it_is_refused(project):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import traceback
 from pathlib import Path
 
@@ -108,6 +109,34 @@ def test_a_stream_that_cannot_connect_says_false_and_why(caplog):
     assert not stream.connect()
     assert "not connected" in caplog.text
     assert PASSWORD not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("oracle+cx_oracle://u:not-to-be-seen@h/x", "pip install cx_Oracle"),
+        ("sqlite://", "a database in memory forgets what it was given: name a file"),
+        ("postgresql+psycopg://u:not-to-be-seen@127.0.0.1:1/x?read_timeout=soon", "read_timeout=soon"),
+        ("nosuch://u:not-to-be-seen@h/x", 'no sink for dialect "nosuch"'),
+    ],
+)
+def test_a_url_that_can_not_work_here_says_what_to_do_and_is_not_repeated(tmp_path, monkeypatch, caplog, url, says):
+    monkeypatch.chdir(tmp_path)
+    logging.getLogger("api2db").propagate = True
+    stream = Stream2Sql("weather", url=url)
+    assert stream.connect() is stream.connected is False
+    assert says in caplog.text
+    caplog.clear()
+    if "nosuch" in url:
+        with pytest.raises(ConfigError, match=says):
+            stream.stream(pd.DataFrame({"id": [1]}))
+        return
+    stream.stream(pd.DataFrame({"id": [1]}))
+    assert "stream stopped, its shards wait" in caplog.text
+    assert says in caplog.text
+    assert "unexpectedly" not in caplog.text
+    assert "not-to-be-seen" not in caplog.text
+    assert len(list((tmp_path / "STORE" / "upload_failed" / "weather").rglob("*.parquet"))) == 1
 
 
 def test_a_url_stands_for_all_parts():
