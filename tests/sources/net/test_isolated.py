@@ -13,8 +13,8 @@ import pytest
 from api2db.discovery import find_collectors
 from api2db.runtime.isolated.processes import Processes
 from api2db.runtime.isolated.source import Isolated
-from api2db.runtime.job import Run
 from api2db.runtime.polling import Polling
+from api2db.runtime.run import Run
 from tests.http_api import Answer, HttpApi
 from tests.project_kit import eventually
 from tests.sources.net.kit import Polls, get, quick, records
