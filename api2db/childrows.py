@@ -50,15 +50,15 @@ def about(field: pa.Field) -> About | None:
 class Rows:
     """The children of some rows, below each other.
 
-    table    one row a child, in order; children of theirs are a column still
-    parents  for each the row it belongs to, of int64
-    places   for each its place in the list, from 0
+    table      one row a child, in order; children of theirs are a column still
+    parents    for each the row it belongs to, of int64
+    positions  for each where it is in the list, from 0
     """
 
     about: About
     table: pa.Table
     parents: pa.Array
-    places: pa.Array
+    positions: pa.Array
 
 
 def split(table: pa.Table) -> tuple[pa.Table, list[Rows]]:
@@ -75,16 +75,16 @@ def _rows(one: About, column: pa.ChunkedArray, field: pa.Field) -> Rows:
     items = pc.list_flatten(lists)
     at = parents.to_numpy()
     counts = np.bincount(at, minlength=len(lists))
-    places = np.arange(len(at)) - (np.cumsum(counts) - counts)[at]
+    positions = np.arange(len(at)) - (np.cumsum(counts) - counts)[at]
     kind = field.type.value_type
     fields = [kind.field(number) for number in range(kind.num_fields)]
     table = pa.Table.from_arrays(items.flatten(), schema=pa.schema(fields))
-    rows = Rows(one, table, parents, pa.array(places, pa.int64()))
+    rows = Rows(one, table, parents, pa.array(positions, pa.int64()))
     if not items.null_count:
         return rows
-    # A null in a list is no child, but it has a place.
+    # A null in a list is no child, but it has a position.
     there = items.is_valid()
-    return Rows(one, table.filter(there), parents.filter(there), rows.places.filter(there))
+    return Rows(one, table.filter(there), parents.filter(there), rows.positions.filter(there))
 
 
 def as_json(table: pa.Table) -> pa.Table:

@@ -23,8 +23,9 @@ from api2db.failpoint import arm, arm_disk
 from api2db.formats import FORMATS
 from api2db.layout import Layout
 from api2db.runtime.assembly import opened, settle
-from api2db.runtime.job import Job, Run
+from api2db.runtime.job import Job
 from api2db.runtime.replacement import ReplacingDelivery
+from api2db.runtime.run import Run
 from api2db.runtime.store_job import StoreCollector
 from api2db.runtime.works import deliver_all, prepared
 from api2db.store.places import with_stores

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,34 @@ class StepCount:
     nulled: int = 0
     replaced: int = 0
     by_column: tuple[tuple[str, int], ...] = ()
+
+    def plus(self, other: StepCount) -> StepCount:
+        """The counts of the same step over two items together."""
+        columns = Counter(dict(self.by_column)) + Counter(dict(other.by_column))
+        return StepCount(
+            self.step,
+            self.rows_in + other.rows_in,
+            self.rows_out + other.rows_out,
+            self.nulled + other.nulled,
+            self.replaced + other.replaced,
+            tuple(columns.items()),
+        )
+
+
+class StepCounts:
+    """The counts of a form's steps over several items together, in the order the steps came first. One thread's."""
+
+    def __init__(self) -> None:
+        self._by_step: dict[str, StepCount] = {}
+
+    def add(self, item: Iterable[StepCount]) -> None:
+        """Add one item's."""
+        for count in item:
+            before = self._by_step.get(count.step)
+            self._by_step[count.step] = count if before is None else before.plus(count)
+
+    def __iter__(self) -> Iterator[StepCount]:
+        return iter(self._by_step.values())
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import schedule
 from api2db.due.schedule import CatchUp
 from api2db.due.settled import Settled
 from api2db.runtime.cadence import steady_now
-from api2db.runtime.job import End
+from api2db.runtime.run import End
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from api2db.journal.journal import Journal
 from api2db.layout import Layout, StoreLock
 from api2db.runtime.assembly import Kept, settle, spool_of
 from api2db.runtime.cadence import Cadence
-from api2db.runtime.isolated.children import Children
+from api2db.runtime.isolated.processes import Processes
 from api2db.runtime.memory import give_back, share_arenas
 from api2db.runtime.notify import ServiceManager
 from api2db.runtime.poller import Poller
@@ -49,7 +49,7 @@ HEARTBEAT_S = 10.0
 GC_THRESHOLD = (100_000, 50, 100)
 PRUNE_S = 3600.0
 # The processes of isolated collectors that idle end at once, unless threads of theirs hold them.
-CHILDREN_END_S = 2.0
+PROCESSES_END_S = 2.0
 FIRST_PRUNE_S = 60.0  # a daemon that is restarted often sums its history up all the same
 
 TargetOf = Callable[[Collector, str], Target]
@@ -140,14 +140,14 @@ class Daemon:
         kept = Kept(settings, spool, journal, Engines(settings.target_threads))
         pool = DeliveryPool(threads=settings.delivery_threads, target_threads=settings.target_threads)
         poller = Poller(threads=settings.poll_threads, stop=self._stop)
-        children = Children()
+        processes = Processes()
         polling = Polling.of(layout, settings.auth)
         retention = Retention(layout, journal, settings.history, spool.tapes)
         timetable = Timetable(Cadence(), poller, journal, layout, self._look_again, durable=spool.durable)
         running: list[Running] = []
         desk: Desk | None = None
         try:
-            assembly = Assembly(kept, pool.wake, children, polling, self._targets_of, self._targets_now)
+            assembly = Assembly(kept, pool.wake, processes, polling, self._targets_of, self._targets_now)
             running = assembly.running(self._collectors, self._broken)
             jobs = {each.collector.name: each.job for each in running}
             works = Works(
@@ -175,7 +175,7 @@ class Daemon:
             poller.finish(deadline - settings.stop_timeout_s / 4)
             polling.hosts.close()
             timetable.hear()
-            children.close(min(deadline, time.monotonic() + CHILDREN_END_S))
+            processes.close(min(deadline, time.monotonic() + PROCESSES_END_S))
             retention.stop(max(0.0, deadline - time.monotonic()))
             ended = pool.stop(deadline)
             if desk is not None:

@@ -7,22 +7,19 @@ import json
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from hashlib import blake2b
-
-import pyarrow as pa
+from dataclasses import asdict
 
 from api2db.batch import Batch
 from api2db.collector import Collector
 from api2db.due.moment import DUE
 from api2db.errors import Api2dbError, ShapeError, SourceError, StoreFullError
-from api2db.form.shaped import Form, Held, Shaped, StepCount
+from api2db.form.shaped import Form, Held, Shaped
 from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.quarantine import keep_payload, keep_rows
 from api2db.runtime.polling import Memory, Polling, RunningPoll
+from api2db.runtime.run import Abandoned, End, Run
 from api2db.runtime.source import InProcess, Source
 from api2db.runtime.taping import taping
 from api2db.runtime.told import told
@@ -34,91 +31,7 @@ from api2db.spool.store import Spool
 
 log = logging.getLogger(__name__)
 
-
 _MERGES = "a file that its form merges isn't there yet"
-
-
-@dataclass(frozen=True)
-class End:
-    """How a poll ended.
-
-    outcome  ok, failed, abandoned, paused, stopped, or waiting for a file its form merges
-    changed  whether it brought other rows than the poll before; of a job that watches for that
-    due_s    the due time it was for, as seconds since 1970 UTC; None where nobody named one
-    """
-
-    outcome: str
-    changed: bool
-    due_s: int | None
-
-
-class Abandoned(Exception):
-    """This poll was given up while it ran; whatever it still brings is dropped."""
-
-
-@dataclass
-class Run:
-    """One poll under way. The lock makes accepting an item and abandoning the run exclude each other."""
-
-    started_ns: int
-    started_s: float
-    item_since_s: float
-    resets: int = 0  # of the cursor, when this poll read it
-    id: int = 0  # not 0 where the source yields its items one by one
-    batches: int = 0
-    rows: int = 0
-    schema: pa.Schema | None = None  # of the last item, where its end is told
-    abandoned: bool = False
-    closed: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    steps: dict[str, StepCount] = field(default_factory=dict)
-    due_s: int | None = None
-    digest: bytes = b""  # of its rows, where it is watched whether they change
-
-    def add(self, table: pa.Table) -> None:
-        """Add an item's rows to the digest."""
-        digest = blake2b(self.digest, digest_size=16)
-        with pa.ipc.new_stream(_Digested(digest.update), table.schema) as stream:
-            stream.write_table(table)
-        self.digest = digest.digest()
-
-    def count(self, steps: Sequence[StepCount]) -> None:
-        """Add an item's counts to the run's, step by step."""
-        for step in steps:
-            old = self.steps.get(step.step)
-            self.steps[step.step] = step if old is None else total(old, step)
-
-
-def total(one: StepCount, other: StepCount) -> StepCount:
-    """The counts of one step over two items together."""
-    columns = Counter(dict(one.by_column)) + Counter(dict(other.by_column))
-    return StepCount(
-        one.step,
-        one.rows_in + other.rows_in,
-        one.rows_out + other.rows_out,
-        one.nulled + other.nulled,
-        one.replaced + other.replaced,
-        tuple(columns.items()),
-    )
-
-
-class _Digested:
-    """A file, as far as Arrow needs one: what is written to it goes into a digest."""
-
-    closed = False
-
-    def __init__(self, update: Callable[[bytes], object]) -> None:
-        self._update = update
-
-    def write(self, data: bytes) -> int:
-        self._update(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing is kept back."""
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class Job:
@@ -161,7 +74,7 @@ class Job:
         self._outcome = ""
         self._memory = Memory(shards)
         self._polling = polling or Polling.of(spool.layout)
-        self._digest = b""  # of the last poll's rows
+        self._rows_before = b""  # their digest, of the last poll that brought any and ended well
         self._spool = spool
         self._shards = shards
         self._streams = tuple(streams)
@@ -332,10 +245,10 @@ class Job:
     def _accept(self, run: Run, shaped: Shaped | None, cursor: str | None) -> None:
         rows = 0
         if shaped is not None:
-            run.count(shaped.steps)
+            run.steps.add(shaped.steps)
             rows = shaped.table.num_rows
             if self.watches_changes and rows:
-                run.add(shaped.table)
+                run.digest.add(shaped.table)
             if shaped.held:
                 self._hold(shaped.held)
         if shaped is None or not rows or not self._streams:
@@ -413,9 +326,10 @@ class Job:
         self._outcome = outcome
         if run.rows:
             self._log.info("accepted collector=%s rows=%d batches=%d", self.name, run.rows, run.batches)
-        changed = bool(run.digest) and run.digest != self._digest
-        if outcome == "ok" and run.digest:
-            self._digest = run.digest
+        rows = run.digest.value
+        changed = bool(rows) and rows != self._rows_before
+        if outcome == "ok" and rows:
+            self._rows_before = rows
         self.ended(End(outcome, changed, run.due_s))
         self._journal.run(
             self.name,
@@ -425,7 +339,7 @@ class Job:
             batches=run.batches,
             rows=run.rows,
             cause=cause,
-            steps=[asdict(step) for step in run.steps.values()],
+            steps=[asdict(step) for step in run.steps],
             next_run_ns=self.not_before_ns or self.next_run_ns,
         )
 

@@ -7,7 +7,8 @@ import queue
 import threading
 import time
 
-from api2db.runtime.job import Job, Run
+from api2db.runtime.job import Job
+from api2db.runtime.run import Run
 
 log = logging.getLogger(__name__)
 

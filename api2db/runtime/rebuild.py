@@ -22,7 +22,8 @@ from api2db.failpoint import reach
 from api2db.form.shaped import Form
 from api2db.quarantine import keep_rows
 from api2db.runtime.delivery import Delivery
-from api2db.runtime.isolated.children import Children, Isolated
+from api2db.runtime.isolated.processes import Processes
+from api2db.runtime.isolated.source import Isolated
 from api2db.runtime.replay import Which
 from api2db.runtime.works import Answer, Part, Works
 from api2db.shard import Header
@@ -30,7 +31,7 @@ from api2db.sinks.base import NewerWins
 from api2db.sources import payload
 from api2db.sources.context import PollContext
 
-_CHILDREN_END_S = 5.0
+_PROCESS_ENDS_S = 5.0
 _END = object()
 
 
@@ -57,12 +58,12 @@ def rebuild(
     if dry_run or not polls:
         return
     program = works.kept.settings.project / "main.py"  # a command isn't what declares it
-    children = Children()
+    processes = Processes()
     try:
-        source = Isolated(part.collector, children, offline=True, program=program if program.exists() else None)
+        source = Isolated(part.collector, processes, offline=True, program=program if program.exists() else None)
         Rebuilding(works, part, into, answer, source, done).run(polls)
     finally:
-        children.close(time.monotonic() + _CHILDREN_END_S)
+        processes.close(time.monotonic() + _PROCESS_ENDS_S)
 
 
 def _check_merging(part: Part, into: Sequence[Delivery]) -> None:

@@ -12,7 +12,8 @@ from api2db.discovery import Broken
 from api2db.errors import Api2dbError, ConfigError, in_one_line
 from api2db.runtime.assembly import Kept
 from api2db.runtime.delivery import Delivery
-from api2db.runtime.isolated.children import Children, Isolated
+from api2db.runtime.isolated.processes import Processes
+from api2db.runtime.isolated.source import Isolated
 from api2db.runtime.job import Job
 from api2db.runtime.polling import Polling
 from api2db.runtime.replacement import ReplacingDelivery
@@ -38,7 +39,7 @@ class Assembly:
     """Makes what runs, and tells the journal of it. None of it has begun yet.
 
     wake         have a delivery look at what waits
-    children     the processes of isolated collectors
+    processes    those of isolated collectors
     polling      what polls share
     targets_of   the streams of a collector; may raise ConfigError, which stops that collector alone
     targets_now  as ``targets_of``, with the credentials as they are now; any thread
@@ -47,7 +48,7 @@ class Assembly:
 
     kept: Kept
     wake: Callable[[Delivery], None]
-    children: Children
+    processes: Processes
     polling: Polling
     targets_of: TargetsOf
     targets_now: TargetsOf
@@ -122,4 +123,4 @@ class Assembly:
         if isinstance(collector, StoreCollector):
             spool = self.kept.spool
             return collector.source(spool.layout, self.kept.settings.project, spool.usage, durable=spool.durable)
-        return Isolated(collector, self.children) if collector.isolate else InProcess(collector)
+        return Isolated(collector, self.processes) if collector.isolate else InProcess(collector)

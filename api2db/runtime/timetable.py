@@ -18,8 +18,9 @@ from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.runtime.cadence import Cadence
 from api2db.runtime.calendar_job import CalendarJob
-from api2db.runtime.job import End, Job
+from api2db.runtime.job import Job
 from api2db.runtime.poller import Poller
+from api2db.runtime.run import End
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,8 @@ from api2db.collector import Collector
 from api2db.due.moment import DUE
 from api2db.durations import seconds as duration_s
 from api2db.errors import Api2dbError, ConfigError
-from api2db.form.shaped import Form, Held, Shaped, StepCount
+from api2db.form.shaped import Form, Held, StepCount, StepCounts
 from api2db.layout import Layout
-from api2db.runtime.job import total
 from api2db.runtime.store_job import StoreCollector
 from api2db.runtime.told import told
 from api2db.schema import Field, canonical, fields_of
@@ -125,7 +124,7 @@ def _poll(
     collector: Collector, trial: Trial, known: CollectorState, items: int, context: PollContext
 ) -> list[pa.Table]:
     """The tables of its items; whatever it raises is told in ``trial``."""
-    watch, steps, began_s = Watch(), _Steps(), time.monotonic()
+    watch, steps, began_s = Watch(), StepCounts(), time.monotonic()
     tokens = WATCH.set(watch), DUE.set(dt.datetime.now(collector.schedule.zone)), POLL.set(context)
     tables: list[pa.Table] = []
     try:
@@ -148,7 +147,7 @@ def _poll(
             shaped = payload.shape(records, form or _inferred(types))
             if shaped is not None:
                 types = dict(shaped.types or types)
-                steps.add(shaped)
+                steps.add(shaped.steps)
                 trial.held += shaped.held
                 tables.append(shaped.table)
                 if cursor is None and collector.cursor is not None and shaped.table.num_rows:
@@ -167,20 +166,8 @@ def _poll(
         POLL.reset(tokens[2])
         watch.ends()
     trial.seconds = time.monotonic() - began_s
-    trial.exchanges, trial.steps = watch.exchanges, list(steps.counts.values())
+    trial.exchanges, trial.steps = watch.exchanges, list(steps)
     return tables
-
-
-class _Steps:
-    """The counts of a form's steps, all items together."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, StepCount] = {}
-
-    def add(self, shaped: Shaped) -> None:
-        for step in shaped.steps:
-            before = self.counts.get(step.step)
-            self.counts[step.step] = step if before is None else total(before, step)
 
 
 def _inferred(types: dict[str, str]) -> Form:

@@ -81,14 +81,14 @@ def _kin(
     linked = [pa.field(name, values.type) for name, values in zip(names, columns, strict=True)]
     fields = [*linked, pa.field(POSITION, pa.int64())]
     fields += [field.with_name(name) for field, name in zip(own.schema, given[len(fields) :], strict=True)]
-    whole = pa.Table.from_arrays([*columns, rows.places, *own.columns], schema=pa.schema(fields))
+    whole = pa.Table.from_arrays([*columns, rows.positions, *own.columns], schema=pa.schema(fields))
     named = dict(zip(own.column_names, given[len(linked) + 1 :], strict=True))
     mine = [named.get(key, key) for key in rows.about.key] or [POSITION]
     # Where nothing is known of them there is nothing to make a table of.
     known = whole if whole.num_rows or typed else pa.table({})
     below = tops.take(rows.parents)
     unique = (*names, *mine) if keyed else ()
-    yield Kin(table, tuple(names), unique, known, below, rows.places)
+    yield Kin(table, tuple(names), unique, known, below, rows.positions)
     more = [(f"{rows.about.name}{POSITION}" if key == POSITION else f"{rows.about.name}_{key}", key) for key in mine]
     inner = [*zip(names, columns, strict=True), *((name, _column(whole, key)) for name, key in more)]
     for child in children:

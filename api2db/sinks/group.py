@@ -103,13 +103,13 @@ class Group:
         self.refused = dict.fromkeys(range(self.table.num_rows), text)
 
     def refused_by_batch(self) -> Iterator[tuple[Batch, list[int], list[str]]]:
-        """For each batch with refused rows: their places in its own table, in order, and the reasons."""
+        """For each batch with refused rows: their numbers in its own table, in order, and the reasons."""
         found: dict[int, list[int]] = {}
         for row in sorted(self.refused):
             found.setdefault(bisect_right(self.starts, row) - 1, []).append(row)
         for index, rows in found.items():
-            places = [row - self.starts[index] for row in rows]
-            yield self.batches[index], places, [self.refused[row] for row in rows]
+            numbers = [row - self.starts[index] for row in rows]
+            yield self.batches[index], numbers, [self.refused[row] for row in rows]
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:
@@ -123,11 +123,11 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
 class Kin:
     """Children of a batch's, or a group's, rows: rows of one more table.
 
-    links   the columns by which a row's parent is found
-    unique  the columns of which a row is unique, those first; none where nothing says so
-    rows    their table, in canonical types; without columns while nothing is known of them
-    tops    for each the row of the batch, or group, that it goes with, of int64
-    places  for each its place in its list
+    links      the columns by which a row's parent is found
+    unique     the columns of which a row is unique, those first; none where nothing says so
+    rows       their table, in canonical types; without columns while nothing is known of them
+    tops       for each the row of the batch, or group, that it goes with, of int64
+    positions  for each where it is in its list
     """
 
     table: str
@@ -135,7 +135,7 @@ class Kin:
     unique: tuple[str, ...]
     rows: pa.Table
     tops: pa.Array
-    places: pa.Array
+    positions: pa.Array
 
     @cached_property
     def group(self) -> Group:
@@ -147,13 +147,15 @@ class Kin:
         mine = stays.take(self.tops)
         if pc.all(mine).as_py() is not False:
             return replace(self)
-        return replace(self, rows=self.rows.filter(mine), tops=self.tops.filter(mine), places=self.places.filter(mine))
+        return replace(
+            self, rows=self.rows.filter(mine), tops=self.tops.filter(mine), positions=self.positions.filter(mine)
+        )
 
     def told(self) -> dict[int, str]:
         """By row of the batch, or group: why a child of it is refused."""
         found: dict[int, str] = {}
         for row, why in sorted(self.group.refused.items()):
-            found.setdefault(self.tops[row].as_py(), f"{self.table}, item {self.places[row].as_py()}: {why}")
+            found.setdefault(self.tops[row].as_py(), f"{self.table}, item {self.positions[row].as_py()}: {why}")
         return found
 
 
@@ -207,5 +209,5 @@ def _together(kin: Sequence[Kin], starts: Sequence[int]) -> Kin:
         kin[0],
         rows=pa.concat_tables([one.rows for one in kin]),
         tops=pa.concat_arrays([pc.add(one.tops, start) for one, start in zip(kin, starts, strict=True)]),
-        places=pa.concat_arrays([one.places for one in kin]),
+        positions=pa.concat_arrays([one.positions for one in kin]),
     )

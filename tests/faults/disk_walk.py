@@ -28,7 +28,8 @@ from api2db.errors import Api2dbError
 from api2db.layout import Layout
 from api2db.runtime.assembly import delivery_to, directories_of, opened, place_of, settle
 from api2db.runtime.delivery import Delivery
-from api2db.runtime.job import Job, Run
+from api2db.runtime.job import Job
+from api2db.runtime.run import Run
 from api2db.settings import load
 from api2db.spool.collector import CollectorSpool
 from api2db.stream import Stream2Local, Stream2Sql

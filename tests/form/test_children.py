@@ -28,7 +28,7 @@ RECORD = {
 RECORDS: list[dict[str, Any]] = [RECORD, {"id": 2, "order": {"lines": []}, "tags": None}, {"id": 3}]
 
 
-def test_children_are_found_with_their_types_and_their_places() -> None:
+def test_children_are_found_with_their_types_and_their_positions() -> None:
     shaped = InferredForm({}, NESTED).shape(RECORDS)
     own, (lines, tags) = split(shaped.table)
     assert own.to_pylist() == [
@@ -38,7 +38,7 @@ def test_children_are_found_with_their_types_and_their_places() -> None:
     ]
     rows, (taxes,) = split(lines.table)
     assert rows.to_pylist() == [{"sku": "a", "at_x": 1.5}, {"sku": "b", "at_x": None}]
-    assert (lines.parents.to_pylist(), lines.places.to_pylist()) == ([0, 0], [0, 2])
+    assert (lines.parents.to_pylist(), lines.positions.to_pylist()) == ([0, 0], [0, 2])
     assert taxes.table.to_pylist() == [{"r": 1}, {"r": 2}]
     assert tags.table.to_pylist() == [{"value": "new"}, {"value": "gift"}]
     assert shaped.types == {

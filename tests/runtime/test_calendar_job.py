@@ -11,7 +11,7 @@ from api2db.due.schedule import CatchUp
 from api2db.due.settled import Settled
 from api2db.runtime.cadence import Cadence
 from api2db.runtime.calendar_job import AGAIN_S, CalendarJob
-from api2db.runtime.job import End
+from api2db.runtime.run import End
 
 NOON_S = int(dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC).timestamp())
 HOUR_S = 3600

@@ -19,8 +19,9 @@ import pytest
 from api2db import Collector, Page, collector
 from api2db.discovery import find_collectors
 from api2db.errors import ConfigError, SourceError
-from api2db.runtime.isolated.children import Children, Isolated
 from api2db.runtime.isolated.messages import Incoming, Value, Writer
+from api2db.runtime.isolated.processes import Processes
+from api2db.runtime.isolated.source import Isolated
 from tests.project_kit import eventually
 
 SOURCE = """
@@ -121,8 +122,8 @@ class Asked:
         (folder / "collectors" / "asked.py").write_text(dedent(SOURCE))
         (self.collector,), broken = find_collectors(folder / "collectors")
         assert not broken
-        self.children = Children()
-        self.source = Isolated(self.collector, self.children)
+        self.processes = Processes()
+        self.source = Isolated(self.collector, self.processes)
 
     def poll(self, what: str, argument: object = None) -> object:
         return self.source.poll((what, argument), lambda: None)
@@ -132,7 +133,7 @@ class Asked:
 def asked(tmp_path):
     made = Asked(tmp_path)
     yield made
-    made.children.close(time.monotonic() + 5)
+    made.processes.close(time.monotonic() + 5)
 
 
 def gone(pid: int) -> bool:
@@ -207,10 +208,10 @@ def test_whatever_a_source_yields_crosses_as_it_is_and_its_state_stays_from_poll
 
 def test_one_that_dies_at_every_poll_is_started_ever_more_rarely_and_says_so(asked, tmp_path):
     now = [0.0]
-    asked.source = Isolated(asked.collector, asked.children, clock=lambda: now[0])
+    asked.source = Isolated(asked.collector, asked.processes, clock=lambda: now[0])
     started = []
-    start = asked.children.start
-    asked.children.start = lambda name: started.append(now[0]) or start(name)
+    start = asked.processes.start
+    asked.processes.start = lambda name: started.append(now[0]) or start(name)
     said = []
     for _ in range(40):
         with pytest.raises(SourceError, match=r"the next poll starts another$") as error:
@@ -245,10 +246,10 @@ def test_a_process_that_ends_takes_what_it_started_with_it_and_another_goes_on(a
     (third,) = asked.poll("polls")
     assert third["polls"] == 1
     assert len(os.listdir("/proc/self/fd")) == files  # those of the processes before are closed
-    asked.children.close(time.monotonic() + 5)
+    asked.processes.close(time.monotonic() + 5)
     assert gone(third["pid"])
     with pytest.raises(SourceError, match="stopping"):
-        Isolated(asked.collector, asked.children).poll(("polls", None), lambda: None)
+        Isolated(asked.collector, asked.processes).poll(("polls", None), lambda: None)
 
 
 def test_a_process_that_writes_into_our_pipe_is_ended_and_said_so(asked):

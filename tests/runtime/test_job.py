@@ -15,7 +15,8 @@ import pytest
 from api2db import ApiForm, Collector, Cursor, Feature, Page, collector, due_time
 from api2db.errors import ConfigError
 from api2db.journal.journal import Journal
-from api2db.runtime.job import Job, Run
+from api2db.runtime.job import Job
+from api2db.runtime.run import Run
 from api2db.spool.collector import CollectorSpool
 from tests.spool_kit import make_spool
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from api2db.runtime.job import Job, Run
+from api2db.runtime.job import Job
 from api2db.runtime.polling import Polling
+from api2db.runtime.run import Run
 from api2db.runtime.works import deliver_all
 from tests.http_api import TOO_MANY, Answer, HttpApi
 from tests.log_kit import Bench

@@ -13,10 +13,11 @@ from api2db.sources.incremental.values import Rank
 # A window is closed for good only once it is that old: the API's clock isn't ours.
 _SKEW_US = 600 * SECOND_US
 _RANKS = ("low", "to", "at", "top", "reached", "old")
+_UNDER_WAY = "walk"  # as places are kept that have it
 
 
 @dataclass(frozen=True)
-class Walk:
+class UnderWay:
     """One stretch whose pages are under way.
 
     low, to  what was asked for: from ``low`` on, before ``to``; None: no bound
@@ -38,14 +39,16 @@ class Walk:
 
 @dataclass(frozen=True)
 class Mark:
-    """floor  all before it is accepted for good, whatever comes late
-    high   the largest value among rows of stretches read to their end
-    walk   the stretch under way, if there is one
+    """What is final, what is read, and what is being read.
+
+    floor      all before it is accepted for good, whatever comes late
+    high       the largest value among rows of stretches read to their end
+    under_way  the stretch under way, if there is one
     """
 
     floor: Rank | None = None
     high: Rank | None = None
-    walk: Walk | None = None
+    under_way: UnderWay | None = None
 
     def bound(self, how: Incremental) -> Rank | None:
         """Where the next stretch begins: rows before it are final. As the API can be told it."""
@@ -58,15 +61,15 @@ class Mark:
         return bound if self.floor is None else max(self.floor, bound)
 
     def ended(self, how: Incremental) -> Mark:
-        """The mark once its walk is over."""
-        walk = self.walk
-        assert walk is not None
-        if walk.top is None:
+        """The mark once its stretch is over."""
+        stretch = self.under_way
+        assert stretch is not None
+        if stretch.top is None:
             high = self.high
         else:
-            top = walk.top if walk.at is None else min(walk.top, walk.at)
+            top = stretch.top if stretch.at is None else min(stretch.top, stretch.at)
             high = top if self.high is None or _opaque(how) else max(top, self.high)
-        return Mark(self.floor if walk.to is None else walk.to, high)
+        return Mark(self.floor if stretch.to is None else stretch.to, high)
 
     def begun(self, how: Incremental, now_us: int, old: Rank | None) -> Mark:
         """The mark with its next stretch begun at ``now_us``. Nothing more is there to ask once that is open ended."""
@@ -76,21 +79,21 @@ class Mark:
             end = how.kind.told(low + how.window_width)
             if end <= now_us - max(how.lag_width or 0, _SKEW_US):
                 to = end
-        return replace(self, walk=Walk(low, to, at, old=old))
+        return replace(self, under_way=UnderWay(low, to, at, old=old))
 
     def without_step(self, how: Incremental) -> Mark:
-        """Its walk from the first page on, for an API that doesn't know the step any more.
+        """The mark with its stretch from the first page on, for an API that doesn't know the step any more.
 
         Of ordered pages what is accepted isn't delivered again; of others it is.
         """
-        assert self.walk is not None
-        walk = replace(self.walk, step=None)
-        if how.order == ASCENDING and walk.reached is not None:
-            reached = how.kind.told(walk.reached)
+        assert self.under_way is not None
+        stretch = replace(self.under_way, step=None)
+        if how.order == ASCENDING and stretch.reached is not None:
+            reached = how.kind.told(stretch.reached)
             # What an API gives that isn't asked for may lie far before what was asked for.
-            is_further = walk.low is None or _opaque(how) or reached > walk.low
-            walk = replace(walk, low=reached if is_further else walk.low)
-        return replace(self, walk=walk)
+            is_further = stretch.low is None or _opaque(how) or reached > stretch.low
+            stretch = replace(stretch, low=reached if is_further else stretch.low)
+        return replace(self, under_way=stretch)
 
     def kept(self, how: Incremental) -> dict[str, Any]:
         """As JSON holds it."""
@@ -100,11 +103,11 @@ class Mark:
             value = getattr(self, name)
             if value is not None:
                 made[name] = put(value)
-        if self.walk is not None:
-            walk = {name: put(value) for name in _RANKS if (value := getattr(self.walk, name)) is not None}
-            if self.walk.step is not None:
-                walk["step"] = self.walk.step
-            made["walk"] = walk
+        if self.under_way is not None:
+            stretch = {name: put(value) for name in _RANKS if (value := getattr(self.under_way, name)) is not None}
+            if self.under_way.step is not None:
+                stretch["step"] = self.under_way.step
+            made[_UNDER_WAY] = stretch
         return made
 
     @classmethod
@@ -117,10 +120,12 @@ class Mark:
         if "parts" in kept:
             raise SourceError("the place that was reached is one of partitions: begin again with api2db reset")
         try:
-            walk = kept.get("walk")
-            ranks = {} if walk is None else {name: how.kind.taken(walk[name]) for name in _RANKS if name in walk}
+            stretch = kept.get(_UNDER_WAY)
+            ranks = (
+                {} if stretch is None else {name: how.kind.taken(stretch[name]) for name in _RANKS if name in stretch}
+            )
             marks = {name: how.kind.taken(kept[name]) for name in ("floor", "high") if name in kept}
-            return cls(**marks, walk=None if walk is None else Walk(**ranks, step=walk.get("step")))
+            return cls(**marks, under_way=None if stretch is None else UnderWay(**ranks, step=stretch.get("step")))
         except (ValueError, TypeError, AttributeError) as error:
             raise SourceError(
                 f"the place that was reached isn't one of {how.field!r} ({error}): the field, or its kind, was changed;"

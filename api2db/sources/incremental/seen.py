@@ -32,7 +32,7 @@ class Seen:
     """All partitions' records that may come again. One thread.
 
     folder  where the files are, ``<name>.<number>``; None: all are in the place, however many
-    place   what ``keep`` gave for the page accepted last, as JSON holds it
+    place   what the place of the page accepted last held of them, as JSON; after ``keep`` what that page's has to hold
 
     Raises SourceError where the file lacks what the place counts on.
     """
@@ -62,8 +62,8 @@ class Seen:
         """The records of one partition."""
         return self._parts.setdefault(part, Known())
 
-    def keep(self, part: str, fresh: Mapping[bytes, Rank], needed: Callable[[Rank], bool]) -> dict[str, Any] | None:
-        """Remember a page's records; what its place has to hold for them, None for nothing.
+    def keep(self, part: str, fresh: Mapping[bytes, Rank], needed: Callable[[Rank], bool]) -> None:
+        """Remember a page's records; ``place`` is what its place has to hold for them from now on.
 
         On disk when this returns. Raises SourceError if it can't be written: nothing is remembered then.
         """
@@ -75,7 +75,7 @@ class Seen:
             self._retire()
             rows = [[name, digest.hex(), rank] for name, one in self._parts.items() for digest, rank in one.items()]
             self.place = {"rows": rows} if rows else None
-            return self.place
+            return
         try:
             if not self._number or self._count + len(fresh) > 2 * live + _SPARE:
                 self._begin()
@@ -87,10 +87,9 @@ class Seen:
                 " page is accepted, the next poll asks for it again"
             ) from error
         self.place = {"file": self._number, "count": self._count}
-        return self.place
 
     def accepted(self) -> None:
-        """The place that ``keep`` gave last is accepted: files of before aren't needed any more."""
+        """The page of the last ``keep`` is accepted: files of before aren't needed any more."""
         while self._outdated:
             self._outdated.pop().unlink(missing_ok=True)
 

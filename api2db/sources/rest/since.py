@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from api2db.errors import ConfigError, SourceError
 from api2db.sources.context import POLL, PollContext, PutOff, Stopping
 from api2db.sources.incremental.incremental import Incremental
-from api2db.sources.incremental.poll import Fresh, Poll, Stretch
+from api2db.sources.incremental.progress import Fresh, Progress, Stretch
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_PLACE, Forms, RestPage
 from api2db.sources.rest.walk import Plan, Walk
@@ -62,7 +62,7 @@ class SinceWalk:
             raise ConfigError("two Incremental in one poll: make a collector for each")
         if context.whole:
             raise ConfigError("each poll replaces the table, and an Incremental brings what is new alone: give key=")
-        poll = Poll(
+        progress = Progress(
             self.how,
             self._held(context),
             folder=None if is_played() else context.seen,
@@ -73,16 +73,16 @@ class SinceWalk:
         )
         self._left = self.plan.max_pages
         self._ends_s = None if self.plan.deadline_s is None else time.monotonic() + self.plan.deadline_s
-        for stretch in poll.stretches(partitions):
+        for stretch in progress.stretches(partitions):
             try:
-                for page in self._stretch(stretch, poll, context):
+                for page in self._stretch(stretch, progress, context):
                     yield stretch.partition, page
             except (PutOff, Stopping):
                 raise
             except SourceError as error:
                 if not stretch.partition or _concerns_all(error):
                     raise
-                poll.failed(error)
+                progress.failed(error)
             if self._is_spent():
                 return
 
@@ -94,7 +94,7 @@ class SinceWalk:
         rest = {name: value for name, value in held.items() if name != _SEEN}
         return {**rest, _SEEN: context.state[_SEEN]} if _SEEN in context.state else rest
 
-    def _stretch(self, stretch: Stretch, poll: Poll, context: PollContext) -> Iterator[RestPage]:
+    def _stretch(self, stretch: Stretch, progress: Progress, context: PollContext) -> Iterator[RestPage]:
         plan = self.plan if self.of is None else self.of(stretch.partition)
         plan = replace(
             plan,
@@ -107,10 +107,10 @@ class SinceWalk:
         walk = Walk(plan, self.fetcher, {} if stretch.step is None else {"next": stretch.step}, _forms=self._forms)
         taken: list[Fresh] = []
         pages = walk.pages()
-        while (page := self._next(pages, stretch, poll, is_first=not taken)) is not None:
+        while (page := self._next(pages, stretch, progress, is_first=not taken)) is not None:
             if page.answer is None and page.place:
                 return  # cut short
-            page.sift(_sifter(poll, taken, context))
+            page.sift(_sifter(progress, taken, context))
             if self._left is not None and page.answer is not None:
                 self._left -= 1
             before = len(taken)
@@ -121,13 +121,15 @@ class SinceWalk:
             if len(taken) == before:
                 page.records()  # nobody looked at it
             elif self.certain and taken[-1].moved:
-                poll.accepted()
+                progress.accepted()
             if taken[-1].enough:
                 page.ends = True
                 next(pages, None)  # that there is nothing behind it is remembered with the answer
                 return
 
-    def _next(self, pages: Iterator[RestPage], stretch: Stretch, poll: Poll, *, is_first: bool) -> RestPage | None:
+    def _next(
+        self, pages: Iterator[RestPage], stretch: Stretch, progress: Progress, *, is_first: bool
+    ) -> RestPage | None:
         from api2db.sources.http import HttpError
 
         try:
@@ -137,7 +139,7 @@ class SinceWalk:
             if not is_first or stretch.step is None or status not in _UNKNOWN_STEP:
                 raise
             log.warning("%s answered %s to where it was: its stretch is begun anew", self.plan.first, status)
-            poll.lost_step()
+            progress.lost_step()
             return None
 
     def _is_spent(self) -> bool:
@@ -179,10 +181,10 @@ def asked(first: Ask, how: Incremental, params: Mapping[str, str]) -> Ask:
 
 
 def _sifter(
-    poll: Poll, taken: list[Fresh], context: PollContext
+    progress: Progress, taken: list[Fresh], context: PollContext
 ) -> Callable[[Sequence[Any], Any], tuple[Sequence[Any], Any]]:
     def sift(records: Sequence[Any], place: Any) -> tuple[Sequence[Any], Any]:
-        fresh = poll.take(records, place.get("next") if place else None)
+        fresh = progress.take(records, place.get("next") if place else None)
         taken.append(fresh)
         if is_played():
             context.state[_SEEN] = fresh.place.get(_SEEN)

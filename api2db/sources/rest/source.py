@@ -10,11 +10,11 @@ from api2db.errors import ConfigError
 from api2db.nearest import nearest
 from api2db.sources.page import Page
 from api2db.sources.rest import graphql
-from api2db.sources.rest.children import Children
 from api2db.sources.rest.client import OPTIONS, Rest
 from api2db.sources.rest.declared import check_options, checked, mistaken
 from api2db.sources.rest.paging import Paging
 from api2db.sources.rest.paging.convention import path_of
+from api2db.sources.rest.per_parent import PerParent
 from api2db.sources.rest.since import SinceWalk, taken_out
 from api2db.sources.rest.template import Template
 from api2db.sources.rest.walk import Plan, Walk
@@ -90,7 +90,7 @@ class RestSource:
             raise mistaken(f"RestSource({path or self.rest.base!r}): {error}") from None
         given = variables if query is not None else json
         self._template = Template(path, dict(params or {}), dict(headers or {}), given)
-        self._children: Children | None = None
+        self._children: PerParent | None = None
         self.plan = self.rest.plan(
             self.rest.ask(method, path, params=params, headers=headers, json=json, body=body),
             records=records,
@@ -161,7 +161,7 @@ class RestSource:
 
     def _of_parent(
         self, parent: RestSource | None, fields: Mapping[str, str] | Iterable[str], path: str
-    ) -> Children | None:
+    ) -> PerParent | None:
         """Raises ConfigError."""
         if parent is None:
             for name in sorted(Template(path).names()):
@@ -179,7 +179,7 @@ class RestSource:
             raise ConfigError(f"{{{name}}} isn't among parent_fields{nearest(name, selected)}")
         if not named:
             raise ConfigError("nothing of the parent is in the request: name a field, as in '/accounts/{id}/orders'")
-        return Children(
+        return PerParent(
             parent,
             selected,
             frozenset(named),

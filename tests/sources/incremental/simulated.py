@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from api2db.sources.incremental.incremental import Incremental
-from api2db.sources.incremental.poll import Poll
+from api2db.sources.incremental.progress import Progress
 
 EPOCH_S = 1_767_225_600  # 2026-01-01
 START = "2026-01-01"
@@ -109,18 +109,18 @@ class Reader:
     def poll(self, *, kills: bool, meanwhile: Any = lambda: None) -> bool:
         """One poll; False if it was killed."""
         now_us = lambda: (EPOCH_S + self._api.now_s) * 1_000_000  # noqa: E731
-        poll = Poll(self._how, self.place, folder=self._folder, name="quakes", now_us=now_us)
-        for stretch in poll.stretches():
+        progress = Progress(self._how, self.place, folder=self._folder, name="quakes", now_us=now_us)
+        for stretch in progress.stretches():
             step, is_over = stretch.step, False
             if step is not None and self._forgets and self._chance.random() < 0.2:
-                poll.lost_step()
+                progress.lost_step()
                 continue
             while not is_over:
                 records, step = self._api.page(stretch.params, step)
                 self.pages += 1
                 if kills and self._chance.random() < 0.1:
                     return False  # before anything is written
-                fresh = poll.take(records, step)
+                fresh = progress.take(records, step)
                 if kills and self._chance.random() < 0.1:
                     return False  # written, not accepted
                 if fresh.moved:
@@ -128,7 +128,7 @@ class Reader:
                     self._place = json.dumps(fresh.place)
                     if kills and self._chance.random() < 0.1:
                         return False  # accepted, and the poll doesn't hear of it
-                    poll.accepted()
+                    progress.accepted()
                 is_over = fresh.enough
                 meanwhile()
         return True

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api2db.sources.incremental.incremental import Incremental
-from api2db.sources.incremental.poll import Poll
+from api2db.sources.incremental.progress import Progress
 from api2db.sources.incremental.times import Times, micros
 from api2db.sources.incremental.values import kind_of
 
@@ -89,9 +89,9 @@ def test_what_is_sent_never_leaves_out_what_was_asked_for(moment, format, zone):
 
 def pages_of(how, place, *pages):
     """What one poll takes of pages, and the place after it."""
-    poll = Poll(how, place)
-    stretch = next(poll.stretches())
-    taken = [poll.take(page, number if page is not pages[-1] else None) for number, page in enumerate(pages)]
+    progress = Progress(how, place)
+    stretch = next(progress.stretches())
+    taken = [progress.take(page, number if page is not pages[-1] else None) for number, page in enumerate(pages)]
     return stretch.params, [record["id"] for fresh in taken for record in fresh.records], taken[-1].place
 
 
@@ -123,9 +123,9 @@ def test_a_stretch_that_is_begun_anew_never_goes_back_before_what_was_asked_for(
     """An API that can't be asked gives everything, also what lies far before."""
     how = Incremental("n", order="ascending", format="number")
     place = {"high": 9, "walk": {"low": 9, "reached": 4, "top": 4, "step": 2}}
-    poll = Poll(how, place)
-    stretches = poll.stretches()
+    progress = Progress(how, place)
+    stretches = progress.stretches()
     next(stretches)
-    poll.lost_step()
+    progress.lost_step()
     next(stretches)
-    assert [record["n"] for record in poll.take([{"n": n} for n in range(11)], None).records] == [9, 10]
+    assert [record["n"] for record in progress.take([{"n": n} for n in range(11)], None).records] == [9, 10]

@@ -9,8 +9,9 @@ from typing import Any
 
 from api2db import Collector
 from api2db.journal.journal import Journal
-from api2db.runtime.job import Job, Run
+from api2db.runtime.job import Job
 from api2db.runtime.polling import Polling
+from api2db.runtime.run import Run
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.rest.ask import Ask
 from api2db.spool.collector import CollectorSpool

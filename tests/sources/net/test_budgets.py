@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from api2db.cli.status_text import as_text
 from api2db.errors import ConfigError
-from api2db.runtime.job import Run
+from api2db.runtime.run import Run
 from api2db.runtime.status import read_status
 from api2db.sources.context import POLL, PollContext, PutOff, Stopping
 from api2db.sources.net.fetcher import Fetcher

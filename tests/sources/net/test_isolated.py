@@ -11,9 +11,10 @@ from textwrap import dedent
 import pytest
 
 from api2db.discovery import find_collectors
-from api2db.runtime.isolated.children import Children, Isolated
-from api2db.runtime.job import Run
+from api2db.runtime.isolated.processes import Processes
+from api2db.runtime.isolated.source import Isolated
 from api2db.runtime.polling import Polling
+from api2db.runtime.run import Run
 from tests.http_api import Answer, HttpApi
 from tests.project_kit import eventually
 from tests.sources.net.kit import Polls, get, quick, records
@@ -63,20 +64,20 @@ class Beside:
         (folder / "collectors" / "asked.py").write_text(dedent(SOURCE.format(url=url, rate=rate, mark=self.mark)))
         found, broken = find_collectors(folder / "collectors")
         assert not broken
-        self.children = Children()
+        self.processes = Processes()
         fetcher = quick(rate=rate)
         self.own = Polls(folder, lambda: records(fetcher.fetch(get(url))), name="own")
         self.polling = Polling.of(self.own.spool.layout, folder / "AUTH")
         self.own.job._polling = self.polling
         self.polls = {
             each.name: Polls(
-                folder, each.import_target, name=each.name, polling=self.polling, source=Isolated(each, self.children)
+                folder, each.import_target, name=each.name, polling=self.polling, source=Isolated(each, self.processes)
             )
             for each in found
         }
 
     def close(self) -> None:
-        self.children.close(time.monotonic() + 5)
+        self.processes.close(time.monotonic() + 5)
         for each in (self.own, *self.polls.values()):
             each.close()
 

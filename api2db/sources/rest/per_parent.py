@@ -36,8 +36,8 @@ class Parent(Protocol):
 
 
 @dataclass(frozen=True)
-class Children:
-    """One poll of a request for each record of a parent.
+class PerParent:
+    """One poll of a request that is made for each record of a parent.
 
     fields   name -> path in the parent's record; each is a column of the child's rows too
     needed   those whose values are in the request

@@ -12,7 +12,7 @@ from api2db.errors import SourceError
 from api2db.sources.incremental.incremental import Incremental
 from api2db.sources.incremental.mark import Mark
 from api2db.sources.incremental.seen import Seen
-from api2db.sources.incremental.walk import needed, take
+from api2db.sources.incremental.taking import needed, take
 
 _SINGLE = ""
 _NAMED = 5
@@ -48,17 +48,17 @@ class Fresh:
     enough: bool
 
 
-class Poll:
+class Progress:
     """Where a source goes on from ``place``. One thread.
 
     ::
 
-        for stretch in poll.stretches():
+        for stretch in progress.stretches():
             for records, step in pages(stretch.params, stretch.step):    # step: of the page behind; None: the last one
-                fresh = poll.take(records, step)
+                fresh = progress.take(records, step)
                 if fresh.moved:
                     yield Page(fresh.records, fresh.place)
-                    poll.accepted()
+                    progress.accepted()
                 if fresh.enough:
                     break
 
@@ -157,21 +157,24 @@ class Poll:
     def _of_part(self, part: str) -> Iterator[Stretch]:
         while True:
             mark = self._marks.get(part) or Mark.taken(self._how, self._everywhere)
-            goes_on = mark.walk is not None
+            goes_on = mark.under_way is not None
             if not goes_on:
                 mark = mark.begun(self._how, self._now_us(), self._seen.known(part).largest)
             self._marks[part] = mark
-            walk = mark.walk
-            assert walk is not None
+            under_way = mark.under_way
+            assert under_way is not None
             self._is_over = False
-            until = walk.to if walk.to is not None else walk.at
+            until = under_way.to if under_way.to is not None else under_way.at
             yield Stretch(
-                self._how.params(walk.low, until, part), walk.step, part, walk.to is not None or mark.high is None
+                self._how.params(under_way.low, until, part),
+                under_way.step,
+                part,
+                under_way.to is not None or mark.high is None,
             )
             if self._begins_again:
                 self._begins_again = False
                 continue
-            if not self._is_over or not (goes_on or walk.to is not None):
+            if not self._is_over or not (goes_on or under_way.to is not None):
                 return
 
     def _place(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The processes of a daemon's isolated collectors: started by one thread, and none outlives the daemon."""
+"""A collector's function in a process of its own: asked for items, killed at its deadline, replaced when it dies."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import logging
 import os
 import random
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from api2db.collector import Collector
@@ -20,6 +18,7 @@ from api2db.retry import RetryPolicy
 from api2db.runtime.isolated.child import Child
 from api2db.runtime.isolated.granting import Granting
 from api2db.runtime.isolated.messages import Begin, Call, Close, Done, Items, Next, Poll, Raised, Reply, Value
+from api2db.runtime.isolated.processes import Processes
 from api2db.sources.context import POLL, PollContext, PutOff, Stopping
 from api2db.sources.tape.recorder import TAPE, Recorder
 
@@ -33,51 +32,6 @@ _AT_ONCE = 3
 _AGAIN = RetryPolicy(base_s=2.0, cap_s=300.0)
 
 
-class Children:
-    """Starts processes and ends them. Safe to use from any thread."""
-
-    def __init__(self) -> None:
-        # A process asks the kernel to be killed when the thread that started it ends, the only way that can't fail
-        # when the daemon is killed by SIGKILL. Polling threads end before the daemon does; this one doesn't.
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="children")
-        self._lock = threading.Lock()
-        self._living: set[Child] = set()
-        self._closed = False
-
-    def start(self, collector: str) -> Child:
-        """Raises SourceError if no process can be started."""
-        with self._lock:
-            if self._closed:
-                raise SourceError("the daemon is stopping")
-            starting = self._starter.submit(Child.start, collector)
-        try:
-            child = starting.result()
-        except OSError as error:
-            raise SourceError(f"no process can be started for it: {error.strerror}") from error
-        with self._lock:
-            self._living.add(child)
-        return child
-
-    def gone(self, child: Child) -> None:
-        """``child`` is buried."""
-        with self._lock:
-            self._living.discard(child)
-
-    def close(self, deadline: float) -> None:
-        """End them all, by ``deadline`` (monotonic seconds). Nothing is started after this."""
-        with self._lock:
-            self._closed = True
-        self._starter.shutdown(wait=False)
-        with self._lock:
-            living = list(self._living)
-        ending = [child for child in living if child.end()]
-        for child in living:
-            if child not in ending:
-                child.kill("the daemon is stopping")  # the thread that waits for its answer buries it
-        for child in ending:
-            child.bury(max(0.0, deadline - time.monotonic()))
-
-
 class Isolated:
     """A collector's function, called in a process of its own that lives from poll to poll.
 
@@ -88,7 +42,7 @@ class Isolated:
     def __init__(
         self,
         collector: Collector,
-        children: Children,
+        processes: Processes,
         clock: Callable[[], float] = time.monotonic,
         *,
         offline: bool = False,
@@ -105,7 +59,7 @@ class Isolated:
         self._memory_bytes = collector.memory_bytes
         self._file = _file_of(collector, program)
         self._is_module = collector.declared_in is not None
-        self._children = children
+        self._processes = processes
         self._child: Child | None = None
         self._starting = False
         self._log = logging.LoggerAdapter(log, {"collector": collector.name})
@@ -165,7 +119,7 @@ class Isolated:
             raise SourceError(f"{self._last_cause}; {self._resting(left_s)}")
         self._starting = True
         try:
-            child = self._child = self._children.start(self._name)
+            child = self._child = self._processes.start(self._name)
             begin = Begin(
                 self._name, self._file, self._is_module, sys.argv, self._memory_bytes, os.getpid(), self._offline
             )
@@ -210,7 +164,7 @@ class Isolated:
 
     def _bury(self, child: Child) -> str:
         cause = child.bury()
-        self._children.gone(child)
+        self._processes.gone(child)
         self._child = None
         return cause
 

@@ -30,7 +30,7 @@ class Taken:
 
 
 def take(how: Incremental, mark: Mark, records: Sequence[Any], step: object, known: Known) -> Taken:
-    """The next page of ``mark``'s walk. ``step``: where its pages go on, None after the last one.
+    """The next page of the stretch that is under way. ``step``: where its pages go on, None after the last one.
 
     A record that holds nothing at the field is new each time. Raises SourceError where none holds anything, and where
     they aren't in the order that was said.
@@ -44,12 +44,12 @@ def take(how: Incremental, mark: Mark, records: Sequence[Any], step: object, kno
     if isinstance(how.kind, Texts) and how.kind.opaque:
         return _opaque(how, mark, records, ranks, step, known)
     _check_order(how, present)
-    assert mark.walk is not None
+    assert mark.under_way is not None
     reached = _reach(how, mark, present)
-    walk = replace(mark.walk, top=_top(how, mark, present), reached=reached, step=step)
-    after = replace(mark, walk=walk)
+    stretch = replace(mark.under_way, top=_top(how, mark, present), reached=reached, step=step)
+    after = replace(mark, under_way=stretch)
     may_come_again = needed(how, after)
-    rest = _Rest(how, mark, known, may_come_again)
+    rest = _Remainder(how, mark, known, may_come_again)
     new: Sequence[Any]
     if len(present) == len(records) and rest.has_only_new(present):
         new = records
@@ -58,19 +58,19 @@ def take(how: Incremental, mark: Mark, records: Sequence[Any], step: object, kno
         }
     else:
         new = [record for record, rank in zip(records, ranks, strict=True) if rank is None or rest.is_new(record, rank)]
-    low = walk.low
+    low = stretch.low
     enough = step is None or (how.order == NEWEST_FIRST and low is not None and bool(present) and present[-1] < low)
     return Taken(new, after.ended(how) if enough else after, rest.fresh, enough)
 
 
 def needed(how: Incremental, mark: Mark) -> Callable[[Rank], bool]:
     """Whether a record of that rank may come again, so that it has to be known."""
-    walk = mark.walk
-    if walk is None:
+    stretch = mark.under_way
+    if stretch is None:
         bound = mark.bound(how)
         return lambda rank: bound is None or rank >= bound
     zone = mark.ended(how).bound(how)
-    reached, old = walk.reached, walk.old
+    reached, old = stretch.reached, stretch.old
     if zone is None or (how.order is not None and reached is None):
         return lambda rank: True
     if how.order == ASCENDING:
@@ -80,18 +80,18 @@ def needed(how: Incremental, mark: Mark) -> Callable[[Rank], bool]:
     return lambda rank: rank >= zone or (old is not None and rank <= old)
 
 
-class _Rest:
+class _Remainder:
     """Of one page: what is left of it once what is known, or not asked for, is gone."""
 
     def __init__(self, how: Incremental, mark: Mark, known: Known, may_come_again: Callable[[Rank], bool]) -> None:
-        walk = mark.walk
-        assert walk is not None
+        stretch = mark.under_way
+        assert stretch is not None
         self.fresh: dict[bytes, Rank] = {}
         self._how = how
         self._known = known
-        self._low, self._to = walk.low, walk.to
-        self._after = walk.reached if how.order == ASCENDING else None
-        self._before = walk.reached if how.order == NEWEST_FIRST else None
+        self._low, self._to = stretch.low, stretch.to
+        self._after = stretch.reached if how.order == ASCENDING else None
+        self._before = stretch.reached if how.order == NEWEST_FIRST else None
         self._may_come_again = may_come_again
 
     def has_only_new(self, ranks: Sequence[Rank]) -> bool:
@@ -110,7 +110,7 @@ class _Rest:
     def is_new(self, record: Any, rank: Rank) -> bool:
         if (self._low is not None and rank < self._low) or (self._to is not None and rank >= self._to):
             return False
-        # Of a walk's own pages before: what moved while they were read comes with the next poll.
+        # Of the stretch's own pages before: what moved while they were read comes with the next poll.
         if (self._after is not None and rank < self._after) or (self._before is not None and rank > self._before):
             return False
         again = self._may_come_again(rank)
@@ -135,8 +135,8 @@ def _check_order(how: Incremental, present: Sequence[Rank]) -> None:
 
 def _top(how: Incremental, mark: Mark, present: Sequence[Rank]) -> Rank | None:
     """The largest value; of newest-first pages it stays that of the first: what is newer comes with the next poll."""
-    assert mark.walk is not None
-    top, to = mark.walk.top, mark.walk.to
+    assert mark.under_way is not None
+    top, to = mark.under_way.top, mark.under_way.to
     if how.order == NEWEST_FIRST and top is not None:
         return top
     inside = [rank for rank in present if to is None or rank < to]
@@ -144,8 +144,8 @@ def _top(how: Incremental, mark: Mark, present: Sequence[Rank]) -> Rank | None:
 
 
 def _reach(how: Incremental, mark: Mark, present: Sequence[Rank]) -> Rank | None:
-    assert mark.walk is not None
-    reached = mark.walk.reached
+    assert mark.under_way is not None
+    reached = mark.under_way.reached
     if how.order is None or not present:
         return reached
     last = present[-1]
@@ -163,10 +163,10 @@ def _opaque(
     known: Known,
 ) -> Taken:
     """Nothing is compared: the last record's value is where to go on, and those with that value may come again."""
-    assert mark.walk is not None
-    last = next((rank for rank in reversed(ranks) if rank is not None), mark.walk.top)
-    walk = replace(mark.walk, top=last, reached=last, step=step)
-    after = replace(mark, walk=walk)
+    assert mark.under_way is not None
+    last = next((rank for rank in reversed(ranks) if rank is not None), mark.under_way.top)
+    stretch = replace(mark.under_way, top=last, reached=last, step=step)
+    after = replace(mark, under_way=stretch)
     new, fresh = [], {}
     for record, rank in zip(records, ranks, strict=True):
         digest = how.digest(record)
