@@ -195,7 +195,7 @@ def paging_text(paging: Paging) -> str:
     given = []
     for each in fields(paging):  # type: ignore[arg-type]
         value = getattr(paging, each.name)
-        if value != each.default:
+        if each.init and value != each.default:
             given.append(f"{each.name}={quoted(value) if isinstance(value, str) else repr(value)}")
     return f"{type(paging).__name__}({', '.join(given)})"
 
