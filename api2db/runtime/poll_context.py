@@ -37,7 +37,7 @@ class RunningPoll(PollContext):
 
 
 @dataclass(frozen=True)
-class Polling:
+class Shared:
     """What the polls of a daemon share.
 
     credentials  the folder of credentials by name
@@ -52,11 +52,11 @@ class Polling:
     seen: Path
 
     @classmethod
-    def of(cls, layout: Layout, credentials: Path = Path("AUTH")) -> Polling:
+    def of(cls, layout: Layout, credentials: Path = Path("AUTH")) -> Shared:
         return cls(credentials, layout.tokens, Hosts(layout.hosts), layout.seen.absolute())
 
 
-class Memory:
+class Remembered:
     """What the sources of one collector remember from poll to poll, and until when it isn't polled."""
 
     def __init__(self, shards: CollectorSpool) -> None:
