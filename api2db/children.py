@@ -8,7 +8,7 @@ from types import MappingProxyType
 from api2db.errors import ConfigError
 
 POSITION = "_position"
-"""The column of a child's place in its list, from 0."""
+"""The column of a child's number in its list, from 0."""
 
 ROW = "_row"
 """The column that names a row by its batch's id and its number there: by it children know their parents."""

@@ -26,7 +26,7 @@ class Tapes:
     """The tapes of all collectors. Any thread.
 
     root       STORE/tape
-    max_bytes  of one collector
+    max_bytes  of one collector, on disk, in whole blocks; a single tape isn't longer either
     """
 
     def __init__(self, root: Path, usage: Usage, *, max_bytes: int) -> None:
@@ -59,6 +59,7 @@ class Tapes:
             return sorted(self._sizes.get(collector, {}))
 
     def bytes(self, collector: str) -> int:
+        """On disk, of one collector."""
         with self._lock:
             return sum(self._sizes.get(collector, {}).values())
 

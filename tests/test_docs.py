@@ -62,3 +62,8 @@ def test_every_module_of_the_architecture_page_exists():
     text = (REPOSITORY / "docs" / "architecture.md").read_text()
     for word in re.findall(r"`((?:runtime/|sinks/|tests/)?\w+\.py)`", text):
         assert (REPOSITORY / "api2db" / word).exists() or (REPOSITORY / word).exists(), word
+    (listed,) = re.findall(r"^## Modules.*?```text\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+    there = {path.stem for path in (REPOSITORY / "api2db").rglob("*") if path.suffix == ".py" or path.is_dir()}
+    for line in listed.splitlines():
+        names = re.split(r" {3,}", line.strip())[0].replace("/", " ").split()
+        assert set(names) <= there, line

@@ -34,7 +34,7 @@ class Timed(Protocol):
 
 
 class SteadyJob(schedule.Job):
-    """A job due every ``period_s`` seconds from its first due time on, however long its runs take.
+    """A job due every ``period_s`` seconds from its first due time on, however long its runs take. The main thread's.
 
     A due time missed (the process was suspended) is run once, late; the next one is back in phase.
     """
@@ -70,7 +70,7 @@ class SteadyJob(schedule.Job):
 
 
 class PacedJob(schedule.Job):
-    """A job due one period after its last run began, the period being whatever it is by then."""
+    """A job due one period after its last run began, the period being whatever it is by then. The main thread's."""
 
     def __init__(self, pace: Pace, first: datetime.datetime, scheduler: schedule.Scheduler) -> None:
         super().__init__(1, scheduler)

@@ -22,8 +22,8 @@ from api2db.runtime.cadence import Cadence
 from api2db.runtime.isolated.processes import Processes
 from api2db.runtime.memory import give_back, share_arenas
 from api2db.runtime.notify import ServiceManager
+from api2db.runtime.poll_context import Shared
 from api2db.runtime.poller import Poller
-from api2db.runtime.polling import Polling
 from api2db.runtime.pool import DeliveryPool
 from api2db.runtime.requests import Desk
 from api2db.runtime.retention import Retention
@@ -141,13 +141,13 @@ class Daemon:
         pool = DeliveryPool(threads=settings.delivery_threads, target_threads=settings.target_threads)
         poller = Poller(threads=settings.poll_threads, stop=self._stop)
         processes = Processes()
-        polling = Polling.of(layout, settings.auth)
+        shared = Shared.of(layout, settings.auth)
         retention = Retention(layout, journal, settings.history, spool.tapes)
         timetable = Timetable(Cadence(), poller, journal, layout, self._look_again, durable=spool.durable)
         running: list[Running] = []
         desk: Desk | None = None
         try:
-            assembly = Assembly(kept, pool.wake, processes, polling, self._targets_of, self._targets_now)
+            assembly = Assembly(kept, pool.wake, processes, shared, self._targets_of, self._targets_now)
             running = assembly.running(self._collectors, self._broken)
             jobs = {each.collector.name: each.job for each in running}
             works = Works(
@@ -173,7 +173,7 @@ class Daemon:
             deadline = time.monotonic() + settings.stop_timeout_s
             self._stop.set()
             poller.finish(deadline - settings.stop_timeout_s / 4)
-            polling.hosts.close()
+            shared.hosts.close()
             timetable.hear()
             processes.close(min(deadline, time.monotonic() + PROCESSES_END_S))
             retention.stop(max(0.0, deadline - time.monotonic()))

@@ -18,7 +18,7 @@ from api2db.form.shaped import Form, Held, Shaped
 from api2db.journal.journal import Journal
 from api2db.layout import Layout
 from api2db.quarantine import keep_payload, keep_rows
-from api2db.runtime.polling import Memory, Polling, RunningPoll
+from api2db.runtime.poll_context import Remembered, RunningPoll, Shared
 from api2db.runtime.run import Abandoned, End, Run
 from api2db.runtime.source import InProcess, Source
 from api2db.runtime.taping import taping
@@ -42,7 +42,7 @@ class Job:
     accepted   called after each batch, so that its streams hear of it
     gave_up    called with a poll's ``run`` if it ended before its end was told to those that replace
     source     where the collector's function is called; in the polling thread by default
-    polling    what the polls of the daemon share
+    shared     what the polls of the daemon share
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Job:
         gave_up: Callable[[int], None] = lambda run: None,
         timeout_s: float,
         source: Source | None = None,
-        polling: Polling | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.collector = collector
         self._source = source or InProcess(collector)
@@ -72,8 +72,8 @@ class Job:
         self.put_off = False  # to be polled as soon as ``not_before_ns`` has passed, whatever its schedule says
         self.unchanged = False  # the last poll asked, and found nothing new
         self._outcome = ""
-        self._memory = Memory(shards)
-        self._polling = polling or Polling.of(spool.layout)
+        self._remembered = Remembered(shards)
+        self._shared = shared or Shared.of(spool.layout)
         self._rows_before = b""  # their digest, of the last poll that brought any and ended well
         self._spool = spool
         self._shards = shards
@@ -92,7 +92,7 @@ class Job:
     @property
     def not_before_ns(self) -> int:
         """No poll before this time, in nanoseconds since 1970 UTC: a server, or a budget, said so. 0 if none did."""
-        return self._memory.not_before_ns
+        return self._remembered.not_before_ns
 
     @property
     def _layout(self) -> Layout:
@@ -176,15 +176,15 @@ class Job:
             whole=bool(self._replacing),
             # What another poll left undone isn't known to be there: this one brings it all.
             full=bool(self._replacing) and self._outcome != "ok",
-            credentials=self._polling.credentials,
-            tokens=self._polling.tokens,
-            hosts=self._polling.hosts,
-            seen=self._polling.seen,
+            credentials=self._shared.credentials,
+            tokens=self._shared.tokens,
+            hosts=self._shared.hosts,
+            seen=self._shared.seen,
             run=run,
             stop=stop,
         )
         with (
-            self._memory.lent(context, run.resets),
+            self._remembered.lent(context, run.resets),
             taping(self._spool.tapes, self.collector, run.started_ns, since),
         ):
             self._read(run, form, since, stop)

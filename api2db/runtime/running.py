@@ -15,7 +15,7 @@ from api2db.runtime.delivery import Delivery
 from api2db.runtime.isolated.processes import Processes
 from api2db.runtime.isolated.source import Isolated
 from api2db.runtime.job import Job
-from api2db.runtime.polling import Polling
+from api2db.runtime.poll_context import Shared
 from api2db.runtime.replacement import ReplacingDelivery
 from api2db.runtime.source import InProcess, Source
 from api2db.runtime.store_job import StoreCollector
@@ -40,7 +40,7 @@ class Assembly:
 
     wake         have a delivery look at what waits
     processes    those of isolated collectors
-    polling      what polls share
+    shared       what polls share
     targets_of   the streams of a collector; may raise ConfigError, which stops that collector alone
     targets_now  as ``targets_of``, with the credentials as they are now; any thread
     aside        collectors that are declared and don't run, and why: known once ``running`` has returned
@@ -49,7 +49,7 @@ class Assembly:
     kept: Kept
     wake: Callable[[Delivery], None]
     processes: Processes
-    polling: Polling
+    shared: Shared
     targets_of: TargetsOf
     targets_now: TargetsOf
     aside: dict[str, str] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class Assembly:
             gave_up=gave_up,
             timeout_s=self.kept.settings.poll_timeout_s,
             source=self._source(collector),
-            polling=self.polling,
+            shared=self.shared,
         )
         return Running(collector, part.shards, part.deliveries, job)
 

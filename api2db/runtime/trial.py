@@ -52,6 +52,7 @@ class Trial:
     whence    where that is from: "given", "where the daemon is", "the start", or "" without a parameter
     items     that were taken: a generator's, or the one value returned
     stopped   it was stopped there, and may have more
+    seconds   from before the form was made to the end of the last item
     rows      that would be accepted; ``first`` are the first of them, ``fields`` their columns
     held      rows that would be held, since a value isn't of its column's type
     steps     of the form, all items together

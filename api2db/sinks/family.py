@@ -116,7 +116,7 @@ def goals_of(groups: Sequence[Group], goal: Goal, dialect: Dialect) -> Iterator[
 
 
 class Family:
-    """One transaction's work on a table and those of its children. Used as ``TableWork`` is."""
+    """One transaction's work on a table and those of its children. Used as ``TableWork`` is, by one thread."""
 
     def __init__(self, connection: Connection, dialect: Dialect, goal: Goal) -> None:
         self._connection = connection

@@ -46,6 +46,7 @@ class PollContext:
     hosts        whose turn it is at each host; None: this process' own
     seen         the folder of records that may come again; None: they are in the place
     kept         what sources keep for as long as the poll goes on, by their own keys
+    asked, news  answers that came, and those of them with something new
     """
 
     collector: str = ""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from api2db.runtime.job import Job
-from api2db.runtime.polling import Polling
+from api2db.runtime.poll_context import Shared
 from api2db.runtime.run import Run
 from api2db.runtime.works import deliver_all
 from tests.http_api import TOO_MANY, Answer, HttpApi
@@ -69,7 +69,7 @@ class Quakes(Bench):
                 journal=kept.journal,
                 accepted=lambda batch: [each.notify(batch) for each in part.deliveries],
                 timeout_s=60,
-                polling=Polling.of(kept.spool.layout, self.folder / "AUTH"),
+                shared=Shared.of(kept.spool.layout, self.folder / "AUTH"),
             )
             job.run = Run(time.time_ns(), 0.0, 0.0)
             job.poll(threading.Event())

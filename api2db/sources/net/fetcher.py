@@ -53,7 +53,7 @@ class Fetcher:
     concurrency  requests under way to a host at once, of all who ask it; 4 if None
     conditional  remember answers, and leave out what is unchanged
     retry        a ``Retries``, or how many repeats there may be
-    http         options of ``Http``
+    http         options of ``Http``, but ``check_status``: an answer from 400 on is an error
     """
 
     def __init__(
@@ -68,13 +68,12 @@ class Fetcher:
         http: Mapping[str, Any] | None = None,
     ) -> None:
         options = dict(http or {})
-        self._check_status = bool(options.get("check_status", True))
         self._conditional = conditional
         self._who = who(auth, options)
         self._patient = Patient(
             Sessions(options, home),
             _retries(retry),
-            check_status=self._check_status,
+            check_status=True,
             login=login_of(auth, options),
             rates=read_rate(rate),
             at_once=_at_once(concurrency),
@@ -94,7 +93,7 @@ class Fetcher:
         if poll is None or not (self._conditional and conditional):
             answer = self._patient.send(ask, {}, context, again=again)
             context.note(news=True)
-            return Fetched(self._checked(answer))
+            return Fetched(_checked(answer))
         validators = Validators.of(context)
         key = key_of(ask, self._who)
         headers = validators.headers(key, ask.method)
@@ -107,15 +106,15 @@ class Fetcher:
             raise answer.error("nobody asked whether it was modified; a cache before the server may be wrong")
         if answer.status_code >= 400:
             context.note(news=True)
-            return Fetched(self._checked(answer))
+            return Fetched(_checked(answer))
         unchanged = validators.unchanged(key, answer)
         context.note(news=not unchanged)
         return Fetched(None if unchanged else answer, validators.memo(key) if unchanged else None, (validators, key))
 
-    def _checked(self, answer: Answer) -> Answer:
-        if self._check_status:
-            answer.raise_for_status()
-        return answer
+
+def _checked(answer: Answer) -> Answer:
+    answer.raise_for_status()
+    return answer
 
 
 def _at_once(concurrency: int | None) -> int:

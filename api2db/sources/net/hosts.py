@@ -72,6 +72,11 @@ class Hosts:
 
 
 class _Host:
+    """The turns at one host. Any thread.
+
+    folder  as of ``Hosts``
+    """
+
     def __init__(self, name: str, folder: Path | None) -> None:
         self._name = name
         self._path = None if folder is None else folder / f"{quote(name, safe='')}.json"
@@ -82,8 +87,9 @@ class _Host:
         self._kept: _Kept | None = None  # what the process before wrote
 
     def enter(self, rates: Sequence[Rate], at_once: int, max_wait_s: float, context: PollContext) -> None:
+        """Wait for the turn, and count the request. Raises PutOff, Stopping: then there is nothing to ``leave``."""
         began_s = time.monotonic()
-        while not self._place(at_once):
+        while not self._begun(at_once):
             if time.monotonic() - began_s > max_wait_s:
                 raise PutOff(f"{self._name}: {at_once} requests to it have been under way for long", max_wait_s)
             context.wait(_LOOK_S)
@@ -97,10 +103,12 @@ class _Host:
             raise
 
     def leave(self) -> None:
+        """The request is over."""
         with self._lock:
             self._under_way -= 1
 
-    def _place(self, at_once: int) -> bool:
+    def _begun(self, at_once: int) -> bool:
+        """Count one more under way; False where there are too many."""
         with self._lock:
             free = self._under_way < at_once
             self._under_way += free
@@ -133,6 +141,7 @@ class _Host:
         return window
 
     def close(self) -> None:
+        """Write down what was asked, and nothing ahead."""
         with self._lock:
             self._write({rate: 0 for rate in self._windows if rate.window_s >= _KEPT_FROM_S})
 

@@ -12,12 +12,12 @@ from api2db.sources.context import PollContext, PutOff
 from api2db.sources.net.hosts import AT_ONCE, OUTSIDE
 from api2db.sources.net.rate import Rate
 from api2db.sources.net.retries import AGAIN, LIMITED, Retries, Tries
-from api2db.sources.net.sessions import Sessions, host_of
+from api2db.sources.net.sessions import Auth, Sessions, host_of
 from api2db.sources.tape.recorder import is_played
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer, HttpError
-    from api2db.sources.net.auth.login import Auth, Login
+    from api2db.sources.net.auth.login import Login
     from api2db.sources.rest.ask import Ask
 
 _UNAUTHORIZED = 401
@@ -26,7 +26,8 @@ _UNAUTHORIZED = 401
 class Patient:
     """Sends the requests of one API. Any thread.
 
-    check_status  raise HttpError where the last answer still says "not now"; else that is the answer
+    check_status  raise HttpError where the last answer still says "not now"; else that is the answer: a token's server
+                  says in it what is wrong
     login         the credentials for the sessions' own host
     rates         of requests to a host, by all who ask it
     at_once       requests under way to a host, by all who ask it

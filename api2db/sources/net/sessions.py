@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from api2db.sources.rest.ask import Ask
 
 Auth = Callable[["PreparedRequest"], "PreparedRequest"]
+"""Makes a request one that is ours, as ``requests.auth.AuthBase`` does."""
+
 Pairs = tuple[tuple[str, str], ...]
 
 # Options of ``Http`` that may hold credentials, and so are for its own host alone.

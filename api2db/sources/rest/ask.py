@@ -20,7 +20,7 @@ _encoder = msgspec.json.Encoder()
 
 @dataclass(frozen=True)
 class Ask:
-    """One request as it is asked, before auth: what retries, tapes and validators know it by.
+    """One request as it is asked, before auth. Tapes know a request by what was sent: ``tape.identity``.
 
     url      absolute; a query it has stays as it is, before ``params``
     params   in the order they are sent; a name may come more than once
@@ -34,7 +34,10 @@ class Ask:
     body: bytes | None = None
 
     def identity(self) -> str:
-        """Hex digest of method, address, parameters and body, but not of headers: these may hold credentials."""
+        """What validators, and loops of pages, know it by: a hex digest of method, address, parameters and body.
+
+        Not of headers: these may hold credentials.
+        """
         digest = hashlib.blake2b(digest_size=16)
         for part in (self.method, self.url, *(text for pair in self.params for text in pair)):
             data = part.encode("utf-8", "surrogatepass")

@@ -41,7 +41,7 @@ class Writer:
         self.size = 0
 
     def write(self, head: Head, body: bytes = b"") -> None:
-        """Raises OSError."""
+        """Append one frame; ``head`` is JSON. Raises OSError, TypeError or ValueError for a head that is no JSON."""
         data = b""
         if self._fd < 0:
             self._codec = codec()
@@ -58,12 +58,13 @@ class Writer:
             rest = rest[os.write(self._fd, rest) :]
 
     def close(self) -> None:
+        """The file stays; nothing can be written any more."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def remove(self) -> None:
-        """Raises OSError."""
+        """Close it, and have no file. Raises OSError."""
         self.close()
         self._path.unlink(missing_ok=True)
 
@@ -83,6 +84,7 @@ def frames(path: Path) -> Iterator[tuple[Head, int]]:
 
 
 def body_at(path: Path, at: int) -> bytes:
+    """The body of the frame that ``frames`` gave ``at`` for. Raises StoreError if it isn't there any more, OSError."""
     with open(path, "rb") as file:
         file.seek(at)
         plain = _frame(file, codec())

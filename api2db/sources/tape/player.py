@@ -32,6 +32,8 @@ class _Taped:
 class Player:
     """One poll, played back. Any thread. Raises StoreError for what is no tape.
 
+    since    what the function was called with: a JSON value
+    outcome  of the poll, "ok" or "failed"; "" where the tape was cut short
     missing  the first request that isn't on it, as people may read it; "" while there was none
     """
 
@@ -68,6 +70,10 @@ class Player:
     def send(
         self, request: PreparedRequest, secrets: tuple[str, ...], ask: Callable[[], Answer], *, stream: bool
     ) -> Answer:
+        """What this request got then; of equal ones in their order. ``ask`` isn't called.
+
+        Raises HttpError where it failed then, and where it isn't on the tape.
+        """
         with self._lock:
             left = self._left[identity(request, secrets)]
             taped = left.popleft() if left else None

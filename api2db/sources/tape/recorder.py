@@ -80,6 +80,7 @@ class Recorder:
     def send(
         self, request: PreparedRequest, secrets: tuple[str, ...], ask: Callable[[], Answer], *, stream: bool
     ) -> Answer:
+        """Ask, and write down what came: the head at once, a body that is streamed as it is read. Raises HttpError."""
         from api2db.secret import shown_url
         from api2db.sources.answer import HttpError
         from api2db.sources.tape import identity as of
@@ -116,7 +117,7 @@ class Recorder:
         return answer
 
     def end(self, outcome: str) -> None:
-        """The poll has ended. What still comes isn't taped."""
+        """The poll has ended, "ok" or "failed": what still comes isn't taped. If nothing was asked there is no file."""
         with self._lock:
             asked = self._asked
         if asked:

@@ -10,7 +10,7 @@ from typing import Any
 from api2db import Collector
 from api2db.journal.journal import Journal
 from api2db.runtime.job import Job
-from api2db.runtime.polling import Polling
+from api2db.runtime.poll_context import Shared
 from api2db.runtime.run import Run
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.rest.ask import Ask
@@ -40,7 +40,7 @@ class Polls:
             journal=self.journal,
             accepted=lambda batch: None,
             timeout_s=60,
-            polling=options.pop("polling", None) or Polling.of(self.spool.layout, root / "AUTH"),
+            shared=options.pop("shared", None) or Shared.of(self.spool.layout, root / "AUTH"),
             **options,
         )
 

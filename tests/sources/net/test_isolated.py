@@ -13,7 +13,7 @@ import pytest
 from api2db.discovery import find_collectors
 from api2db.runtime.isolated.processes import Processes
 from api2db.runtime.isolated.source import Isolated
-from api2db.runtime.polling import Polling
+from api2db.runtime.poll_context import Shared
 from api2db.runtime.run import Run
 from tests.http_api import Answer, HttpApi
 from tests.project_kit import eventually
@@ -67,11 +67,11 @@ class Beside:
         self.processes = Processes()
         fetcher = quick(rate=rate)
         self.own = Polls(folder, lambda: records(fetcher.fetch(get(url))), name="own")
-        self.polling = Polling.of(self.own.spool.layout, folder / "AUTH")
-        self.own.job._polling = self.polling
+        self.shared = Shared.of(self.own.spool.layout, folder / "AUTH")
+        self.own.job._shared = self.shared
         self.polls = {
             each.name: Polls(
-                folder, each.import_target, name=each.name, polling=self.polling, source=Isolated(each, self.processes)
+                folder, each.import_target, name=each.name, shared=self.shared, source=Isolated(each, self.processes)
             )
             for each in found
         }

@@ -12,12 +12,10 @@ from api2db.errors import ConfigError
 from api2db.sources.context import PollContext
 from api2db.sources.net.auth.named import Credentials, Named, read_credentials
 from api2db.sources.net.auth.oauth2 import OAuth2
+from api2db.sources.net.sessions import Auth
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
-
-Auth = Callable[["PreparedRequest"], "PreparedRequest"]
-"""Makes a request one that is ours, as ``requests.auth.AuthBase`` does."""
 
 
 class Login(Protocol):

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from api2db.layout import Layout
+from api2db.runtime.run import Run
 from api2db.sources.context import LONGEST_PUT_OFF_S, POLL, PollContext, PutOff, Stopping
 from api2db.sources.net.hosts import Hosts
 from api2db.spool.collector import CollectorSpool
@@ -21,19 +22,11 @@ from api2db.spool.collector import CollectorSpool
 log = logging.getLogger(__name__)
 
 
-class Timed(Protocol):
-    """A run, as far as waiting concerns it."""
-
-    started_ns: int
-    item_since_s: float
-    abandoned: bool
-
-
 @dataclass
 class RunningPoll(PollContext):
-    """The context of a poll in the daemon."""
+    """The context of a poll in the daemon: what it waits isn't the time of the run's item."""
 
-    run: Timed | None = field(default=None, repr=False)
+    run: Run | None = field(default=None, repr=False)
     stop: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def wait(self, seconds: float) -> None:
@@ -44,7 +37,7 @@ class RunningPoll(PollContext):
 
 
 @dataclass(frozen=True)
-class Polling:
+class Shared:
     """What the polls of a daemon share.
 
     credentials  the folder of credentials by name
@@ -59,11 +52,11 @@ class Polling:
     seen: Path
 
     @classmethod
-    def of(cls, layout: Layout, credentials: Path = Path("AUTH")) -> Polling:
+    def of(cls, layout: Layout, credentials: Path = Path("AUTH")) -> Shared:
         return cls(credentials, layout.tokens, Hosts(layout.hosts), layout.seen.absolute())
 
 
-class Memory:
+class Remembered:
     """What the sources of one collector remember from poll to poll, and until when it isn't polled."""
 
     def __init__(self, shards: CollectorSpool) -> None:
