@@ -150,7 +150,7 @@ def test_xml_with_one_element_or_none_of_them_has_one_record_or_none(http_api):
     source = RestSource(http_api.url, records="list.item")
     assert [[page.records for page in source(None)] for _ in range(2)] == [[[{"n": "1"}]], [[]]]
     http_api.script(Answer(body=b"<error><code>7</code></error>", content_type="application/xml"))
-    with pytest.raises(SourceError, match="nothing at 'list.item'"):
+    with pytest.raises(SourceError, match=r"nothing at 'list\.item'"):
         list(source(None))
 
 
