@@ -106,6 +106,11 @@ class Answer(Response):
         with self._unreadable():
             return reading.document(self._body(), said)
 
+    def format(self) -> str:
+        """As Content-Type, address or the body's start tell it; "" where none does. Raises HttpError."""
+        with self._unreadable():
+            return reading.format_of(self._body())
+
     def stream(
         self,
         path: str = "",

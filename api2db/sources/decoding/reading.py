@@ -104,6 +104,14 @@ def document(body: Body, said: Said) -> Any:
     return Elements(found[0]) if form == "xml" else found
 
 
+def format_of(body: Body) -> str:
+    """One of FORMATS; "" where nothing tells it. Raises Unreadable for what can't be unpacked."""
+    kind, charset = _content_type(body.content_type)
+    name, bytes_ = unpacked(body.chunks, body.most_bytes)
+    start, _ = peeked(as_utf8(bytes_, charset), 1)
+    return _format_of(kind, name or urlsplit(body.url).path, start)
+
+
 def _whole(found: Iterable[Block]) -> list[Any]:
     return list(chain.from_iterable(block.records for block in found))
 
