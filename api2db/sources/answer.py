@@ -7,7 +7,7 @@ import binascii
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -103,6 +103,9 @@ class Answer(Response):
         HttpError for what isn't that, ConfigError.
         """
         said = reading.Said(format, charset, delimiter)
+        if said == reading.Said() and reading.is_plainly_json(self.headers.get("Content-Type", ""), self.content):
+            with suppress(NotJson):  # else it is looked at more closely, and that says what is wrong
+                return decode(self.content)
         with self._unreadable():
             return reading.document(self._body(), said)
 

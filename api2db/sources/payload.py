@@ -45,7 +45,8 @@ def shape(records: object, form: Form) -> Shaped | None:
     if lacking:
         raise SourceError(
             f"the source returned {_named(records)}, a table already, in which no children can be found"
-            f" ({', '.join(lacking)}): return records, or leave children= out"
+            f" ({', '.join(lacking)}): return records, or leave children= out; page.rows(…) of a Rest takes them"
+            f" as a column, {lacking[0]}=Children(…)"
         )
     return shaped
 

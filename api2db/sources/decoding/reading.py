@@ -40,6 +40,8 @@ _BY_SUFFIX: Final = {
     ".tsv": "tsv",
     ".xml": "xml",
 }
+_JSON: Final = ("application/json", "application/geo+json", "application/vnd.api+json", "text/json")
+_UTF8: Final = ("", "charset=utf-8", 'charset="utf-8"')
 _HTML: Final = ("text/html", "application/xhtml+xml")
 _BY_LETTER: Final = {b"{": "json", b"[": "json", b"<": "xml"}
 
@@ -102,6 +104,12 @@ def document(body: Body, said: Said) -> Any:
         return decode(b"".join(text))
     found = _whole(_blocks(form, text, "", said))
     return Elements(found[0]) if form == "xml" else found
+
+
+def is_plainly_json(content_type: str, data: bytes) -> bool:
+    """Is it said to be JSON in UTF-8, and begins so? Most answers are, and need no closer look."""
+    kind, _, parameters = content_type.lower().partition(";")
+    return data[:1] in (b"{", b"[") and kind.strip() in _JSON and parameters.strip() in _UTF8
 
 
 def format_of(body: Body) -> str:
