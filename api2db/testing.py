@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,8 @@ def poll_recorded(collector: Collector | Path, recorded: Path) -> pa.Table:
     """The table that the first item of a poll becomes when ``recorded`` is what the API answers, whatever is asked.
 
     collector  or the file that declares it, and nothing else
-    recorded   JSON: ``{"status": 200, "headers": {...}, "body": <what the API answered>}``
+    recorded   JSON: ``{"status": 200, "headers": {...}, "body": <what the API answered>}``; where that isn't JSON
+               ``"text"``, or the bytes as ``"base64"``, in place of ``"body"``
 
     Columns are of the types the collector's form gives them. Nothing is stored, and no credentials are needed. For
     functions that ask by ``Rest`` or ``Http``. Raises what the collector raises, ConfigError for files that can't be
@@ -64,9 +66,16 @@ class _Recorded:
     ) -> Answer:
         from api2db.sources.tape.player import answer_of
 
-        body = json.dumps(self._recorded["body"]).encode()
+        body = self._body()
         status, headers = self._recorded.get("status", 200), self._recorded.get("headers", {})
         answer = answer_of(request, iter([body]), status=status, headers=headers, encoding="utf-8")
         if not stream:
             _ = answer.content
         return answer
+
+    def _body(self) -> bytes:
+        if "text" in self._recorded:
+            return str(self._recorded["text"]).encode()
+        if "base64" in self._recorded:
+            return base64.b64decode(self._recorded["base64"])
+        return json.dumps(self._recorded["body"]).encode()

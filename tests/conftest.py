@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from api2db.sources.net.hosts import OUTSIDE
 from tests.bigquery import Emulator, start_emulator
 from tests.http_api import HttpApi
 from tests.mariadb import MariaDB, start_mariadb
@@ -82,6 +83,12 @@ def mariadb_database(mariadb: MariaDB) -> Iterator[str]:
     yield name
     mariadb.start()
     mariadb.drop_database(name)
+
+
+@pytest.fixture(autouse=True)
+def unused_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host's budget is the process's; another test's server of the same port isn't that host."""
+    monkeypatch.setattr(OUTSIDE, "_hosts", {})
 
 
 @pytest.fixture

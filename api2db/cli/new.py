@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 import os
@@ -33,7 +34,7 @@ _RECORDED: Final = 25
 @click.command()
 @click.argument("url")
 @click.option("--name", help="Of the collector, its file and its table; by default the address says it.")
-@click.option("--auth", help="The name of its credentials in AUTH/.")
+@click.option("--auth", help="The name of its credentials: of AUTH/<name>.json, written before.")
 @click.option("--print", "only_print", is_flag=True, help="Show the collector, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="What was found out, as JSON.")
 @here
@@ -159,11 +160,34 @@ def _as_auth(secret: dict[str, str]) -> dict[str, str]:
 
 def _recording(found: Findings) -> tuple[dict[str, Any], int]:
     """The first answer as the test reads it, cut to some records where that can be done; and how many it has."""
-    body, kept = found.answer.json(), len(found.records)
-    if isinstance(found.selection.select, At):
-        body, kept = cut(body, found.selection.select.path, _RECORDED), min(kept, _RECORDED)
+    kept = len(found.records)
+    if found.body.format == "json":
+        body = found.body.of(found.answer)
+        if isinstance(found.selection.select, At):
+            body, kept = cut(body, found.selection.select.path, _RECORDED), min(kept, _RECORDED)
+        content: dict[str, Any] = {"body": body}
+    else:
+        data, rows = cut_lines(found.answer.content, found.body.format, _RECORDED)
+        content, kept = as_recorded(data), kept if rows is None else min(kept, rows)
     headers = {name: found.answer.headers[name] for name in _KEPT_HEADERS if name in found.answer.headers}
-    return {"url": shown_url(found.url), "status": found.answer.status_code, "headers": headers, "body": body}, kept
+    return {"url": shown_url(found.url), "status": found.answer.status_code, "headers": headers, **content}, kept
+
+
+def cut_lines(data: bytes, form: str, most: int) -> tuple[bytes, int | None]:
+    """The first so many records, where each is a line; else all, and None."""
+    lines = data.splitlines(keepends=True)
+    start = b"".join(lines[: most + (form != "ndjson")])
+    if form == "xml" or b'"' in start * (form != "ndjson") or b"\0" in start or not all(map(bytes.strip, lines)):
+        return data, None
+    return start, most
+
+
+def as_recorded(data: bytes) -> dict[str, str]:
+    """A body as a file of JSON holds it."""
+    try:
+        return {"text": data.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
 
 
 def cut(body: Any, path: str, most: int) -> Any:
@@ -180,6 +204,7 @@ def _as_json(name: str, found: Findings, sure: dict[str, str]) -> dict[str, Any]
     return {
         "name": name,
         "url": shown_url(found.url),
+        "format": found.body.format,
         "records": {"at": found.selection.written, "count": len(found.records), "why": found.selection.why},
         "columns": [asdict(column) for column in found.columns],
         "key": _chosen(found.key),
@@ -205,6 +230,8 @@ def _tell(found: Findings, files: _Files) -> None:
     for asked in found.asked:
         click.echo(f"  {asked.status:>9}  {asked.bytes:>9,} bytes  {asked.request}  ({asked.purpose})")
     click.echo("\nFound:")
+    if found.body.why is not None:
+        click.echo(f"  {'format':<10} {found.body.format}  ({found.body.sureness.value}: {found.body.why})")
     told: list[tuple[str, str, Selection | Choice | Found]] = [
         ("records", f"{len(found.records):,} at {found.selection.written}", found.selection)
     ]

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from api2db.errors import SourceError
-from api2db.probing.fields import Choice, Column, Sureness, born_of, columns_of, key_of, version_of
+from api2db.probing.bodies import Body, body_of
+from api2db.probing.fields import (
+    Choice,
+    Column,
+    Sureness,
+    born_of,
+    columns_of,
+    items_of,
+    key_of,
+    lists_of,
+    version_of,
+)
 from api2db.probing.selection import Selection, selection_of
 from api2db.secret import shown_url
 from api2db.sources.answer import HttpError
@@ -58,8 +69,10 @@ class Findings:
     """What is known of an endpoint.
 
     url, params   the address without its query, and that
+    body          how its answers are read
     records       the records of the first page; ``selection`` says where they are
     columns       what they have in common
+    children      the columns of the items of those that are lists of objects, by their names
     paging        a ``Paging``; ``more`` are the records of its second page
     since         the parameter that asks for what is new, and the column it means
     validator     the header that makes an unchanged answer cost nothing
@@ -69,11 +82,13 @@ class Findings:
     url: str
     params: dict[str, str]
     answer: Answer
+    body: Body
     selection: Selection
     records: Sequence[Mapping[str, Any]]
     columns: list[Column]
     paging: Found
     more: Sequence[Mapping[str, Any]] = ()
+    children: Mapping[str, Sequence[Column]] = field(default_factory=dict)
     key: Choice | None = None
     version: Choice | None = None
     born: Choice | None = None
@@ -93,6 +108,7 @@ class Probe:
     def __init__(self, fetch: Callable[[Ask], Answer]) -> None:
         self._fetch = fetch
         self.asked: list[Asked] = []
+        self._body = Body("json")
 
     def findings(self, url: str) -> Findings:
         """Raises HttpError if the first request fails, SourceError if its answer holds no records."""
@@ -100,14 +116,18 @@ class Probe:
         base = parts._replace(query="", fragment="").geturl()
         first = Ask("GET", base, tuple(parse_qsl(parts.query, keep_blank_values=True)))
         answer = self._ask(first, "what it answers")
-        body = answer.json()
+        self._body = body_of(answer)
+        body = self._body.of(answer)
         selection = selection_of(body)
         records = _objects(selection.records(body), selection)
         paging, more = self._paging(first, answer, body, selection, records)
         both = [*records, *more]
-        columns = columns_of(both)
+        columns = columns_of(both, text=self._body.is_text)
         count = len(both)
-        found = Findings(base, dict(first.params), answer, selection, records, columns, paging, more)
+        found = Findings(base, dict(first.params), answer, self._body, selection, records, columns, paging, more)
+        found.children = {
+            column.name: columns_of(items_of(column, both), text=self._body.is_text) for column in lists_of(columns)
+        }
         found.key = _key(columns, records, more)
         found.version = version_of(columns, count)
         found.born = born_of(columns, count)
@@ -155,7 +175,7 @@ class Probe:
             if step is None:
                 return Found(paging, Sureness.LIKELY, "the answer has it; this was the only page"), ()
             answer = self._ask(paging.ask(seen.first, step), "its second page")
-            more = _objects(selection.records(answer.json()), selection)
+            more = _objects(selection.records(self._body.of(answer)), selection)
         except SourceError as error:
             return Found(paging, Sureness.GUESS, f"the second page couldn't be had: {error}"), ()
         if not more:
@@ -173,7 +193,7 @@ class Probe:
         ):
             try:
                 answer = self._ask(seen.first.with_params(**asks), f"whether {next(iter(asks))} brings more")
-                more = _objects(selection.records(answer.json()), selection)
+                more = _objects(selection.records(self._body.of(answer)), selection)
             except SourceError:
                 continue  # the API says no: it isn't paged that way
             again = sum(record in seen.records for record in more)
@@ -203,7 +223,7 @@ class Probe:
                 answer = self._ask(
                     first.with_params(**{name: tomorrow.isoformat()}), f"whether {name} leaves out the old"
                 )
-                left = found.selection.records(answer.json())
+                left = found.selection.records(self._body.of(answer))
             except SourceError:
                 continue  # no answer without records to that parameter
             if not left:

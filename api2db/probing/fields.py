@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from api2db.form.path import parse_path
+
 DEPTH: Final = 3
 """Objects in objects become columns of their own so deep; what is deeper stays JSON."""
 
@@ -23,6 +25,9 @@ _CREATED_WORDS: Final = re.compile(r"(^|_)(created|published|inserted|time|times
 _KEY_NAMES: Final = ("id", "uuid", "guid", "_id", "key", "uid", "code", "sha", "number", "slug", "name", "symbol")
 _ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}")
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_OF_TEXT: Final = ("int", "float", "bool")
+_WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?([eE][-+]?[0-9]{1,2})?")
 _NOT_PLAIN: Final = re.compile(r"[^0-9a-zA-Z]+")
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -45,6 +50,7 @@ class Column:
              of objects ``objects``
     present  of so many records it has a value
     distinct so many different values, of those that can be compared
+    text     are its values text, whatever their kind?
     """
 
     name: str
@@ -53,6 +59,7 @@ class Column:
     present: int
     distinct: int
     example: object
+    text: bool = False
 
     @property
     def is_time(self) -> bool:
@@ -60,8 +67,9 @@ class Column:
 
     @property
     def declared(self) -> str:
-        """The path with its kind, where a form needs to be told: a number or text that is a time."""
-        return f"{self.path}:{self.kind}" if self.is_time else self.path
+        """The path with its kind, where a form needs to be told: a number or text that is a time, a text a number."""
+        told = self.is_time or (self.text and self.kind in _OF_TEXT)
+        return f"{self.path}:{self.kind}" if told else self.path
 
 
 @dataclass(frozen=True)
@@ -73,15 +81,18 @@ class Choice:
     why: str
 
 
-def columns_of(records: Sequence[Mapping[str, object]]) -> list[Column]:
-    """The columns of some records, in the order in which they first appear; names are each there once."""
+def columns_of(records: Sequence[Mapping[str, object]], *, text: bool = False) -> list[Column]:
+    """The columns of some records, in the order in which they first appear; names are each there once.
+
+    text  their values are all text: what they look like is their kind, and nothing is a text without letters
+    """
     values: dict[str, list[object]] = {}
     for record in records:
         for path, value in _leaves(record, DEPTH):
             values.setdefault(path, []).append(value)
     found = []
     for path, given in values.items():
-        present = [value for value in given if value is not None]
+        present = [value for value in given if value is not None and not (text and value == "")]
         short = _short_list(present)
         if short:
             for at in range(short):
@@ -90,7 +101,7 @@ def columns_of(records: Sequence[Mapping[str, object]]) -> list[Column]:
         else:
             found.append((path, present))
     names = _names([path for path, _ in found])
-    return [_column(names[path], path, present) for path, present in found]
+    return [_column(names[path], path, present, text=text) for path, present in found]
 
 
 def key_of(columns: Sequence[Column], count: int) -> Choice | None:
@@ -126,6 +137,13 @@ def lists_of(columns: Sequence[Column]) -> list[Column]:
     return [column for column in columns if column.kind == "objects"]
 
 
+def items_of(column: Column, records: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
+    """The objects in the lists of a column."""
+    path = parse_path(column.path, ())[0]
+    lists = [path.read(record) for record in records]
+    return [item for found in lists if isinstance(found, list) for item in found if isinstance(item, Mapping)]
+
+
 def plain_name(text: str) -> str:
     """As a column or a function may be called: lower case, digits and ``_``."""
     name = _NOT_PLAIN.sub("_", _HUMP.sub("_", text)).strip("_").lower()
@@ -151,14 +169,15 @@ def _key_rank(column: Column) -> int:
 
 def _leaves(value: Mapping[str, object], depth: int, path: str = "") -> Iterator[tuple[str, object]]:
     for key, inner in value.items():
-        here = f"{path}.{_escaped(str(key))}" if path else _escaped(str(key))
+        here = f"{path}.{escaped(str(key))}" if path else escaped(str(key))
         if isinstance(inner, Mapping) and inner and depth > 1:
             yield from _leaves(inner, depth - 1, here)
         else:
             yield here, inner
 
 
-def _escaped(key: str) -> str:
+def escaped(key: str) -> str:
+    """A key as one part of a path."""
     return re.sub(r"([\\.:])", r"\\\1", key)
 
 
@@ -189,11 +208,25 @@ def _names(paths: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _column(name: str, path: str, present: Sequence[object]) -> Column:
-    kind = _kind(name, present)
+def _column(name: str, path: str, present: Sequence[object], *, text: bool) -> Column:
+    kind = _kind(name, _meant(present) if text else present)
     comparable = [value for value in present if isinstance(value, (str, int, float))]
     example = present[0] if present else None
-    return Column(name, path, kind, len(present), len(set(comparable)), example)
+    return Column(name, path, kind, len(present), len(set(comparable)), example, text)
+
+
+def _meant(texts: Sequence[object]) -> Sequence[object]:
+    """What texts say, where all of them say numbers, or true and false. A number that begins with zeros is a name."""
+    words = [str(text) for text in texts]
+    if not all(isinstance(text, str) for text in texts):
+        return texts
+    if all(_WHOLE.fullmatch(word) for word in words):
+        return [int(word) for word in words]
+    if all(_NUMBER.fullmatch(word) for word in words):
+        return [float(word) for word in words]
+    if all(word.lower() in ("true", "false") for word in words):
+        return [word.lower() == "true" for word in words]
+    return texts
 
 
 def _kind(name: str, present: Sequence[object]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api2db.errors import SourceError
-from api2db.probing.fields import Sureness
+from api2db.probing.fields import Sureness, escaped
 from api2db.sources.rest.find import find_records
 from api2db.sources.rest.records import At, HeaderRow, Keyed, Parallel, Select
 
@@ -68,7 +68,7 @@ def _object_lists(value: object, path: str, depth: int = 4) -> list[tuple[str, l
         return []
     found: list[tuple[str, list[Any]]] = []
     for key, inner in value.items():
-        here = f"{path}.{key}" if path else str(key)
+        here = f"{path}.{escaped(str(key))}" if path else escaped(str(key))
         if isinstance(inner, list) and inner and all(isinstance(item, Mapping) for item in inner):
             found.append((here, inner))
         else:

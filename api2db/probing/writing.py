@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import keyword
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 from urllib.parse import urlsplit
 
 from api2db.probing.endpoint import Findings, Found
-from api2db.probing.fields import Choice, Column, Sureness, lists_of, plain_name
+from api2db.probing.fields import Choice, Column, Sureness, plain_name
+from api2db.probing.layout import INDENT, Block, in_a_line, laid_out, mapping, quoted
 from api2db.secret import shown_url
 from api2db.sources.rest.paging import Paging, Single
 
-_LINE = 110
-_INDENT = " " * 4
 # Words of paths that name nothing.
 _GENERAL = frozenset(
     (
@@ -58,7 +56,7 @@ def collector_text(name: str, found: Findings, today: str, auth: str | None) -> 
         *([f"from api2db.sources.rest import {', '.join(sorted(ways))}"] if ways else []),
         "",
         *_about(found),
-        f"api = Rest({_arguments([quoted(_base(found.url)), *_rest_options(found, auth)])})",
+        *laid_out(Block("api = Rest(", [quoted(_base(found.url)), *_rest_options(found, auth)], ")")),
         *_rate_comment(found),
         "",
         "",
@@ -81,7 +79,8 @@ PROJECT = Path(__file__).parents[1]
 
 
 def test_the_recorded_answer_has_the_rows_and_columns_it_had():
-    table = poll_recorded(PROJECT / "collectors" / "{name}.py", PROJECT / "tests" / "recorded" / "{name}.json")
+    recorded = PROJECT / "tests" / "recorded" / "{name}.json"
+    table = poll_recorded(PROJECT / "collectors" / "{name}.py", recorded)
     assert table.num_rows == {rows}
     assert {{column.name: str(column.type) for column in table.schema}} == {{
 {_dict_lines(columns)}
@@ -90,17 +89,17 @@ def test_the_recorded_answer_has_the_rows_and_columns_it_had():
 
 
 def _dict_lines(columns: Mapping[str, str]) -> str:
-    return "\n".join(f"{_INDENT * 2}{quoted(column)}: {quoted(kind)}," for column, kind in columns.items())
+    return "\n".join(f"{INDENT * 2}{quoted(column)}: {quoted(kind)}," for column, kind in columns.items())
 
 
 def _about(found: Findings) -> list[str]:
     kind = found.answer.headers.get("Content-Type", "no content type").partition(";")[0]
     lines = [f"# It answered {found.answer.status_code}, {kind}: {len(found.records):,} records."]
     if found.validator is not None and found.validator.value:
-        lines.append(f"# {found.validator.value}: {found.validator.why} ({found.validator.sureness.value}).")
+        lines.append(f"# {found.validator.value}: {in_a_line(found.validator.why)} ({found.validator.sureness.value}).")
         lines.append("# So a poll without news costs next to nothing; Rest does that by itself.")
     elif found.validator is not None:
-        lines.append(f"# {found.validator.why}.")
+        lines.append(f"# {in_a_line(found.validator.why)}.")
     return lines
 
 
@@ -114,18 +113,18 @@ def _rate_comment(found: Findings) -> list[str]:
     if found.rate is None:
         return ['# No limit was told. If there is one: rate="60/min".']
     if found.rate.sureness is Sureness.SURE:
-        return [f"# rate: sure: {found.rate.why}."]
-    return [f"# rate: {found.rate.why}. Once you know: rate={quoted(found.rate.value)}."]
+        return [f"# rate: sure: {in_a_line(found.rate.why)}."]
+    return [f"# rate: {in_a_line(found.rate.why)}. Once you know: rate={quoted(found.rate.value)}."]
 
 
 def _decorator(found: Findings) -> list[str]:
-    lines = ["@collector(", f"{_INDENT}every={quoted(found.every.value)},{_told(found.every)}"]
+    lines = ["@collector(", f"{INDENT}every={quoted(found.every.value)},{_told(found.every)}"]
     if found.key is not None:
-        lines.append(f"{_INDENT}key={quoted(found.key.column.name)},{_told_choice(found.key)}")
+        lines.append(f"{INDENT}key={quoted(found.key.column.name)},{_told_choice(found.key)}")
         if found.version is not None:
-            lines.append(f"{_INDENT}version={quoted(found.version.column.name)},{_told_choice(found.version)}")
+            lines.append(f"{INDENT}version={quoted(found.version.column.name)},{_told_choice(found.version)}")
     else:
-        lines.append(f"{_INDENT}# key=...: no column tells the records apart, so each poll appends all it brings.")
+        lines.append(f"{INDENT}# key=...: no column tells the records apart, so each poll appends all it brings.")
     return [*lines, ")"]
 
 
@@ -142,46 +141,58 @@ def _parameter(found: Findings, cursor: Column | None) -> str:
 
 
 def _body(found: Findings, cursor: Column | None) -> list[str]:
-    lines = [f"{_INDENT}# records: {found.selection.sureness.value}: {found.selection.why}."]
+    lines = [f"{INDENT}# records: {found.selection.sureness.value}: {in_a_line(found.selection.why)}."]
     if found.selection.candidates:
-        lines.append(f"{_INDENT}# Others that may be it: {', '.join(map(quoted, found.selection.candidates))}.")
-    lines.append(f"{_INDENT}# paging: {found.paging.sureness.value}: {found.paging.why}.")
+        lines.append(f"{INDENT}# Others that may be it: {', '.join(map(quoted, found.selection.candidates))}.")
+    lines.append(f"{INDENT}# paging: {found.paging.sureness.value}: {in_a_line(found.paging.why)}.")
     if cursor is not None and found.since is not None:
-        lines.append(f"{_INDENT}# since: {found.since.sureness.value}: {found.since.why}.")
+        lines.append(f"{INDENT}# since: {found.since.sureness.value}: {in_a_line(found.since.why)}.")
     elif (choice := found.version or found.born) is not None:
         asks = f"since=Cursor({quoted(choice.column.name)})"
-        lines.append(f"{_INDENT}# No parameter was found that asks for what is new. If there is one: {asks} as this")
-        lines.append(f"{_INDENT}# function's parameter, and <the API's name>=since below.")
-    lines += [f"{_INDENT}for page in api.pages({_arguments(_page_options(found, cursor), depth=1)}):"]
-    written = found.selection.written
-    lines += [f"{_INDENT * 2}yield page.rows(", f"{_INDENT * 3}{written},"]
+        lines.append(f"{INDENT}# No parameter was found that asks for what is new. If there is one: {asks} as this")
+        lines.append(f"{INDENT}# function's parameter, and <the API's name>=since below.")
+    if found.body.why is not None:
+        lines.append(f"{INDENT}# format: {found.body.sureness.value}: {in_a_line(found.body.why)}.")
+    lines += laid_out(Block("for page in api.pages(", _page_options(found, cursor), ")"), 1, ":")
+    lines += [f"{INDENT * 2}yield page.rows(", f"{INDENT * 3}{found.selection.written},"]
     for column in found.columns:
-        lines.append(_row_line(column))
-    lines.append(f"{_INDENT * 2})")
-    for column in lists_of(found.columns):
-        lines.append(
-            f"{_INDENT}# {column.name} is a list of objects, kept as JSON: it could be a table of its own (children=)."
-        )
+        lines += _row_lines(column, found.children.get(column.name, ()))
+    return [*lines, f"{INDENT * 2})"]
+
+
+def _row_lines(column: Column, items: Sequence[Column]) -> list[str]:
+    """Of one column; of a list of objects also how it would be a table of its own."""
+    note = {"null": "  # null in all records seen", "list": "  # a list", "objects": "  # a list of objects, as JSON"}
+    option: str | Block = f"{column.name}={quoted(_path(column))}"
+    if keyword.iskeyword(column.name):
+        option = mapping("**{", {column.name: _path(column)})
+    lines = laid_out(option, 3, "," + note.get(column.kind, ""))
+    if items:
+        lines.append(f"{INDENT * 3}# In its place, for a table of its own (from api2db import Children):")
+        shape = mapping("shape={", {item.name: _path(item) for item in items})
+        named = f"{column.name}=" if not keyword.iskeyword(column.name) else f"**{{{quoted(column.name)}: "
+        closes = ")" if not keyword.iskeyword(column.name) else ")}"
+        offered = laid_out(Block(f"{named}Children(", [quoted(column.path), shape], closes), 0, ",")
+        lines += [f"{INDENT * 3}# {line}" for line in offered]
     return lines
 
 
-def _row_line(column: Column) -> str:
+def _path(column: Column) -> str:
     # JSON and lists say it, so that the column's type doesn't hang on what the first poll brings.
-    path = f"{column.path}:json" if column.kind in ("json", "list", "objects") else column.declared
-    name = column.name
-    option = f"**{{{quoted(name)}: {quoted(path)}}}" if keyword.iskeyword(name) else f"{name}={quoted(path)}"
-    note = {"null": "  # null in all records seen", "list": "  # a list", "objects": "  # a list of objects"}
-    return f"{_INDENT * 3}{option},{note.get(column.kind, '')}"
+    return f"{column.path}:json" if column.kind in ("json", "list", "objects") else column.declared
 
 
-def _page_options(found: Findings, cursor: Column | None) -> list[str]:
+def _page_options(found: Findings, cursor: Column | None) -> list[str | Block]:
     parts = urlsplit(found.url)
-    options = [quoted(parts.path or "/")]
+    options: list[str | Block] = [quoted(parts.path or "/")]
     given = {name: value for name, value in found.params.items() if found.since is None or name != found.since.value}
     if given:
-        options.append(f"params={{{', '.join(f'{quoted(name)}: {quoted(value)}' for name, value in given.items())}}}")
+        options.append(mapping("params={", given))
+    if found.body.why is not None:
+        options.append(f"format={quoted(found.body.format)}")
     if not isinstance(found.paging.value, Single):
-        options.append(f"paging={paging_text(found.paging.value)}")
+        name, given_to_it = _paging_parts(found.paging.value)
+        options.append(Block(f"paging={name}(", given_to_it, ")"))
     if cursor is not None and found.since is not None:
         name = found.since.value
         options.append(
@@ -192,39 +203,30 @@ def _page_options(found: Findings, cursor: Column | None) -> list[str]:
 
 def paging_text(paging: Paging) -> str:
     """As Python makes it: what isn't as by default."""
+    name, given = _paging_parts(paging)
+    return f"{name}({', '.join(given)})"
+
+
+def _paging_parts(paging: Paging) -> tuple[str, list[str]]:
     given = []
     for each in fields(paging):  # type: ignore[arg-type]
         value = getattr(paging, each.name)
-        if value != each.default:
+        if each.init and value != each.default:
             given.append(f"{each.name}={quoted(value) if isinstance(value, str) else repr(value)}")
-    return f"{type(paging).__name__}({', '.join(given)})"
-
-
-def _arguments(options: list[str], depth: int = 0) -> str:
-    """On one line where they have room, else a line each."""
-    line = ", ".join(options)
-    if len(line) + len(_INDENT) * depth + 30 <= _LINE and "\n" not in line:
-        return line
-    inner = _INDENT * (depth + 1)
-    return "\n" + "".join(f"{inner}{option},\n" for option in options) + _INDENT * depth
+    return type(paging).__name__, given
 
 
 def _told(found: Found) -> str:
-    return f"  # {found.sureness.value}: {found.why}"
+    return f"  # {found.sureness.value}: {in_a_line(found.why)}"
 
 
 def _told_choice(choice: Choice) -> str:
-    return f"  # {choice.sureness.value}: {choice.why}"
+    return f"  # {choice.sureness.value}: {in_a_line(choice.why)}"
 
 
 def _base(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def quoted(text: str) -> str:
-    """A text as Python, in double quotes."""
-    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def _is_version(word: str) -> bool:
@@ -234,6 +236,7 @@ def _is_version(word: str) -> bool:
 def sureness_of(found: Findings) -> dict[str, Sureness]:
     """How sure each thing that was found is, by what it is."""
     told: dict[str, Any] = {
+        "format": found.body if found.body.why is not None else None,
         "records": found.selection,
         "key": found.key,
         "version": found.version,

@@ -31,6 +31,7 @@ class Timetable:
 
     wake     called by any thread when something may be due at once
     durable  flush what is kept
+    steady   seconds that nobody turns
     """
 
     cadence: Cadence
@@ -39,6 +40,7 @@ class Timetable:
     layout: Layout
     wake: Callable[[], None]
     durable: bool
+    steady: Callable[[], float] = time.monotonic
     _calendars: list[CalendarJob] = field(default_factory=list)
     _jobs: list[Job] = field(default_factory=list)
 
@@ -143,7 +145,7 @@ class Timetable:
                 raise self._damaged(job) from error
 
         def changed(next_s: float | None) -> None:
-            job.next_run_ns = None if next_s is None else int(next_s * 1e9)
+            job.next_run_ns = None if next_s is None else max(int(next_s * 1e9), job.not_before_ns)
             self.journal.next_run(job.name, job.next_run_ns)
             self._write(job, {"until_s": known.until_s, "ran": known.ran}, durable=self.durable)
 
@@ -156,6 +158,7 @@ class Timetable:
             poll=lambda due_s: self._begin_due(job, due_s),
             skipped=lambda: self.journal.skipped(job.name),
             changed=changed,
+            steady=self.steady,
         )
 
         def ended(end: End) -> None:

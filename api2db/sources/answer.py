@@ -96,6 +96,21 @@ class Answer(Response):
         with self._unreadable():
             return reading.records(self._body(), path, said)
 
+    def document(self, format: str | None = None, *, charset: str | None = None, delimiter: str | None = None) -> Any:
+        """The whole body as one value, by its Content-Type unless ``format`` says it; JSON if neither does.
+
+        A JSON value; of XML the root element under its name; of CSV, TSV and NDJSON the list of their rows. Raises
+        HttpError for what isn't that, ConfigError.
+        """
+        said = reading.Said(format, charset, delimiter)
+        with self._unreadable():
+            return reading.document(self._body(), said)
+
+    def format(self) -> str:
+        """As Content-Type, address or the body's start tell it; "" where none does. Raises HttpError."""
+        with self._unreadable():
+            return reading.format_of(self._body())
+
     def stream(
         self,
         path: str = "",

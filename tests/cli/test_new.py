@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 from api2db.cli.main import main
 from api2db.discovery import find_in
 from api2db.sources import payload
+from api2db.testing import poll_recorded
 from tests.http_api import Answer
 from tests.sources.rest_server import RestServer
 
@@ -159,3 +161,56 @@ def test_print_shows_the_collector_and_json_what_was_found_and_neither_writes(
     assert found["sure"]["paging"] == "sure"
     assert len(found["requests"]) < 16
     assert not any(path.is_file() for path in project.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("convention", "options"),
+    [("lines", 'format="ndjson"'), ("comma?limit=100", 'format="csv"'), ("elements", 'format="xml"')],
+)
+def test_an_endpoint_of_another_format_is_read_in_it_with_numbers_for_what_looks_like_them(
+    convention: str, options: str, project: Path
+) -> None:
+    totals = [{"id": f"q{number}", "total": number / 4} for number in range(230)]
+    with RestServer(totals) as server:
+        said = new(project, f"{server.root}/{convention}", "--name", "totals")
+        assert said.exit_code == 0, said.output
+        assert [(row["id"], row["total"]) for row in polled(project / "collectors" / "totals.py")] == [
+            (record["id"], record["total"]) for record in totals
+        ]
+    assert options in (project / "collectors" / "totals.py").read_text()
+    recorded = poll_recorded(project / "collectors" / "totals.py", project / "tests" / "recorded" / "totals.json")
+    assert recorded.num_rows == (100 if convention == "elements" else 25)
+
+
+def test_a_format_that_nobody_says_is_found(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        for body, form in ((b'{"a": 1, "b": 2}\n{"a": 2, "b": 2}\n', "ndjson"), (b"id;n\nx;1\ny;2\n", "csv")):
+            server.always(Answer(body=body, content_type="text/plain"))
+            found = json.loads(new(project, f"{server.root}/whole", "--json").output)
+            assert (found["format"], found["records"]["count"]) == (form, 2)
+
+
+def test_the_line_it_offers_for_a_list_of_objects_makes_it_a_table_of_its_own(
+    server: RestServer, project: Path
+) -> None:
+    assert new(project, f"{server.root}/whole", "--name", "quakes").exit_code == 0
+    file = project / "collectors" / "quakes.py"
+    text = file.read_text()
+    offered = '# tags=Children("tags", shape={"name": "name"}),'
+    assert offered in text
+    text = text.replace('tags="tags:json",', offered.removeprefix("# ")).replace("import Rest", "import Children, Rest")
+    file.write_text(text)
+    assert polled(file)[7]["tags"] == [{"name": "a"}]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ruff") is None, reason="needs ruff")
+def test_what_it_writes_is_as_a_formatter_would_have_it(server: RestServer, project: Path) -> None:
+    said = "fields=" + "a" * 40 + '&quoted="x"&region=' + "b" * 40
+    for name, path in (("plain", "/link"), ("long", f"/number?per_page=50&{said}"), ("rows", "/table")):
+        assert new(project, f"{server.root}{path}", "--name", name).exit_code == 0
+    ruff = [sys.executable, "-m", "ruff"]
+    for command in (["check"], ["format", "--check"], ["format", "--check", "--line-length=120"]):
+        done = subprocess.run(
+            [*ruff, *command, "--isolated", "--no-cache", str(project)], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -142,6 +142,15 @@ def test_a_batch_that_was_cut_off_between_its_imports_is_in_once(peer, monkeypat
         assert (receipt.rows, receipt.duplicate) == (40, is_in)
     assert ids(peer) == [*range(40), 100]
     assert sink.loaded([large.batch_id]) == {large.batch_id: 40}
+    # Deleted by somebody, it is loaded anew as if it never was.
+    peer.query_and_commit(f"DELETE FROM {TABLE} WHERE api2db_batch = ?", (large.batch_id,))
+    monkeypatch.setattr(sink_module, "IMPORT_BYTES", 200)
+    peer.fault("refuse:3")
+    with pytest.raises(RetryableError):
+        sink.load([large], kept)
+    assert sink.loaded([large.batch_id]) == {}
+    assert sink.load([large], kept)[0].rows == 40
+    assert ids(peer) == [*range(40), 100]
     sink.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 
@@ -13,6 +14,7 @@ from api2db.runtime.cadence import Cadence
 from api2db.runtime.job import Job
 from api2db.runtime.poller import Poller
 from api2db.runtime.timetable import Timetable
+from api2db.sources.context import PutOff
 from api2db.spool.collector import CollectorSpool
 from tests.project_kit import eventually
 from tests.spool_kit import make_spool
@@ -38,8 +40,8 @@ class Store:
         self.stop = threading.Event()
         self.poller = Poller(threads=1, stop=self.stop)
 
-    def timetable(self):
-        return Timetable(Cadence(), self.poller, self.journal, self.layout, lambda: None, durable=False)
+    def timetable(self, **clock):
+        return Timetable(Cadence(), self.poller, self.journal, self.layout, lambda: None, durable=False, **clock)
 
     def job(self, name, source=lambda: None, **schedule):
         collector = Collector(name, None, source, None, None, **schedule)
@@ -105,6 +107,54 @@ def test_a_learned_period_is_kept_for_the_next_daemon_and_learned_anew_where_it_
     wanted_s = 3600 if damaged else 1.5 * 3600
     text = json.dumps({"schedule": "adaptive, 1h to 9h", "period_s": 1.5 * wanted_s})
     eventually(lambda: store.layout.due("feed").read_text() == text, what="the second poll's end")
+
+
+def test_a_poll_that_is_put_off_teaches_nothing_about_how_often_there_is_something_new(store):
+    asked = []
+
+    def source():
+        asked.append(len(asked))
+        if len(asked) == 1:
+            raise PutOff("the server wants to be left alone", 0.2)
+
+    job = store.job("feed", source, adaptive=("1h", "9h"))
+    timetable = store.timetable()
+    timetable.add(job)
+    timetable.run_pending()
+    eventually(lambda: job.put_off, what="the poll was put off")
+    assert not store.layout.due("feed").exists()
+    eventually(lambda: timetable.begin_put_off() or store.layout.due("feed").exists(), what="it was polled after all")
+    assert store.kept("feed")["period_s"] == 1.5 * 3600
+    assert asked == [0, 1]
+
+
+def test_where_each_due_time_runs_one_that_is_put_off_waits_and_nothing_is_asked_meanwhile(store):
+    asked, clock = [], [0.0]
+
+    def source():
+        asked.append(time.time())
+        if len(asked) < 3:
+            raise PutOff("the server wants to be left alone", 0.2 if len(asked) == 1 else 7200)
+
+    store.keep("feed", '{"schedule": "at 06:00 UTC", "until_s": 1000000000, "ran": []}')
+    job = store.job("feed", source, at="06:00", catch_up="all")
+    timetable = store.timetable(steady=lambda: time.monotonic() + clock[0])
+    timetable.add(job)
+
+    def passes(seconds, count):
+        for _ in range(count):
+            clock[0] += seconds
+            timetable.run_pending()
+
+    timetable.run_pending()
+    eventually(lambda: job.put_off, what="the poll was put off")
+    eventually(lambda: passes(61, 1) or len(asked) == 2, what="asked again once the time was over")
+    eventually(lambda: job.put_off and job.run is None, what="the poll was put off once more")
+    passes(2, 300)
+    assert len(asked) == 2
+    assert timetable.idle_s() > 0
+    assert store.state("feed")[2] / 1e9 > asked[1] + 7000
+    assert store.kept("feed")["until_s"] == 1000000000
 
 
 def test_collectors_due_at_one_moment_start_one_after_the_other_and_jitter_puts_them_further_apart(store):

@@ -135,9 +135,25 @@ class RestServer(HttpApi):
         return _json({"hourly": {name: [record[name] for record in records] for name in records[0]}})
 
     def _at_lines(self, request: Request) -> Answer:
-        with self._changed:
-            body = b"".join(json.dumps(record).encode() + b"\n" for record in self._records)
-        return Answer(body=body, content_type="application/x-ndjson")
+        at = int(request.params.get("at", 0))
+        body = b"".join(json.dumps(record).encode() + b"\n" for record in self.page(at))
+        links = tuple(self._link("/lines", at, self.count()).items())
+        return Answer(body=body, content_type="application/x-ndjson", headers=links)
+
+    def _at_comma(self, request: Request) -> Answer:
+        """Only a page without rows says that the one before was the last."""
+        records = self.page(int(request.params.get("offset", 0)), int(request.params.get("limit", self.size)))
+        rows = ["id;total", *(f"{record['id']};{record['total']}" for record in records)]
+        return Answer(body="\n".join(rows).encode(), content_type="text/csv")
+
+    def _at_headless(self, request: Request) -> Answer:
+        rows = [f"{record['id']},{record['total']}" for record in self.page(0)]
+        return Answer(body="\n".join(rows).encode(), content_type="text/csv")
+
+    def _at_elements(self, request: Request) -> Answer:
+        records = self.page((int(request.params.get("page", 1)) - 1) * self.size)
+        items = "".join(f'<order id="{record["id"]}"><total>{record["total"]}</total></order>' for record in records)
+        return Answer(body=f"<orders>{items}</orders>".encode(), content_type="application/xml")
 
     def _at_accounts(self, request: Request) -> Answer:
         """``/accounts`` lists parents, ``/accounts/<id>/orders`` the children of one."""

@@ -38,11 +38,9 @@ COLLECTORS = {
     "nodes": "lambda place: Rest('{root}').graphql(QUERY, records='feed.events', place=place)",
     "edges": "lambda place: Rest('{root}').graphql(QUERY, {'edges': True}, records='feed.events.edges', place=place)",
     "whole": "RestSource('{root}/whole')",
-    "lines": "RestSource('{root}/lines', decode=lambda a: [json.loads(line) for line in a.text.splitlines()])",
+    "lines": "RestSource('{root}/lines')",
 }
 MODULE = """
-    import json
-
     from api2db import Rest, RestSource, collector
     from api2db.sources.rest import LinkHeader, NextCursor, NextUrl, OffsetLimit, PageNumber
 

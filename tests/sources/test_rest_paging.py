@@ -203,10 +203,28 @@ LINK = {"Link": '</x?page=2>; rel="next"'}
         ({"page": 1}, {}, {"has_more": True}, PageNumber(has_more="has_more")),
         ({}, {}, {"page": 1, "total_pages": 4}, PageNumber(pages="total_pages")),
         ({}, {}, {"page": {"number": 0, "totalPages": 4}}, PageNumber(pages="page.totalPages", start=0)),
+        ({"per_page": 5}, {}, {"page": 1, "total": 9}, PageNumber(total="total")),
+        ({"page[number]": 1, "page[size]": 5}, {}, [], PageNumber(5, param="page[number]", size_param="page[size]")),
+        ({"page[size]": 5}, {}, {"meta": {"page": {"number": 1, "total-pages": 4}}},
+         PageNumber(param="page[number]", pages="meta.page.total-pages")),
+        ({"page[limit]": 5}, {}, {"meta": {"total": 9}},
+         OffsetLimit(5, offset_param="page[offset]", limit_param="page[limit]", total="meta.total")),
+        ({"page[offset]": 0}, {}, [], OffsetLimit(offset_param="page[offset]")),
+        ({"page[size]": 5}, {}, {"links": {"next": "/a?page%5Bnumber%5D=2"}, "data": []}, NextUrl("links.next")),
+        ({}, {}, {"next_page": 2, "results": []}, NextCursor("next_page", "page")),
+        ({"p": 0}, {}, {"meta": {"nextPage": "1"}}, NextCursor("meta.nextPage", "p")),
+        ({"page[size]": 5}, {}, {"meta": {"next_page": 2}}, NextCursor("meta.next_page", "page[number]")),
+        ({"limit": 5}, {}, {"next_page": None, "total": 5}, Single()),
+        ({}, {}, {"next_page": {"offset": "eyJ", "uri": "https://api.example.org/?at=2"}}, NextUrl("next_page.uri")),
+        ({"limit": 5}, {}, {"meta": {"next_token": "b26", "total": 9}}, NextCursor("meta.next_token", "next_token")),
+        ({}, {}, {"NextToken": "AAQA"}, NextCursor("NextToken", "NextToken")),
+        ({}, {}, {"paging": {"next": {"after": "NTI1"}}}, NextCursor("paging.next.after", "after")),
+        ({}, {}, {"pages": {"page": 1, "next": {"starting_after": "WzE2"}, "total_pages": 7}},
+         NextCursor("pages.next.starting_after", "starting_after")),
         ({}, {}, {"total": 4, "data": []}, Single()),
         ({}, {}, {"features": []}, Single()),
     ],
-)
+)  # fmt: skip
 def test_the_convention_is_found_in_the_first_answer_and_kept_in_the_place(params, headers, answer, found):
     response = requests.Response()
     response.headers.update(headers)
@@ -214,6 +232,16 @@ def test_the_convention_is_found_in_the_first_answer_and_kept_in_the_place(param
     ask = Ask("GET", response.url).with_params(**params)
     assert detected(Seen(ask, {}, response, answer, list)) == found
     assert of_json(json.loads(json.dumps(as_json(found)))) == found
+
+
+def test_a_number_of_the_next_page_and_parameters_in_brackets_are_sent_as_the_api_has_them(server):
+    server.script(body(1, meta={"next_page": 2}), body(2, meta={"next_page": None}))
+    assert ids(Rest(server.root).pages(params={"page[size]": 1})) == [1, 2]
+    numbered = [body(number, meta={"page": {"number": number, "total_pages": 2}}) for number in (1, 2)]
+    server.script(*numbered)
+    assert ids(Rest(server.root).pages(params={"page[number]": 1, "page[size]": 1})) == [1, 2]
+    assert [request.params.get("page[number]") for request in server.requests] == [None, "2", "1", "2"]
+    assert {request.params["page[size]"] for request in server.requests} == {"1"}
 
 
 def test_more_without_a_way_to_ask_for_it_is_an_error_and_not_a_silent_end(server):

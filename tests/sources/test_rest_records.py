@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+
 import pytest
 
+from api2db import Rest, RestSource
 from api2db.errors import ConfigError, SourceError
 from api2db.sources.rest import At, HeaderRow, Keyed, Parallel
 from api2db.sources.rest.find import find_records
 from api2db.sources.rest.records import selector
+from tests.http_api import Answer
 
 AB = [{"n": 1}, {"n": 2}]
 
@@ -111,3 +116,48 @@ def test_of_two_lists_of_objects_none_is_guessed():
 def test_an_answer_without_records_says_what_it_is_and_becomes_no_row(body, told):
     with pytest.raises(SourceError, match=told):
         find_records(body)
+
+
+ROWS = [{"id": "é1", "n": "1"}, {"id": "é2", "n": "2"}]
+XML = "<list><item><id>é1</id><n>1</n></item><item><id>é2</id><n>2</n></item></list>"
+CSV = "id,n\né1,1\né2,2\n".encode()
+LINES = "\n".join(json.dumps(row) for row in ROWS).encode()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "options"),
+    [
+        ("application/x-ndjson", LINES, {}),
+        ("text/csv; charset=utf-8", CSV, {}),
+        ("application/octet-stream", gzip.compress(CSV), {"format": "csv"}),
+        ("text/csv", CSV.decode().encode("latin-1"), {"charset": "latin-1"}),
+        ("text/plain", CSV.replace(b",", b"#"), {"format": "csv", "delimiter": "#"}),
+        ("text/plain", CSV.replace(b",", b"\t"), {"format": "tsv"}),
+        ("text/html", LINES, {"format": "ndjson"}),
+        ("application/xml", XML.encode(), {"records": "list.item"}),
+        ("application/json", gzip.compress(json.dumps(ROWS).encode()), {}),
+    ],
+)
+def test_a_body_of_any_format_is_records_by_its_content_type_or_as_said(http_api, content_type, body, options):
+    http_api.script(Answer(body=body, content_type=content_type))
+    (page,) = Rest(http_api.url).pages(**options)
+    assert page.records() == ROWS
+
+
+def test_xml_with_one_element_or_none_of_them_has_one_record_or_none(http_api):
+    for body in (b"<list><item><n>1</n></item></list>", b"<list/>"):
+        http_api.script(Answer(body=body, content_type="application/xml"))
+    source = RestSource(http_api.url, records="list.item")
+    assert [[page.records for page in source(None)] for _ in range(2)] == [[[{"n": "1"}]], [[]]]
+    http_api.script(Answer(body=b"<error><code>7</code></error>", content_type="application/xml"))
+    with pytest.raises(SourceError, match=r"nothing at 'list\.item'"):
+        list(source(None))
+
+
+@pytest.mark.parametrize("options", [{"format": "geojson"}, {"charset": "utf-9"}, {"delimiter": ",,"}])
+def test_a_format_that_can_not_be_is_refused_when_it_is_declared(options):
+    ((name, value),) = options.items()
+    with pytest.raises(ConfigError, match=f"{name}='{value}'"):
+        RestSource("https://api.example.org", **options)
+    with pytest.raises(ConfigError, match="decode= or format="):
+        RestSource("https://api.example.org", format="csv", decode=lambda answer: [])

@@ -16,21 +16,21 @@ from typing import Final
 import pyarrow as pa
 
 from api2db.batch import Batch, Receipt
-from api2db.errors import ConfigError, FatalError, RetryableError, SinkError
+from api2db.errors import RetryableError, SinkError
 from api2db.failpoint import reach
 from api2db.schema import Field, Kind
 from api2db.sinks.base import Quarantine, Sink
 from api2db.sinks.conform import Slot
 from api2db.sinks.group import Group, group
-from api2db.sinks.omnisci.names import BATCH, LEDGER, columns_of
+from api2db.sinks.omnisci.names import BATCH, columns_of
 from api2db.sinks.omnisci.parts import IMPORT_BYTES, parts
+from api2db.sinks.omnisci.record import Record, define
 from api2db.sinks.omnisci.types import TEXT, declare, refuse_impossible, slot
 from api2db.sinks.omnisci.wire import Described, Login, LostError, Wire
 from api2db.sinks.transaction import receipts
 
 log = logging.getLogger(__name__)
 
-_IDS_PER_QUERY: Final = 500
 _CHUNK_ROWS: Final = 1_000_000
 
 
@@ -51,8 +51,7 @@ class OmnisciSink:
         self.stream = stream
         self._login = login
         self._table = table
-        # Behind the id of a batch that takes several imports, in the ledger beside the tables.
-        self._begun, self._whole = f".begun.{table}", f".whole.{table}"
+        self._record = Record(table)
         self._wire: Wire | None = None
         self._broken: Wire | None = None
 
@@ -79,9 +78,9 @@ class OmnisciSink:
         if not batches:
             return []
         with self._used() as wire:
-            had, begun = self._asked(wire, [batch.batch_id for batch in batches])
+            had, begun = self._record.asked(wire, [batch.batch_id for batch in batches])
             for batch_id in sorted(begun):
-                self._delete(wire, batch_id)
+                self._record.delete(wire, batch_id)
             new = {batch.batch_id: batch for batch in batches if batch.batch_id not in had}
             groups = group(list(new.values()))
             if groups:
@@ -112,7 +111,7 @@ class OmnisciSink:
     def loaded(self, batch_ids: Sequence[str]) -> dict[str, int]:
         """Which of the batches the table has, with the rows of each. Makes nothing."""
         with self._reading() as wire:
-            return self._had(wire, batch_ids)
+            return self._record.asked(wire, batch_ids)[0]
 
     def horizon(self) -> int:
         """The table forgets no batch."""
@@ -121,7 +120,7 @@ class OmnisciSink:
     def receipts(self) -> Generator[tuple[str, int], None, None]:
         """(batch id, rows) of each batch in the table, by id. Makes nothing; holds all of them."""
         with self._reading() as wire:
-            found, _ = self._counted(wire, "", "")
+            found = self._record.all(wire)
         yield from sorted(found.items())
 
     def counted_since(self) -> int:
@@ -131,42 +130,6 @@ class OmnisciSink:
     def recounted(self) -> Generator[tuple[str, int], None, None]:
         """The same: the table is its own ledger."""
         return self.receipts()
-
-    def _had(self, wire: Wire, batch_ids: Sequence[str]) -> dict[str, int]:
-        return self._asked(wire, batch_ids)[0]
-
-    def _asked(self, wire: Wire, batch_ids: Sequence[str]) -> tuple[dict[str, int], set[str]]:
-        """Which of the batches are in, with the rows of each; and which were begun, and may be in by halves."""
-        found: dict[str, int] = {}
-        begun: set[str] = set()
-        for start in range(0, len(batch_ids), _IDS_PER_QUERY):
-            ids = [_hexadecimal(each) for each in batch_ids[start : start + _IDS_PER_QUERY]]
-            marked = [f"{each}{mark}" for each in ids for mark in ("", self._begun, self._whole)]
-            here, unfinished = self._counted(wire, _among(ids), _among(marked))
-            found |= here
-            begun |= unfinished
-        return found, begun
-
-    def _counted(self, wire: Wire, where: str, where_marked: str) -> tuple[dict[str, int], set[str]]:
-        """Rows of each batch: those of the table, and none for those of which every row was refused; and the begun."""
-        tables = {name.lower() for name in wire.tables()}
-        found: dict[str, int] = {}
-        begun: set[str] = set()
-        if LEDGER in tables:
-            rows = wire.query(f"SELECT {BATCH} FROM {LEDGER}{where_marked} GROUP BY {BATCH}")
-            marks = {str(mark) for (mark,) in rows}
-            found |= {mark: 0 for mark in marks if mark.isalnum()}
-            whole = {mark.removesuffix(self._whole) for mark in marks if mark.endswith(self._whole)}
-            begun = {mark.removesuffix(self._begun) for mark in marks if mark.endswith(self._begun)} - whole
-        if self._table.lower() in tables and BATCH in wire.columns(self._table):
-            rows = wire.query(f"SELECT {BATCH}, COUNT(*) FROM {self._table}{where} GROUP BY {BATCH}")
-            found |= {str(batch_id): int(count) for batch_id, count in rows if batch_id is not None}
-        return {batch_id: count for batch_id, count in found.items() if batch_id not in begun}, begun
-
-    def _delete(self, wire: Wire, batch_id: str) -> None:
-        """What is in of a batch that was begun."""
-        if self._table.lower() in {name.lower() for name in wire.tables()}:
-            self._define(wire, f"DELETE FROM {self._table} WHERE {BATCH} = '{_hexadecimal(batch_id)}'")
 
     def _load(self, wire: Wire, groups: list[Group], quarantine: Quarantine, begun: set[str]) -> None:
         columns = self._fitted(wire, groups)
@@ -179,14 +142,14 @@ class OmnisciSink:
             for batch, rows, reasons in one.refused_by_batch():
                 quarantine(batch, batch.table.take(pa.array(rows, pa.int64())), reasons)
                 if len(rows) == batch.table.num_rows:
-                    self._remember_empty(wire, batch.batch_id)
+                    self._record.enter_empty(wire, batch.batch_id)
             for batch in one.batches:
                 if not batch.table.num_rows:
-                    self._remember_empty(wire, batch.batch_id)
+                    self._record.enter_empty(wire, batch.batch_id)
         if tables:
             self._import(wire, pa.concat_tables(tables, promote_options="default"), begun)
         for batch_id in sorted(begun):
-            self._note(wire, batch_id + self._whole)
+            self._record.whole(wire, batch_id)
         reach("sink.loaded")
 
     def _import(self, wire: Wire, rows: pa.Table, begun: set[str]) -> None:
@@ -194,22 +157,11 @@ class OmnisciSink:
         imports = list(parts(rows, IMPORT_BYTES))
         for batch_id in dict.fromkeys(each.cut for each in imports if each.cut is not None):
             if batch_id not in begun:
-                self._note(wire, batch_id + self._begun)
+                self._record.begin(wire, batch_id)
                 begun.add(batch_id)
         for each in imports:
             (together,) = each.rows.combine_chunks().to_batches()
             wire.load(self._table, together)
-
-    def _remember_empty(self, wire: Wire, batch_id: str) -> None:
-        """A batch without a row that could be loaded leaves none in the table to be known by."""
-        if batch_id not in self._had(wire, [batch_id]):
-            self._note(wire, batch_id)
-
-    def _note(self, wire: Wire, mark: str) -> None:
-        """Write a line into the ledger beside the table."""
-        _hexadecimal(mark.partition(".")[0])
-        self._define(wire, f"CREATE TABLE IF NOT EXISTS {LEDGER} ({BATCH} {TEXT})")
-        self._define(wire, f"INSERT INTO {LEDGER} VALUES ('{mark}')")
 
     def _conformed(self, one: Group, columns: Mapping[str, Described]) -> pa.Table | None:
         """The rows of a group that fit, in the columns' types, each with its batch's id."""
@@ -243,22 +195,16 @@ class OmnisciSink:
             return {}
         if not known:
             definitions = ", ".join(f"{name} {declared}" for name, declared in {**missing, BATCH: TEXT}.items())
-            self._define(wire, f"CREATE TABLE IF NOT EXISTS {self._table} ({definitions})")
+            define(wire, f"CREATE TABLE IF NOT EXISTS {self._table} ({definitions})")
             log.info("table created target=%s", self.target)
             known = wire.columns(self._table)  # somebody else may have been faster, with other columns
             missing = {name: declare(field) for name, field in _missing(known, groups).items()}
         if BATCH not in known:
             missing[BATCH] = TEXT
         for name, declared in missing.items():
-            self._define(wire, f"ALTER TABLE {self._table} ADD COLUMN {name} {declared}")
+            define(wire, f"ALTER TABLE {self._table} ADD COLUMN {name} {declared}")
         known = wire.columns(self._table) if missing else known
         return {name: each for name, each in known.items() if name != BATCH}
-
-    def _define(self, wire: Wire, sql: str) -> None:
-        try:
-            wire.query(sql)
-        except FatalError as error:
-            raise FatalError(f"{error}; or as someone who may, run: {sql}") from error
 
     @contextmanager
     def _reading(self) -> Iterator[Wire]:
@@ -315,15 +261,3 @@ def _durations_as_numbers(chunk: pa.RecordBatch) -> pa.RecordBatch:
     """In microseconds."""
     arrays = [each.cast(pa.int64()) if pa.types.is_duration(each.type) else each for each in chunk.columns]
     return pa.RecordBatch.from_arrays(arrays, names=chunk.schema.names)
-
-
-def _among(texts: Sequence[str]) -> str:
-    quoted = ", ".join(f"'{each}'" for each in texts)
-    return f" WHERE {BATCH} IN ({quoted})"
-
-
-def _hexadecimal(batch_id: str) -> str:
-    """For a statement's text: ids are ours, and hold nothing that could end it."""
-    if not batch_id.isalnum():
-        raise ConfigError(f"{batch_id!r} is no batch id")
-    return batch_id

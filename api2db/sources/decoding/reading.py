@@ -18,6 +18,7 @@ from api2db.sources.decode import decode
 from api2db.sources.decoding import delimited, json_array, json_lines, xml_elements
 from api2db.sources.decoding.charset import as_utf8, check_charset
 from api2db.sources.decoding.chunked import Block
+from api2db.sources.decoding.elements import Elements
 from api2db.sources.decoding.unpacking import peeked, unpacked
 from api2db.sources.decoding.unreadable import Unreadable
 
@@ -39,6 +40,7 @@ _BY_SUFFIX: Final = {
     ".tsv": "tsv",
     ".xml": "xml",
 }
+_HTML: Final = ("text/html", "application/xhtml+xml")
 _BY_LETTER: Final = {b"{": "json", b"[": "json", b"<": "xml"}
 
 
@@ -90,22 +92,53 @@ def blocks(body: Body, path: str, said: Said) -> Iterator[Block]:
     return _opened(body, path, said, lambda found: found)
 
 
+def document(body: Body, said: Said) -> Any:
+    """All of it as one value: of XML its ``Elements``, of CSV, TSV and NDJSON the list of their rows.
+
+    What nobody says the format of is taken for JSON. Raises Unreadable.
+    """
+    form, text = _text(body, said, otherwise="json")
+    if form == "json":
+        return decode(b"".join(text))
+    found = _whole(_blocks(form, text, "", said))
+    return Elements(found[0]) if form == "xml" else found
+
+
+def format_of(body: Body) -> str:
+    """One of FORMATS; "" where nothing tells it. Raises Unreadable for what can't be unpacked."""
+    kind, charset = _content_type(body.content_type)
+    name, bytes_ = unpacked(body.chunks, body.most_bytes)
+    start, _ = peeked(as_utf8(bytes_, charset), 1)
+    return _format_of(kind, name or urlsplit(body.url).path, start)
+
+
 def _whole(found: Iterable[Block]) -> list[Any]:
     return list(chain.from_iterable(block.records for block in found))
 
 
 def _opened(body: Body, path: str, said: Said, take: Callable[[Iterator[Block]], Any]) -> Any:
-    kind, charset = _content_type(body.content_type)
-    if kind in ("text/html", "application/xhtml+xml") and said.format is None:
+    if _content_type(body.content_type)[0] in _HTML and said.format is None:
         raise Unreadable("the answer is HTML; if it isn't, say format=")
-    name, bytes_ = unpacked(body.chunks, body.most_bytes)
-    start, text = peeked(as_utf8(bytes_, charset, said.charset), 1)
-    where = name or urlsplit(body.url).path
-    form = said.format or _format_of(kind, where, start)
+    form, text = _text(body, said)
     if path and form in ("ndjson", "csv", "tsv"):
         raise ConfigError(f"path={path!r}: {form} has no path, each of its rows is a record")
     if form == "json" and take is _whole:
         return json_array.listed(decode(b"".join(text)), json_array.path_of(path), path)
+    return take(_blocks(form, text, path, said))
+
+
+def _text(body: Body, said: Said, otherwise: str = "") -> tuple[str, Iterator[bytes]]:
+    """The format, ``otherwise`` where nothing tells it; and the text, unpacked and in UTF-8."""
+    kind, charset = _content_type(body.content_type)
+    name, bytes_ = unpacked(body.chunks, body.most_bytes)
+    start, text = peeked(as_utf8(bytes_, charset, said.charset), 1)
+    form = said.format or _format_of(kind, name or urlsplit(body.url).path, start) or otherwise
+    if not form:
+        raise Unreadable(f"nobody says what format it is in: say format= ({', '.join(FORMATS)})")
+    return form, text
+
+
+def _blocks(form: str, text: Iterable[bytes], path: str, said: Said) -> Iterator[Block]:
     delimiter = said.delimiter or ("\t" if form == "tsv" else None)
     made: dict[str, Callable[[Iterable[bytes]], Iterator[Block]]] = {
         "json": partial(json_array.blocks, text=path),
@@ -114,7 +147,7 @@ def _opened(body: Body, path: str, said: Said, take: Callable[[Iterator[Block]],
         "tsv": partial(delimited.blocks, delimiter=delimiter, columns=said.columns),
         "xml": partial(xml_elements.blocks, text=path),
     }
-    return take(made[form](text))
+    return made[form](text)
 
 
 def _content_type(header: str) -> tuple[str, str | None]:
@@ -124,12 +157,12 @@ def _content_type(header: str) -> tuple[str, str | None]:
 
 
 def _format_of(kind: str, where: str, start: bytes) -> str:
+    """As the Content-Type, the address or the first letter tells it; "" where none does."""
     for pattern, form in _BY_TYPE:
         if pattern.fullmatch(kind):
             return form
     name = PurePosixPath(where.lower())
     suffix = PurePosixPath(name.stem).suffix if name.suffix in (".gz", ".zip") else name.suffix
-    form = _BY_SUFFIX.get(suffix) or _BY_LETTER.get(start.lstrip()[:1], "")
-    if not form:
-        raise Unreadable(f"nobody says what format it is in: say format= ({', '.join(FORMATS)})")
-    return form
+    if kind in _HTML:
+        return ""
+    return _BY_SUFFIX.get(suffix) or _BY_LETTER.get(start.lstrip()[:1], "")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from api2db.durations import seconds
 from api2db.errors import ConfigError
+from api2db.nearest import nearest
 from api2db.secret import shown_url
 from api2db.sizes import size_bytes
 from api2db.sources.rest.ask import Ask, as_params, is_address, joined, json_body
@@ -91,6 +92,9 @@ class Rest:
         place: Any = NO_PLACE,
         max_pages: int | None = None,
         deadline: float | str | None = None,
+        format: str | None = None,
+        charset: str | None = None,
+        delimiter: str | None = None,
         decode: Callable[[Answer], object] | None = None,
         conditional: bool | None = None,
         ignore: tuple[int, ...] = (),
@@ -105,7 +109,9 @@ class Rest:
         place        where to go on: what the collector was handed
         max_pages    of one poll
         deadline     of one poll: no page is asked for after it
-        decode       makes the body's value of the answer; JSON by default
+        format       "json", "ndjson", "csv", "tsv" or "xml", where the Content-Type doesn't say it, or the wrong;
+                     ``charset`` likewise, and what is between the values of CSV, ``delimiter``
+        decode       makes the body's value of the answer, in their place
         ignore       statuses that mean that there is nothing, (404,) for example
         incremental  asks for what is new alone; it may be a parameter's value, too
 
@@ -120,6 +126,9 @@ class Rest:
             key=key,
             max_pages=max_pages,
             deadline=deadline,
+            format=format,
+            charset=charset,
+            delimiter=delimiter,
             decode=decode,
             conditional=conditional,
             ignore=ignore,
@@ -176,6 +185,9 @@ class Rest:
         key: str | tuple[str, ...] | None = None,
         max_pages: int | None = None,
         deadline: float | str | None = None,
+        format: str | None = None,
+        charset: str | None = None,
+        delimiter: str | None = None,
         decode: Callable[[Answer], object] | None = None,
         conditional: bool | None = None,
         ignore: tuple[int, ...] = (),
@@ -188,7 +200,7 @@ class Rest:
                 ask,
                 paging=self._detect if paging is None else _convention(paging),
                 select=selector(records),
-                decode=decode or _json,
+                decode=_decoder(decode, format, charset, delimiter),
                 key=(key,) if isinstance(key, str) else tuple(key or ()),
                 max_pages=max_pages,
                 deadline_s=None if deadline is None else seconds(deadline),
@@ -237,8 +249,27 @@ class Rest:
         return replace(ask, headers=(*kept, *headers.items()), body=data)
 
 
-def _json(answer: Answer) -> object:
-    return answer.json()
+def _document(answer: Answer) -> object:
+    return answer.document()
+
+
+def _decoder(
+    decode: Callable[[Answer], object] | None, format: str | None, charset: str | None, delimiter: str | None
+) -> Callable[[Answer], object]:
+    """Raises ConfigError."""
+    if format is None and charset is None and delimiter is None:
+        return decode or _document
+    if decode is not None:
+        raise ConfigError("give decode= or format=, charset= and delimiter=, not both")
+    from api2db.sources.decoding.reading import FORMATS, Said
+
+    if format is not None and format not in FORMATS:
+        raise ConfigError(
+            f"format={format!r} is none of {', '.join(FORMATS)}{nearest(format, FORMATS)}; a parameter of the address"
+            " that has the name of an option goes into params={...}"
+        )
+    said = Said(format, charset, delimiter)
+    return lambda answer: answer.document(said.format, charset=said.charset, delimiter=said.delimiter)
 
 
 def _convention(paging: object) -> Paging:

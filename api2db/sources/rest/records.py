@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from api2db.errors import ConfigError, SourceError
 from api2db.form.path import Path, parse_path
+from api2db.sources.decoding.elements import Elements
 from api2db.sources.rest.declared import checked
 from api2db.sources.rest.find import find_records, kind_of
 
@@ -186,7 +187,10 @@ def _check(path: str) -> None:
 
 
 def _read(body: object, path: str) -> Any:
-    found = _parsed(path).read(body, _MISSING)
+    where = _parsed(path)
+    found = where.read(body, _MISSING)
+    if found is _MISSING and isinstance(body, Elements) and Path(where.parts[:-1]).read(body, _MISSING) is not _MISSING:
+        return None
     if found is _MISSING:
         raise SourceError(f"there is nothing at {_shown(path)} in the answer, which is {kind_of(body)}")
     return found

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
 _OWN = (
     *("method", "params", "headers", "json", "body", "query", "variables", "records", "paging", "key", "max_pages"),
-    *("deadline", "decode", "conditional", "ignore", "incremental", "parent", "parent_fields"),
+    *(
+        "deadline",
+        "format",
+        "charset",
+        "delimiter",
+        "decode",
+        "conditional",
+        "ignore",
+        "incremental",
+        "parent",
+        "parent_fields",
+    ),
 )
 
 
@@ -64,6 +75,9 @@ class RestSource:
         key: str | tuple[str, ...] | None = None,
         max_pages: int | None = None,
         deadline: float | str | None = None,
+        format: str | None = None,
+        charset: str | None = None,
+        delimiter: str | None = None,
         decode: Callable[[Answer], object] | None = None,
         conditional: bool | None = None,
         ignore: tuple[int, ...] = (),
@@ -98,6 +112,9 @@ class RestSource:
             key=key,
             max_pages=max_pages,
             deadline=deadline,
+            format=format,
+            charset=charset,
+            delimiter=delimiter,
             decode=decode,
             conditional=conditional,
             ignore=ignore,

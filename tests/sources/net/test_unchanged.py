@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from requests.auth import HTTPBasicAuth
 
+from api2db import RestSource
+from api2db.runtime.job import End
 from api2db.sources.context import PollContext
 from api2db.sources.http import Http, HttpError
 from api2db.sources.net.fetcher import Fetched, Fetcher
@@ -310,3 +312,29 @@ def test_an_answer_that_is_an_error_changes_nothing_that_is_remembered(polls: Ma
     for _ in range(3):
         assert made.poll() == ("ok", None)
     assert [tag for tag, _ in conditions(http_api)] == [None, '"1"', '"1"']
+
+
+def test_what_a_schedule_learns_from_is_news_alone_and_nothing_of_a_poll_that_is_put_off(
+    polls: Make, http_api: HttpApi
+) -> None:
+    http_api.script(
+        tagged('"1"', b'[{"id": 1}]'),
+        NOT_MODIFIED,
+        tagged('"2"', b'[ {"id": 1} ]'),  # another body, the same rows
+        tagged('"3"', b'[{"id": 2}]'),
+        NOT_MODIFIED,
+        Answer(429, b"", headers=(("Retry-After", "7200"),)),
+    )
+    made = polls(RestSource(http_api.url))
+    ends: list[End] = []
+    made.job.watches_changes, made.job.ended = True, ends.append
+    for _ in range(6):
+        made.poll()
+    assert [(end.outcome, end.changed) for end in ends] == [
+        ("ok", True),
+        ("ok", False),
+        ("ok", False),
+        ("ok", True),
+        ("ok", False),
+        ("waiting", False),
+    ]

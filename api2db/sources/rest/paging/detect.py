@@ -24,7 +24,10 @@ _BY: Final = "by"
 _CONVENTIONS: Final[Mapping[str, Callable[..., Paging]]] = {
     made.__name__: made for made in (LinkHeader, NextUrl, NextCursor, OffsetLimit, PageNumber, Single)
 }
-_ENVELOPES: Final = ("", "meta.", "pagination.", "paging.", "page_info.", "pageInfo.", "info.", "metadata.", "page.")
+_ENVELOPES: Final = (
+    *("", "meta.", "pagination.", "paging.", "page_info.", "pageInfo.", "info.", "metadata.", "page."),
+    *("meta.page.", "meta.pagination."),
+)
 _URLS: Final = (
     *(
         prefix + name
@@ -32,7 +35,7 @@ _URLS: Final = (
         for name in ("next", "next_url", "nextUrl", "next_page_url", "nextPageUrl")
     ),
     *("links.next", "links.next.href", "_links.next", "_links.next.href", "meta.pagination.links.next", "next.href"),
-    *("nextLink", r"@odata\.nextLink", r"odata\.nextLink", "next_link", "next_page"),
+    *("nextLink", r"@odata\.nextLink", r"odata\.nextLink", "next_link", "next_page", "next_page.uri"),
 )
 # How a cursor is called in answers, and how in requests.
 _CURSORS: Final = {
@@ -42,27 +45,43 @@ _CURSORS: Final = {
     "nextCursor": "cursor",
     "next_token": "next_token",
     "nextToken": "nextToken",
+    "NextToken": "NextToken",
     "continuation_token": "continuation_token",
     "continuationToken": "continuationToken",
 }
 _CURSOR_PATHS: Final = {
-    prefix + name: param for prefix in (*_ENVELOPES, "response_metadata.") for name, param in _CURSORS.items()
+    **{prefix + name: param for prefix in (*_ENVELOPES, "response_metadata.") for name, param in _CURSORS.items()},
+    "paging.next.after": "after",
+    "pages.next.starting_after": "starting_after",
 }
+_NEXT_NUMBERS: Final = tuple(prefix + name for prefix in _ENVELOPES for name in ("next_page", "nextPage"))
 _RELATIONS: Final = frozenset(("next", "prev", "previous", "first", "last"))
 _MORE: Final = tuple(prefix + name for prefix in _ENVELOPES for name in ("has_more", "hasMore", "more", "hasNextPage"))
 _TOTALS: Final = tuple(
     prefix + name
     for prefix in _ENVELOPES
-    for name in ("total", "total_count", "totalCount", "total_results", "totalResults", "total_items", "totalItems")
+    for name in (
+        "total",
+        "total_count",
+        "totalCount",
+        "total-count",
+        "total_results",
+        "totalResults",
+        "total_items",
+        "totalItems",
+    )
 )
 _PAGES: Final = tuple(
-    prefix + name for prefix in _ENVELOPES for name in ("total_pages", "totalPages", "pages", "page_count", "last_page")
+    prefix + name
+    for prefix in _ENVELOPES
+    for name in ("total_pages", "totalPages", "total-pages", "pages", "page_count", "last_page")
 )
-_PAGE: Final = ("page", "page_number", "pageNumber", "number", "current_page", "currentPage")
-_PAGE_PARAMS: Final = ("page", "page_number", "pageNumber", "p")
-_SIZE_PARAMS: Final = ("per_page", "page_size", "pageSize", "perPage", "limit", "size")
-_OFFSET_PARAMS: Final = ("offset", "skip", "start")
-_LIMIT_PARAMS: Final = ("limit", "count", "per_page", "page_size", "top", "rows")
+_PAGE: Final = ("page", "page_number", "pageNumber", "number", "current_page", "currentPage", "current-page")
+# Those in brackets are JSON:API's.
+_PAGE_PARAMS: Final = ("page", "page_number", "pageNumber", "p", "page[number]")
+_SIZE_PARAMS: Final = ("per_page", "page_size", "pageSize", "perPage", "limit", "size", "page[size]")
+_OFFSET_PARAMS: Final = ("offset", "skip", "start", "page[offset]")
+_LIMIT_PARAMS: Final = ("limit", "count", "per_page", "page_size", "top", "rows", "page[limit]")
 
 
 @dataclass(frozen=True)
@@ -105,9 +124,12 @@ def detected(seen: Seen) -> Paging:
     for path, param in _CURSOR_PATHS.items():
         if value_at(body, path):
             return NextCursor(path, param)
-    if any(path_of(path).read(body, "") in (None, False) for path in (*_URLS, *_CURSOR_PATHS)):
+    for path in _NEXT_NUMBERS:
+        if _number(value_at(body, path)):
+            return NextCursor(path, _page_param(seen.first))
+    if any(path_of(path).read(body, "") in (None, False) for path in (*_URLS, *_CURSOR_PATHS, *_NEXT_NUMBERS)):
         return Single()  # what would say the next page says that there is none
-    counting = _by_params(seen, body) or _by_body(body)
+    counting = _by_params(seen, body) or _by_body(seen.first, body)
     if counting is not None:
         return counting
     more = next((path for path in _MORE if value_at(body, path) is True), None)
@@ -147,7 +169,8 @@ def _by_params(seen: Seen, body: dict[str, Any] | None) -> Paging | None:
     has_more = next((path for path in _MORE if isinstance(value_at(body, path), bool)), None)
     page = next((name for name in _PAGE_PARAMS if _number(first.param(name)) is not None), None)
     if page is not None:
-        size = next((name for name in _SIZE_PARAMS if _number(first.param(name))), "per_page")
+        usual = "page[size]" if page == "page[number]" else "per_page"
+        size = next((name for name in _SIZE_PARAMS if _number(first.param(name))), usual)
         return PageNumber(
             size=_number(first.param(size)),
             param=page,
@@ -161,10 +184,12 @@ def _by_params(seen: Seen, body: dict[str, Any] | None) -> Paging | None:
     total = _first(body, _TOTALS)
     if offset is None and (limit is None or (total is None and value_at(body, "offset") is None)):
         return None
+    if offset is None and isinstance(_by_body(first, body or {}), PageNumber):
+        return None  # the answer says its number, so the parameter is the size of a page
     start = _number(first.param(offset)) or 0 if offset else 0
     return OffsetLimit(
         limit=_number(first.param(limit)) if limit else None,
-        offset_param=offset or "offset",
+        offset_param=offset or ("page[offset]" if limit == "page[limit]" else "offset"),
         limit_param=limit or "limit",
         start=start,
         total=total if start <= 1 else None,
@@ -172,7 +197,13 @@ def _by_params(seen: Seen, body: dict[str, Any] | None) -> Paging | None:
     )
 
 
-def _by_body(body: dict[str, Any]) -> Paging | None:
+def _page_param(first: Ask) -> str:
+    """How the request calls the number of a page."""
+    usual = "page" if first.param("page[size]") is None else "page[number]"
+    return next((name for name in _PAGE_PARAMS if _number(first.param(name)) is not None), usual)
+
+
+def _by_body(first: Ask, body: dict[str, Any]) -> Paging | None:
     """The answer says which page or offset it is, and how much there is."""
     pages, total = _first(body, _PAGES), _first(body, _TOTALS)
     page = next(
@@ -185,7 +216,8 @@ def _by_body(body: dict[str, Any]) -> Paging | None:
         None,
     )
     if page is not None and (pages or total):
-        return PageNumber(pages=pages, total=None if pages else total, start=_number(value_at(body, page)) or 0)
+        start = _number(value_at(body, page)) or 0
+        return PageNumber(pages=pages, total=None if pages else total, start=start, param=_page_param(first))
     offset = next((prefix + "offset" for prefix in _ENVELOPES if value_at(body, prefix + "offset") == 0), None)
     return OffsetLimit(total=total) if offset is not None and total is not None else None
 

@@ -1,0 +1,63 @@
+"""In which format an endpoint answers, and how a collector has to say that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from api2db.probing.fields import Sureness
+from api2db.sources.answer import HttpError
+
+if TYPE_CHECKING:
+    from api2db.sources.answer import Answer
+
+TEXTS: Final = ("csv", "tsv", "xml")
+"""Formats whose values are all text."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """How answers are read.
+
+    format   one of those of ``Answer.records``
+    why      what told it; None for JSON, which nobody needs to say
+    """
+
+    format: str
+    sureness: Sureness = Sureness.SURE
+    why: str | None = None
+
+    @property
+    def is_text(self) -> bool:
+        return self.format in TEXTS
+
+    def of(self, answer: Answer) -> Any:
+        """The body as one value. Raises HttpError."""
+        return answer.document(None if self.why is None else self.format)
+
+
+def body_of(answer: Answer) -> Body:
+    """The format that an answer says it is in, or that it can be read in. Raises HttpError where it can't be."""
+    told = answer.format()
+    if told not in ("", "json"):
+        kind = answer.headers.get("Content-Type", "").partition(";")[0]
+        return Body(told, Sureness.SURE, f"it is said to be {kind or 'nothing else'}, and is read as that")
+    body = Body("json")
+    try:
+        body.of(answer)
+    except HttpError:
+        for guess in (Body("ndjson", Sureness.LIKELY, "each line is a JSON value"),
+                      Body("csv", Sureness.GUESS, "each line has as many values as the first")):  # fmt: skip
+            if _suits(guess, answer):
+                return guess
+        raise
+    return body
+
+
+def _suits(body: Body, answer: Answer) -> bool:
+    try:
+        rows = body.of(answer)
+    except HttpError:
+        return False
+    return bool(rows) and all(isinstance(row, Mapping) and len(row) > 1 for row in rows)
