@@ -5,6 +5,7 @@ No promise depends on a tape. It gives way, oldest first, before collecting paus
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -149,3 +150,18 @@ def _folders(root: Path) -> list[Path]:
         return sorted(Path(entry.path) for entry in os.scandir(root) if entry.is_dir())
     except FileNotFoundError:
         return []
+
+
+def taped(root: Path, collector: str) -> tuple[int, int]:
+    """How many polls of a collector are on tape, and their bytes; also beside a daemon that tapes."""
+    polls = size = 0
+    try:
+        with os.scandir(root / collector) as found:
+            for entry in found:
+                if entry.name.endswith(SUFFIX):
+                    with contextlib.suppress(FileNotFoundError):  # too old just now
+                        size += entry.stat().st_size
+                        polls += 1
+    except FileNotFoundError:
+        return 0, 0
+    return polls, size

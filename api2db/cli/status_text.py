@@ -27,6 +27,8 @@ def as_text(status: Status) -> str:
         if collector.steps:
             lines.append("  last shaping  " + "; ".join(map(_step, collector.steps)))
         lines += [_stream_line(stream) for stream in collector.streams]
+        if collector.tape_polls:
+            lines.append(f"  {'tape':<16} {collector.tape_polls:,} polls, {collector.tape_bytes:,} bytes")
     lines += ["", "All is well." if not status.troubles else "Needs attention:"]
     lines += [f"  {trouble}" for trouble in status.troubles]
     return "\n".join(map(one_line, lines))

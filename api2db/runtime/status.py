@@ -14,6 +14,7 @@ from typing import Any
 from api2db.errors import StoreError
 from api2db.journal.file import open_to_read
 from api2db.layout import ACCEPTED, FILES, HELD, Layout, lock_owner
+from api2db.tapes import taped
 
 _LOST = "SELECT collector, stream, count(*) FROM deliveries WHERE outcome = 'removed' GROUP BY collector, stream"
 # The daemon writes its heartbeat every ten seconds; without it what stands here is old.
@@ -60,6 +61,7 @@ class CollectorStatus:
     held_files   files of rows that were not accepted, since a value can't be of its column's type
     unread_files of a store: files that it can't read, set aside
     schedule     when it is polled, as people read it; None of one that doesn't run
+    tape_polls   so many polls are on its tape, in ``tape_bytes``
     """
 
     collector: str
@@ -81,6 +83,8 @@ class CollectorStatus:
     last_outcome: str | None = None
     unread_files: int = 0
     schedule: str | None = None
+    tape_polls: int = 0
+    tape_bytes: int = 0
 
     @property
     def pending(self) -> bool:
@@ -269,6 +273,7 @@ def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pi
         row["state"] if declared else None,
         sum(1 for _ in layout.quarantine(row["collector"], FILES).glob("*.reason")),
         row["schedule"] if declared and "schedule" in row.keys() else None,  # noqa: SIM118 - a row isn't a dict
+        *taped(layout.tapes, row["collector"]),
     )
 
 

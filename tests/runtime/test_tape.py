@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from api2db import Collector, Http
+from api2db.cli.status_text import as_text
 from api2db.errors import ConfigError, SourceError
 from api2db.failpoint import arm_disk
+from api2db.runtime.status import read_status
 from api2db.runtime.taping import taping
 from api2db.sources.http import HttpError
 from api2db.sources.tape.frames import frames
@@ -21,6 +23,7 @@ from api2db.tapes import Tapes
 from api2db.usage import Usage
 from tests.http_api import OK, TRUNCATED, Answer, HttpApi
 from tests.log_kit import Bench
+from tests.sources.net.kit import Polls
 from tests.spool_kit import PLENTY
 
 CANARY = "cAnArY-0123456789"
@@ -271,3 +274,16 @@ def test_the_daemon_tapes_polls_of_both_kinds_also_where_it_is_killed(tmp_path: 
         assert [head["kind"] for head, _ in frames(first)] == ["poll", "answer", "body", "end", "ended"]
         assert Player(first).outcome == "ok"
     bench.close()
+
+
+def test_the_status_says_how_many_polls_are_on_tape_and_how_large_they_are(tmp_path: Path) -> None:
+    polls = Polls(tmp_path, lambda: None)
+    polls.journal.declare([("c", 1, None)], [])
+    folder = polls.spool.layout.tapes / "c"
+    for number in (1, 2):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.tape").write_bytes(b"x" * 1_000 * number)
+    polls.close()
+    status = read_status(polls.spool.layout)
+    assert [(one.tape_polls, one.tape_bytes) for one in status.collectors] == [(2, 3_000)]
+    assert "tape             2 polls, 3,000 bytes" in as_text(status)

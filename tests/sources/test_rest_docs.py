@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 
 from api2db import Collector
 from api2db.sources import payload
+from tests.http_api import Answer, Request
 from tests.sources.rest_server import RestServer
 
-PAGE = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
+REPOSITORY = Path(__file__).parents[2]
+PAGE = (REPOSITORY / "docs" / "sources.md").read_text()
 CODE = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 HOST = "https://api.example.org"
 # Those whose API isn't of the convention they are called after.
@@ -69,3 +72,47 @@ def _found() -> object:
     from api2db.form import InferredForm
 
     return InferredForm({})
+
+
+class Shop(RestServer):
+    """``/orders`` gives those that were updated since, in pages, to who has the token."""
+
+    def _at_orders(self, request: Request) -> Answer:
+        if request.headers.get("Authorization") != "Bearer t0k3n-of-the-shop":
+            return Answer(401, b"{}")
+        with self._changed:
+            found = [one for one in self._records if one["updated_at"] >= request.params["updated_since"]]
+        at = int(request.params.get("at", 0))
+        since = request.params["updated_since"]
+        further = f"/orders?updated_since={since}&at={at + self.size}" if at + self.size < len(found) else None
+        body = {"orders": found[at : at + self.size], "next": further}
+        return Answer(body=json.dumps(body).encode())
+
+
+def test_the_ten_lines_of_the_readme_read_an_api_with_its_lists_and_then_what_is_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = (REPOSITORY / "README.md").read_text().partition("## Any REST API in ten lines")[2]
+    code = text.split("```")[1].removeprefix("python\n")
+    assert len(code.splitlines()) <= 10
+    monkeypatch.setenv("API2DB_AUTH_SHOP_TYPE", "bearer")
+    monkeypatch.setenv("API2DB_AUTH_SHOP_TOKEN", "t0k3n-of-the-shop")
+    orders = [
+        {"id": at, "total": at / 2, "updated_at": f"2026-02-0{at}T00:00:00Z", "lines": [{"sku": "a", "quantity": at}]}
+        for at in range(1, 9)
+    ]
+    with Shop(orders, size=3) as server:
+        namespace: dict[str, Collector] = {}
+        exec(compile(code.replace(HOST, server.root), "README.md", "exec"), namespace)
+        place, rows = None, []
+        for poll in range(2):
+            for item in payload.items(namespace["orders"].poll(place)):
+                records, cursor = payload.take_cursor(item)
+                shaped = payload.shape(records, _found())
+                rows += shaped.table.to_pylist() if shaped is not None else []
+                place = json.loads(cursor) if cursor is not None else place
+            assert [row["id"] for row in rows] == list(range(1, 9 + poll))
+            server.add({"id": 9, "total": 4.5, "updated_at": "2026-02-09T00:00:00Z", "lines": []})
+        assert rows[6]["lines"] == [{"sku": "a", "quantity": 7}]
+        asked = [request.params["updated_since"] for request in server.requests]
+        assert (asked[0], asked[-1]) == ("2026-01-01T00:00:00Z", "2026-02-07T23:50:00Z")
