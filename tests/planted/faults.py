@@ -309,8 +309,8 @@ FAULTS = (
     Fault(
         "rows from ahead of the clock count as reached",
         "api2db/sources/incremental/mark.py",
-        "top = walk.top if walk.at is None else min(walk.top, walk.at)",
-        "top = walk.top",
+        "top = stretch.top if stretch.at is None else min(stretch.top, stretch.at)",
+        "top = stretch.top",
         ("tests/sources/incremental/test_simulated.py",),
     ),
 )

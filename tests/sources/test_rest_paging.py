@@ -21,7 +21,7 @@ from api2db.sources.rest import (
     Single,
 )
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.paging import Seen
+from api2db.sources.rest.paging import Answered
 from api2db.sources.rest.paging.detect import as_json, detected, of_json
 from tests.http_api import Answer
 from tests.sources.rest_server import RestServer
@@ -230,7 +230,7 @@ def test_the_convention_is_found_in_the_first_answer_and_kept_in_the_place(param
     response.headers.update(headers)
     response.url = "https://api.example.org/a"
     ask = Ask("GET", response.url).with_params(**params)
-    assert detected(Seen(ask, {}, response, answer, list)) == found
+    assert detected(Answered(ask, {}, response, answer, list)) == found
     assert of_json(json.loads(json.dumps(as_json(found)))) == found
 
 

@@ -24,7 +24,7 @@ _READS: Final = ("GET", "HEAD")
 
 
 class Validators:
-    """What one collector knows of answers: as the last poll left it that ended well, and what this one adds.
+    """What one collector knows of answers, by the last poll that ended well, and what this one adds. One thread.
 
     Kept in the poll's state, so only once everything is accepted that the poll brought. A request that comes twice in a
     poll is compared with what the last poll knew both times.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_PLACE, Forms, RestPage, about
-from api2db.sources.rest.paging import Paging, RepeatedPage, Seen, Step
+from api2db.sources.rest.paging import Answered, Paging, RepeatedPage, Step
 from api2db.sources.rest.records import Found, Select
 from api2db.sources.rest.repeats import Repeats
 
@@ -54,7 +54,7 @@ class _Turn:
 
     walk: Walk
     page: RestPage
-    seen: Seen
+    answered: Answered
 
     @cached_property
     def next(self) -> Step | None:
@@ -71,13 +71,13 @@ class _Turn:
     def _after(self) -> Step | None:
         paging = self.walk.plan.paging
         try:
-            step = paging.after(self.seen)
+            step = paging.after(self.answered)
         except RepeatedPage:
             if not getattr(paging, "repeat_ends", False):
                 raise
             self.page.drop()
             return None
-        if step is not None and self.walk.asked_before(paging.ask(self.seen.first, step)):
+        if step is not None and self.walk.asked_before(paging.ask(self.answered.first, step)):
             raise SourceError(
                 "the next page would be one that was asked for already: what is sent to ask for it has no effect,"
                 " or the API goes round in a circle; check paging="
@@ -159,7 +159,7 @@ class Walk:
     def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> _Turn:
         plan = self.plan
         page = self._page(ask, answer, repeats.new)
-        turn = _Turn(self, page, Seen(plan.first, step, answer, page.body, page.counted))
+        turn = _Turn(self, page, Answered(plan.first, step, answer, page.body, page.counted))
         page.reach = turn.place
         if not plan.paging.counts or not isinstance(plan.select, Found):
             turn.place()  # a mistake is told before the page is handed out

@@ -1,17 +1,15 @@
-"""Which request is which, and what of it and of its answer a tape may hold: no credential."""
+"""Which request is which, whatever its credentials are."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from requests import PreparedRequest
-
-from api2db.secret import HIDDEN
 
 # A parameter's, a field's or a header's name that means a credential; a page's token is none.
 _SECRET: Final = re.compile(
@@ -20,17 +18,10 @@ _SECRET: Final = re.compile(
     r"|code_verifier)$"
 )
 _PLACE: Final = re.compile(r"(?i)page|next|cursor|contin|sync|start|after|scroll")
-_UNKEPT_HEADERS: Final = re.compile(
-    r"(?i)(proxy-.*|set-cookie2?|www-authenticate|content-(encoding|length|security-policy)|transfer-encoding|connection"
-    r"|keep-alive|te|trailer|upgrade|strict-transport-security|alt-svc)"
-)
-_IN_ADDRESS: Final = re.compile(r"([?&])([^=&\s\"'<>]{1,80})=([^&\s\"'<>]*)")
-_LONGEST_TOKEN_ANSWER: Final = 65_536
-_TOKENS: Final = re.compile(r"(?i)(access|refresh|id|auth|session)_?token|jwt|client_secret|password")
-_SHORTEST_SECRET: Final = 8
 
 
 def is_secret(name: str) -> bool:
+    """Does the name of a parameter, a field or a header mean a credential?"""
     return _SECRET.search(name) is not None and _PLACE.search(name) is None
 
 
@@ -64,14 +55,14 @@ def _body(request: PreparedRequest, hidden: set[str]) -> str:
     if not isinstance(body, (str, bytes)):
         return "a body that is sent as it is made"
     data = body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
-    fields = _fields(request)
-    if fields is not None:
-        kept = sorted((name, value) for name, value in fields if not is_secret(name) and str(value) not in hidden)
+    found = fields(request)
+    if found is not None:
+        kept = sorted((name, value) for name, value in found if not is_secret(name) and str(value) not in hidden)
         data = json.dumps(kept, sort_keys=True).encode()
     return hashlib.sha256(data).hexdigest()
 
 
-def _fields(request: PreparedRequest) -> list[tuple[str, Any]] | None:
+def fields(request: PreparedRequest) -> list[tuple[str, Any]] | None:
     """Those of a form or of a JSON object; None for another body."""
     body = request.body
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
@@ -85,59 +76,3 @@ def _fields(request: PreparedRequest) -> list[tuple[str, Any]] | None:
             return None
         return list(value.items()) if isinstance(value, dict) else None
     return None
-
-
-def credentials(request: PreparedRequest, secrets: Iterable[str]) -> list[str]:
-    """What was sent as a credential: by name, as user and password, or said to be one. Longest first."""
-    parts = urlsplit(str(request.url))
-    found = [*secrets, *parts.netloc.rpartition("@")[0].split(":")]
-    found += [value for name, value in parse_qsl(parts.query) if is_secret(name)]
-    found += [str(value) for name, value in _fields(request) or () if is_secret(name)]
-    for name, value in request.headers.items():
-        if is_secret(name):
-            text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-            found += [text, text.rpartition(" ")[2]]
-    return sorted({one for one in found if len(one) >= _SHORTEST_SECRET}, key=lambda one: (-len(one), one))
-
-
-def kept_headers(headers: Mapping[str, str], secrets: Iterable[str]) -> list[tuple[str, str]]:
-    """Of an answer: without cookies, what was of the way, and credentials."""
-    return [
-        (name, hidden(without_secrets(value), secrets))
-        for name, value in headers.items()
-        if not _UNKEPT_HEADERS.fullmatch(name) and not is_secret(name)
-    ]
-
-
-def without_secrets(text: str) -> str:
-    """Addresses in a text without the values of parameters that are credentials."""
-    return _IN_ADDRESS.sub(lambda m: f"{m[1]}{m[2]}={HIDDEN}" if is_secret(m[2]) else m[0], text)
-
-
-def kept_url(url: str, secrets: Iterable[str]) -> str:
-    parts = urlsplit(url)
-    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    return hidden(without_secrets(plain), secrets)
-
-
-def hidden(text: str, secrets: Iterable[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
-    return text
-
-
-def kept_body(request: PreparedRequest, body: bytes, secrets: Iterable[str]) -> bytes:
-    """An answer's body as it is kept: as it came, but for credentials that were sent, or asked for."""
-    for secret in secrets:
-        body = body.replace(secret.encode(), HIDDEN.encode())
-    if len(body) > _LONGEST_TOKEN_ANSWER or body.lstrip()[:1] != b"{":
-        return body
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return body
-    asked = any(name == "grant_type" for name, _ in _fields(request) or ())
-    tokens = {name for name in value if _TOKENS.fullmatch(name) or (asked and is_secret(name))}
-    if not tokens:
-        return body
-    return json.dumps({name: HIDDEN if name in tokens else each for name, each in value.items()}).encode()

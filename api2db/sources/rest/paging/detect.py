@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 from api2db.errors import SourceError
 from api2db.nearest import nearest
 from api2db.sources.rest.ask import Ask, is_address
-from api2db.sources.rest.paging.convention import Paging, Seen, Step, path_of, value_at
+from api2db.sources.rest.paging.convention import Answered, Paging, Step, path_of, value_at
 from api2db.sources.rest.paging.link import LinkHeader
 from api2db.sources.rest.paging.next_cursor import NextCursor
 from api2db.sources.rest.paging.next_url import NextUrl
@@ -99,25 +99,25 @@ class Detect:
         found, inner = _taken_apart(step)
         return first if found is None else found.ask(first, inner)
 
-    def after(self, seen: Seen) -> Step | None:
-        found, inner = _taken_apart(seen.step)
+    def after(self, answered: Answered) -> Step | None:
+        found, inner = _taken_apart(answered.step)
         if found is None:
-            found = detected(seen)
-            said = f"request={seen.first} by={found}"
+            found = detected(answered)
+            said = f"request={answered.first} by={found}"
             if said not in self.told:
                 self.told.add(said)
                 log.info("paging found %s", said)
-        onward = found.after(Seen(seen.first, inner, seen.answer, seen.body, lambda: seen.records))
+        onward = found.after(Answered(answered.first, inner, answered.answer, answered.body, lambda: answered.records))
         return None if onward is None else {**onward, "paging": as_json(found)}
 
 
-def detected(seen: Seen) -> Paging:
+def detected(answered: Answered) -> Paging:
     """The convention of an answer to a first request. Raises SourceError if there is more, but not how."""
-    if not _RELATIONS.isdisjoint(seen.answer.links):
+    if not _RELATIONS.isdisjoint(answered.answer.links):
         return LinkHeader()
-    body = seen.body
+    body = answered.body
     if not isinstance(body, dict):
-        return _by_params(seen, None) or Single()
+        return _by_params(answered, None) or Single()
     for path in _URLS:
         if _is_url(value_at(body, path)):
             return NextUrl(path)
@@ -126,10 +126,10 @@ def detected(seen: Seen) -> Paging:
             return NextCursor(path, param)
     for path in _NEXT_NUMBERS:
         if _number(value_at(body, path)):
-            return NextCursor(path, _page_param(seen.first))
+            return NextCursor(path, _page_param(answered.first))
     if any(path_of(path).read(body, "") in (None, False) for path in (*_URLS, *_CURSOR_PATHS, *_NEXT_NUMBERS)):
         return Single()  # what would say the next page says that there is none
-    counting = _by_params(seen, body) or _by_body(seen.first, body)
+    counting = _by_params(answered, body) or _by_body(answered.first, body)
     if counting is not None:
         return counting
     more = next((path for path in _MORE if value_at(body, path) is True), None)
@@ -163,9 +163,9 @@ def _taken_apart(step: Step) -> tuple[Paging | None, Step]:
     return of_json(step["paging"]), {name: value for name, value in step.items() if name != "paging"}
 
 
-def _by_params(seen: Seen, body: dict[str, Any] | None) -> Paging | None:
+def _by_params(answered: Answered, body: dict[str, Any] | None) -> Paging | None:
     """The request itself says a page or an offset."""
-    first = seen.first
+    first = answered.first
     has_more = next((path for path in _MORE if isinstance(value_at(body, path), bool)), None)
     page = next((name for name in _PAGE_PARAMS if _number(first.param(name)) is not None), None)
     if page is not None:
