@@ -7,17 +7,19 @@ import datetime as dt
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlencode, urlsplit
 
 import click
 
 from api2db.cli.here import Here, here
 from api2db.errors import ConfigError
 from api2db.layout import check_name
-from api2db.secret import remember, shown_url
+from api2db.secret import HIDDEN, remember, shown_url
 from api2db.sources.rest.records import At
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def new(project: Here, url: str, name: str | None, auth: str | None, only_print:
     from api2db.sources.context import POLL, PollContext
     from api2db.sources.rest import Rest
 
-    url, secret = _without_secret(url)
+    url, credentials = _without_credentials(url)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{url!r} is no address of an API: give one that begins with https:// or http://")
@@ -56,13 +58,9 @@ def new(project: Here, url: str, name: str | None, auth: str | None, only_print:
     files = _Files(project.folder, project.settings.collectors, name)
     if not only_print and not as_json:
         files.refuse_if_there()
-    if secret and auth:
-        raise ConfigError(
-            f"the address has a secret, {', '.join(secret)}, and --auth names others: leave one of them out"
-        )
-    if secret and not only_print and not as_json:
-        auth = files.keep_secret(secret)
-    rest = Rest(f"{parts.scheme}://{parts.netloc}", auth=auth or (_as_auth(secret) if secret else None))
+    if credentials is not None and auth:
+        raise ConfigError("the address has credentials, and --auth names others: leave one of them out")
+    rest = Rest(f"{parts.scheme}://{parts.netloc}", auth=auth or credentials)
 
     def fetch(ask: Any) -> Any:
         return rest.fetcher.fetch(ask, conditional=False).answer
@@ -72,7 +70,8 @@ def new(project: Here, url: str, name: str | None, auth: str | None, only_print:
         found = Probe(fetch).findings(url)
     finally:
         POLL.reset(token)
-    text = collector_text(name, found, dt.datetime.now(dt.UTC).date().isoformat(), auth)
+    named = name if credentials is not None else auth
+    text = collector_text(name, found, dt.datetime.now(dt.UTC).date().isoformat(), named)
     if as_json:
         sure = {what: sureness.value for what, sureness in sureness_of(found).items()}
         click.echo(json.dumps(_as_json(name, found, sure), indent=2, default=str))
@@ -81,9 +80,12 @@ def new(project: Here, url: str, name: str | None, auth: str | None, only_print:
         click.echo(text, nl=False)
         return 0
     recorded, records = _recording(found)
-    files.write_collector(text)
-    table = files.shaped(recorded)
-    files.write_test(test_text(name, records, {field.name: str(field.type) for field in table.schema}))
+    with files.all_or_none():
+        if credentials is not None:
+            files.write_credentials(credentials)
+        files.write_collector(text)
+        table = files.shaped(_hidden(recorded, credentials))
+        files.write_test(test_text(name, records, {field.name: str(field.type) for field in table.schema}))
     _tell(found, files)
     return 0
 
@@ -97,65 +99,73 @@ class _Files:
         self.recorded = project / "tests" / "recorded" / f"{name}.json"
         self.credentials = project / "AUTH" / f"{name}.json"
         self.name = name
+        self._written: list[Path] = []
 
     def refuse_if_there(self) -> None:
         for path in (self.collector, self.test, self.recorded):
             if path.exists():
                 raise ConfigError(f"{path} is there already: choose another name with --name, or remove it")
 
-    def keep_secret(self, secret: dict[str, str]) -> str:
-        """The credentials of an address in AUTH/, nobody else's to read."""
-        (param, value), *more = secret.items()
-        if more:
-            raise ConfigError(
-                f"the address has {len(secret)} secrets, {', '.join(secret)}: write AUTH/<name>.json and say --auth"
-            )
+    @contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """What was written goes again if the rest can't be."""
+        try:
+            yield
+        except BaseException:
+            for path in self._written:
+                path.unlink()
+            raise
+
+    def write_credentials(self, credentials: dict[str, str]) -> None:
+        """Those of an address in AUTH/, nobody else's to read."""
         if self.credentials.exists():
             raise ConfigError(
-                f"{self.credentials} is there already: say --auth {self.name}, and leave {param} out of the address"
+                f"{self.credentials} is there already: say --auth {self.name}, and leave them out of the address"
             )
         self.credentials.parent.mkdir(mode=0o700, exist_ok=True)
-        content = json.dumps({"type": "key", "param": param, "key": value}, indent=2) + "\n"
-        _write(self.credentials, content, 0o600)
-        return self.name
+        self._write(self.credentials, json.dumps(credentials, indent=2) + "\n", 0o600)
 
-    def write_collector(self, text: str) -> Path:
-        return _write(self.collector, text)
+    def write_collector(self, text: str) -> None:
+        self._write(self.collector, text)
 
-    def write_test(self, text: str) -> Path:
-        return _write(self.test, text)
+    def write_test(self, text: str) -> None:
+        self._write(self.test, text)
 
     def shaped(self, recorded: dict[str, Any]) -> Any:
         """The recorded answer through the collector as it was written."""
         from api2db.testing import poll_recorded
 
-        _write(self.recorded, json.dumps(recorded, indent=1, ensure_ascii=False) + "\n")
+        self._write(self.recorded, json.dumps(recorded, indent=1, ensure_ascii=False) + "\n")
         return poll_recorded(self.collector, self.recorded)
 
+    def _write(self, path: Path, text: str, mode: int = 0o644) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+                self._written.append(path)
+                file.write(text)
+        except OSError as error:
+            raise ConfigError(f"{path} can't be written: {error.strerror}") from error
 
-def _write(path: Path, text: str, mode: int = 0o644) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.write(text)
-    except OSError as error:
-        raise ConfigError(f"{path} can't be written: {error.strerror}") from error
-    return path
 
+def _without_credentials(url: str) -> tuple[str, dict[str, str] | None]:
+    """The address without user, password and parameters that look like credentials; and these, as AUTH/ has them.
 
-def _without_secret(url: str) -> tuple[str, dict[str, str]]:
-    """The address without the parameters that look like credentials, and these."""
+    Raises ConfigError where there are several.
+    """
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
-    secret = {name: value for name, value in pairs if value and _SECRET.search(name)}
-    remember(*secret.values())
-    kept = urlencode([pair for pair in pairs if pair[0] not in secret])
-    return parts._replace(query=kept, fragment="").geturl(), secret
-
-
-def _as_auth(secret: dict[str, str]) -> dict[str, str]:
-    (param, value), *_ = secret.items()
-    return {"type": "key", "param": param, "key": value}
+    found = [{"type": "key", "param": name, "key": value} for name, value in pairs if value and _SECRET.search(name)]
+    if parts.username is not None:
+        user, password = unquote(parts.username), unquote(parts.password or "")
+        found.append({"type": "basic", "username": user, "password": password})
+    remember(*(each["key" if each["type"] == "key" else "password"] for each in found))
+    if len(found) > 1:
+        names = ", ".join(each.get("param", "user and password") for each in found)
+        raise ConfigError(f"the address has several credentials, {names}: write AUTH/<name>.json and say --auth")
+    kept = urlencode([(name, value) for name, value in pairs if not (value and _SECRET.search(name))])
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query=kept, fragment="").geturl()
+    return bare, found[0] if found else None
 
 
 def _recording(found: Findings) -> tuple[dict[str, Any], int]:
@@ -171,6 +181,17 @@ def _recording(found: Findings) -> tuple[dict[str, Any], int]:
         content, kept = as_recorded(data), kept if rows is None else min(kept, rows)
     headers = {name: found.answer.headers[name] for name in _KEPT_HEADERS if name in found.answer.headers}
     return {"url": shown_url(found.url), "status": found.answer.status_code, "headers": headers, **content}, kept
+
+
+def _hidden(recorded: dict[str, Any], credentials: dict[str, str] | None) -> dict[str, Any]:
+    """The recording without credentials that the server repeats."""
+    text = json.dumps(recorded, ensure_ascii=False)
+    for name in ("key", "password"):
+        value = (credentials or {}).get(name, "")
+        for form in {value, quote(value, safe=""), quote_plus(value)} - {""}:
+            text = text.replace(json.dumps(form, ensure_ascii=False)[1:-1], HIDDEN)
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def cut_lines(data: bytes, form: str, most: int) -> tuple[bytes, int | None]:

@@ -161,11 +161,12 @@ class Probe:
         try:
             paging = detected(answered)
         except SourceError as error:
-            return Found(Single(), Sureness.GUESS, str(error)), ()
+            return self._tried(answered, selection, str(error))
         if not isinstance(paging, Single):
             return self._followed(answered, paging, selection)
         if len(records) in _ROUND:
-            return self._tried(answered, selection)
+            why = f"{len(records):,} records, as a full page would have; how to ask for the next one wasn't found"
+            return self._tried(answered, selection, why)
         return Found(paging, Sureness.LIKELY, "nothing in the answer speaks of another page"), ()
 
     def _followed(
@@ -183,11 +184,12 @@ class Probe:
         if not more:
             return Found(paging, Sureness.LIKELY, "the second page is empty"), ()
         if list(more) == list(answered.records):
-            return Found(Single(), Sureness.LIKELY, "the second page is the first one again: it has no effect"), ()
+            name = type(paging).__name__
+            return self._tried(answered, selection, f"it looks like {name}, but that brings the first page again")
         return Found(paging, Sureness.SURE, f"the second page has {len(more):,} other records"), more
 
-    def _tried(self, answered: Answered, selection: Selection) -> tuple[Found, Sequence[Mapping[str, Any]]]:
-        """A full page and no word of a next one: the usual parameters tell, if other records come."""
+    def _tried(self, answered: Answered, selection: Selection, why: str) -> tuple[Found, Sequence[Mapping[str, Any]]]:
+        """There seems to be more: the usual parameters tell, if other records come. ``why``: what is said if not."""
         count = len(answered.records)
         for paging, asks in (
             (PageNumber(), {"page": 2}),
@@ -205,7 +207,6 @@ class Probe:
             if more and not again:
                 told = ", ".join(f"{name}={value}" for name, value in asks.items())
                 return Found(paging, Sureness.LIKELY, f"nothing says it, but {told} brings {len(more):,} others"), more
-        why = f"{count:,} records, as a full page would have; how to ask for the next one wasn't found"
         return Found(Single(), Sureness.GUESS, why), ()
 
     # What is new

@@ -111,8 +111,8 @@ def key_of(columns: Sequence[Column], count: int) -> Choice | None:
         for column in columns
         if column.present == column.distinct == count and column.kind in ("int", "str") and count > 0
     ]
-    if not whole:
-        return None
+    if not whole or count < 2:
+        return None  # of one record every column could be
     best = min(whole, key=lambda column: (_key_rank(column), columns.index(column)))
     told = f"{count:,} records, {count:,} different values"
     if _key_rank(best) > len(_KEY_NAMES):
@@ -169,6 +169,8 @@ def _key_rank(column: Column) -> int:
 
 def _leaves(value: Mapping[str, object], depth: int, path: str = "") -> Iterator[tuple[str, object]]:
     for key, inner in value.items():
+        if not str(key):
+            continue  # no path leads there
         here = f"{path}.{escaped(str(key))}" if path else escaped(str(key))
         if isinstance(inner, Mapping) and inner and depth > 1:
             yield from _leaves(inner, depth - 1, here)

@@ -42,7 +42,8 @@ def collector_text(name: str, found: Findings, today: str, auth: str | None) -> 
     """
     cursor = _cursor(found)
     imports = ["Cursor"] if cursor is not None else []
-    ways = [type(found.paging.value).__name__] if not isinstance(found.paging.value, Single) else []
+    paged = not isinstance(found.paging.value, Single) or found.paging.sureness is Sureness.GUESS
+    ways = [type(found.paging.value).__name__] if paged else []
     select = found.selection.written.partition("(")[0]
     ways += [select] if select in ("HeaderRow", "Parallel") else []
     lines = [
@@ -119,7 +120,11 @@ def _rate_comment(found: Findings) -> list[str]:
 
 def _decorator(found: Findings) -> list[str]:
     lines = ["@collector(", f"{INDENT}every={quoted(found.every.value)},{_told(found.every)}"]
-    if found.key is not None:
+    if found.key is not None and found.key.sureness is Sureness.GUESS:
+        # A wrong one would have rows replace each other.
+        lines.append(f"{INDENT}# key={quoted(found.key.column.name)},{_told_choice(found.key)}")
+        lines.append(f"{INDENT}# Without a key each poll appends all it brings.")
+    elif found.key is not None:
         lines.append(f"{INDENT}key={quoted(found.key.column.name)},{_told_choice(found.key)}")
         if found.version is not None:
             lines.append(f"{INDENT}version={quoted(found.version.column.name)},{_told_choice(found.version)}")
@@ -190,7 +195,8 @@ def _page_options(found: Findings, cursor: Column | None) -> list[str | Block]:
         options.append(mapping("params={", given))
     if found.body.why is not None:
         options.append(f"format={quoted(found.body.format)}")
-    if not isinstance(found.paging.value, Single):
+    # Where there may be more, and how wasn't found: a poll isn't to fail for that.
+    if not isinstance(found.paging.value, Single) or found.paging.sureness is Sureness.GUESS:
         name, given_to_it = _paging_parts(found.paging.value)
         options.append(Block(f"paging={name}(", given_to_it, ")"))
     if cursor is not None and found.since is not None:

@@ -145,7 +145,7 @@ def _poll(
                 break
             trial.items += 1
             records, cursor = payload.take_cursor(item)
-            shaped = payload.shape(records, form or _inferred(types))
+            shaped = payload.shape(records, form or _inferred(types, collector))
             if shaped is not None:
                 types = dict(shaped.types or types)
                 steps.add(shaped.steps)
@@ -171,10 +171,10 @@ def _poll(
     return tables
 
 
-def _inferred(types: dict[str, str]) -> Form:
+def _inferred(types: dict[str, str], collector: Collector) -> Form:
     from api2db.form import InferredForm
 
-    return InferredForm(types)
+    return InferredForm(types, collector.children)
 
 
 def _close(iterator: object) -> bool:

@@ -61,7 +61,8 @@ class Works:
 
     def part(self, collector: str) -> Part:
         if collector not in self.parts:
-            raise ConfigError(f"there is no collector {collector!r} that runs{nearest(collector, self.parts)}")
+            broken = f"; these files can't be used: {'; '.join(self.broken)}" if self.broken else ""
+            raise ConfigError(f"there is no collector {collector!r} that runs{nearest(collector, self.parts)}{broken}")
         return self.parts[collector]
 
 

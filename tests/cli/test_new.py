@@ -125,6 +125,50 @@ def test_a_key_in_the_address_goes_to_auth_and_nowhere_else(server: RestServer, 
     assert 'auth="quakes"' in (project / "collectors" / "quakes.py").read_text()
 
 
+def test_user_and_password_in_the_address_go_to_auth_too(server: RestServer, project: Path) -> None:
+    said = new(project, f"http://someone:{KEY}@{server.root.removeprefix('http://')}/link", "--name", "quakes")
+    assert said.exit_code == 0, said.output
+    kept = json.loads((project / "AUTH" / "quakes.json").read_text())
+    assert kept == {"type": "basic", "username": "someone", "password": KEY}
+    assert "someone" not in (project / "collectors" / "quakes.py").read_text()
+
+
+def test_a_key_that_the_server_repeats_is_not_recorded(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        quoting = json.dumps({"items": RECORDS[:3], "next": None, "asked": f"/x?api_key={KEY}"}).encode()
+        server.always(Answer(body=quoting, headers=(("Link", f'</x?api_key={KEY}>; rel="self"'),)))
+        assert new(project, f"{server.root}/whole?api_key={KEY}", "--name", "quakes").exit_code == 0
+    assert KEY not in (project / "tests" / "recorded" / "quakes.json").read_text()
+
+
+def test_one_record_has_no_key_and_a_guessed_key_is_only_proposed(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        server.always(Answer(body=b'{"temp": 3, "time": "2026-01-01T00:00:00Z"}'))
+        assert new(project, f"{server.root}/whole", "--name", "one").exit_code == 0
+        server.always(Answer(body=json.dumps([{"temp": n, "name_of": str(n % 3)} for n in range(12)]).encode()))
+        assert new(project, f"{server.root}/whole", "--name", "many").exit_code == 0
+    for name in ("one", "many"):
+        (collector,) = find_in(project / "collectors" / f"{name}.py")
+        assert collector.key == ()
+    assert '# key="temp",' in (project / "collectors" / "many.py").read_text()
+
+
+def test_where_what_it_looks_like_brings_the_first_page_again_another_way_is_tried(project: Path) -> None:
+    with RestServer(RECORDS[:57]) as server:
+        # A total, and a limit that is asked for: but pages are asked for by their number.
+        said = new(project, f"{server.root}/total_by_number?limit=10", "--name", "quakes")
+        assert said.exit_code == 0, said.output
+        assert len(polled(project / "collectors" / "quakes.py")) == 57
+
+
+def test_what_can_not_be_finished_leaves_nothing(server: RestServer, project: Path) -> None:
+    (project / "tests").mkdir()
+    (project / "tests" / "recorded").write_text("in the way")
+    said = new(project, f"{server.root}/link?api_key={KEY}", "--name", "quakes")
+    assert said.exit_code == 1
+    assert sorted(path.name for path in project.rglob("*") if path.is_file()) == ["recorded"]
+
+
 def test_what_is_there_is_not_overwritten(server: RestServer, project: Path) -> None:
     (project / "collectors" / "link.py").write_text("mine = 1\n")
     said = new(project, f"{server.root}/link")

@@ -91,6 +91,11 @@ class RestServer(HttpApi):
         at = int(request.params.get("offset", 0))
         return _json({"total": self.count(), "rows": self.page(at, int(request.params.get("limit", self.size)))})
 
+    def _at_total_by_number(self, request: Request) -> Answer:
+        """Its total makes it look like offsets."""
+        at = (int(request.params.get("page", 1)) - 1) * int(request.params["limit"])
+        return _json({"data": self.page(at, int(request.params["limit"])), "total": self.count()})
+
     def _at_silent_offset(self, request: Request) -> Answer:
         """Only an empty page says that it was the last."""
         return _json(self.page(int(request.params.get("offset", 0)), int(request.params.get("limit", self.size))))
