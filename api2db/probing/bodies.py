@@ -41,8 +41,8 @@ def body_of(answer: Answer) -> Body:
     """The format that an answer says it is in, or that it can be read in. Raises HttpError where it can't be."""
     told = answer.format()
     if told not in ("", "json"):
-        kind = answer.headers.get("Content-Type", "").partition(";")[0]
-        return Body(told, Sureness.SURE, f"it is said to be {kind or 'nothing else'}, and is read as that")
+        kind = answer.headers.get("Content-Type", "no Content-Type").partition(";")[0]
+        return Body(told, Sureness.SURE, f"it came as {kind}, and can be read so")
     body = Body("json")
     try:
         body.of(answer)

@@ -211,9 +211,10 @@ LINK = {"Link": '</x?page=2>; rel="next"'}
          OffsetLimit(5, offset_param="page[offset]", limit_param="page[limit]", total="meta.total")),
         ({"page[offset]": 0}, {}, [], OffsetLimit(offset_param="page[offset]")),
         ({"page[size]": 5}, {}, {"links": {"next": "/a?page%5Bnumber%5D=2"}, "data": []}, NextUrl("links.next")),
-        ({}, {}, {"next_page": 2, "results": []}, NextCursor("next_page", "page")),
-        ({"p": 0}, {}, {"meta": {"nextPage": "1"}}, NextCursor("meta.nextPage", "p")),
-        ({"page[size]": 5}, {}, {"meta": {"next_page": 2}}, NextCursor("meta.next_page", "page[number]")),
+        ({}, {}, {"next_page": 2, "results": []}, NextCursor("next_page", "page", empty_ends=True)),
+        ({"p": 0}, {}, {"meta": {"nextPage": "1"}}, NextCursor("meta.nextPage", "p", empty_ends=True)),
+        ({"page[size]": 5}, {}, {"meta": {"next_page": 2}},
+         NextCursor("meta.next_page", "page[number]", empty_ends=True)),
         ({"limit": 5}, {}, {"next_page": None, "total": 5}, Single()),
         ({}, {}, {"next_page": {"offset": "eyJ", "uri": "https://api.example.org/?at=2"}}, NextUrl("next_page.uri")),
         ({"limit": 5}, {}, {"meta": {"next_token": "b26", "total": 9}}, NextCursor("meta.next_token", "next_token")),
@@ -237,10 +238,12 @@ def test_the_convention_is_found_in_the_first_answer_and_kept_in_the_place(param
 def test_a_number_of_the_next_page_and_parameters_in_brackets_are_sent_as_the_api_has_them(server):
     server.script(body(1, meta={"next_page": 2}), body(2, meta={"next_page": None}))
     assert ids(Rest(server.root).pages(params={"page[size]": 1})) == [1, 2]
+    server.script(body(1, next_page=2), body(2, next_page=3), body(next_page=4))
+    assert ids(Rest(server.root).pages(params={"page[size]": 1})) == [1, 2]
     numbered = [body(number, meta={"page": {"number": number, "total_pages": 2}}) for number in (1, 2)]
     server.script(*numbered)
     assert ids(Rest(server.root).pages(params={"page[number]": 1, "page[size]": 1})) == [1, 2]
-    assert [request.params.get("page[number]") for request in server.requests] == [None, "2", "1", "2"]
+    assert [request.params.get("page[number]") for request in server.requests] == [None, "2", None, "2", "3", "1", "2"]
     assert {request.params["page[size]"] for request in server.requests} == {"1"}
 
 

@@ -144,6 +144,14 @@ def test_a_body_of_any_format_is_records_by_its_content_type_or_as_said(http_api
     assert page.records() == ROWS
 
 
+def test_json_that_is_not_utf8_is_an_error_until_its_charset_is_said(http_api):
+    http_api.always(Answer(body=json.dumps(ROWS, ensure_ascii=False).encode("latin-1")))
+    with pytest.raises(SourceError, match="if it is another, say charset="):
+        list(Rest(http_api.url).pages())
+    (page,) = Rest(http_api.url).pages(charset="latin-1")
+    assert page.records() == ROWS
+
+
 def test_xml_with_one_element_or_none_of_them_has_one_record_or_none(http_api):
     for body in (b"<list><item><n>1</n></item></list>", b"<list/>"):
         http_api.script(Answer(body=body, content_type="application/xml"))

@@ -114,10 +114,7 @@ def is_plainly_json(content_type: str, data: bytes) -> bool:
 
 def format_of(body: Body) -> str:
     """One of FORMATS; "" where nothing tells it. Raises Unreadable for what can't be unpacked."""
-    kind, charset = _content_type(body.content_type)
-    name, bytes_ = unpacked(body.chunks, body.most_bytes)
-    start, _ = peeked(as_utf8(bytes_, charset), 1)
-    return _format_of(kind, name or urlsplit(body.url).path, start)
+    return _told(body, Said())[0]
 
 
 def _whole(found: Iterable[Block]) -> list[Any]:
@@ -137,13 +134,17 @@ def _opened(body: Body, path: str, said: Said, take: Callable[[Iterator[Block]],
 
 def _text(body: Body, said: Said, otherwise: str = "") -> tuple[str, Iterator[bytes]]:
     """The format, ``otherwise`` where nothing tells it; and the text, unpacked and in UTF-8."""
+    form, text = _told(body, said)
+    if not form and not otherwise:
+        raise Unreadable(f"nobody says what format it is in: say format= ({', '.join(FORMATS)})")
+    return form or otherwise, text
+
+
+def _told(body: Body, said: Said) -> tuple[str, Iterator[bytes]]:
     kind, charset = _content_type(body.content_type)
     name, bytes_ = unpacked(body.chunks, body.most_bytes)
     start, text = peeked(as_utf8(bytes_, charset, said.charset), 1)
-    form = said.format or _format_of(kind, name or urlsplit(body.url).path, start) or otherwise
-    if not form:
-        raise Unreadable(f"nobody says what format it is in: say format= ({', '.join(FORMATS)})")
-    return form, text
+    return said.format or _format_of(kind, name or urlsplit(body.url).path, start), text
 
 
 def _blocks(form: str, text: Iterable[bytes], path: str, said: Said) -> Iterator[Block]:

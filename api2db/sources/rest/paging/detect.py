@@ -126,7 +126,7 @@ def detected(answered: Answered) -> Paging:
             return NextCursor(path, param)
     for path in _NEXT_NUMBERS:
         if _number(value_at(body, path)):
-            return NextCursor(path, _page_param(answered.first))
+            return NextCursor(path, _page_param(answered.first), empty_ends=True)
     if any(path_of(path).read(body, "") in (None, False) for path in (*_URLS, *_CURSOR_PATHS, *_NEXT_NUMBERS)):
         return Single()  # what would say the next page says that there is none
     counting = _by_params(answered, body) or _by_body(answered.first, body)

@@ -21,6 +21,7 @@ class NextCursor:
     param     the parameter it is sent back as; or
     field     the field of the JSON body ("page.after")
     has_more  path of what says whether there is more; without it the end is where there is no cursor
+    empty_ends  a page without records is the last one, whatever cursor it has: for a number that only counts on
     """
 
     path: str | None = None
@@ -29,6 +30,7 @@ class NextCursor:
     last: str | None = None
     field: str | None = None
     has_more: str | None = None
+    empty_ends: bool = False
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.path, self.header, self.last)) != 1:
@@ -41,7 +43,7 @@ class NextCursor:
 
     @property
     def counts(self) -> bool:
-        return self.last is not None
+        return self.last is not None or self.empty_ends
 
     def ask(self, first: Ask, step: Step) -> Ask:
         if "cursor" not in step:
@@ -60,7 +62,7 @@ class NextCursor:
             return None
         if not isinstance(found, (str, int, float)):
             raise SourceError(f"the cursor should be a text or a number, but is {type(found).__name__}")
-        return {"cursor": found}
+        return None if self.empty_ends and not answered.count else {"cursor": found}
 
     def _cursor(self, answered: Answered) -> Any:
         if self.header is not None:
