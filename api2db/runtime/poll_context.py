@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from api2db.layout import Layout
 from api2db.runtime.run import Run
@@ -81,17 +82,21 @@ class Remembered:
         resets  as in ``CollectorSpool.accept``
         """
         before = self._shards.poll_state()
-        state = self._decoded(before).state
-        context.state = dict(state)
+        old = self._decoded(before)
+        context.state = dict(old.state)
+        # A poll after that one accepted something and didn't end well: what the streams have is newer than this.
+        context.full = context.full or self._shards.state.polled_ns > old.polled_ns
         token = POLL.set(context)
         try:
             yield
         except PutOff as error:
-            self._keep(_Kept(state, time.time_ns() + int(error.until_s * 1e9)), before, resets)
+            self._keep(replace(old, not_before_ns=time.time_ns() + int(error.until_s * 1e9)), before, resets)
             raise
         finally:
             POLL.reset(token)
-        self._keep(_Kept(context.state), before, resets)
+        # A source that remembers nothing has nothing to compare: of its polls nothing is written.
+        polled_ns = self._shards.state.polled_ns if context.state else 0
+        self._keep(_Kept(context.state, polled_ns=polled_ns), before, resets)
 
     def _decoded(self, data: bytes) -> _Kept:
         try:
@@ -109,7 +114,11 @@ class Remembered:
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """The file: of a poll that was put off the state is the one before."""
+    """The file: of a poll that was put off the state is the one before.
+
+    polled_ns  of ``CollectorState``, as it was when the poll ended that left ``state``
+    """
 
     state: dict[str, Any] = {}
     not_before_ns: int = 0
+    polled_ns: int = 0
