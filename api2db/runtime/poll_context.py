@@ -64,13 +64,15 @@ class Remembered:
         self._shards = shards
         self._resets = shards.resets
         self._not_before_ns: int | None = None  # not read yet
+        self.why = ""  # there is a time before which it isn't polled; once ``not_before_ns`` was asked for
 
     @property
     def not_before_ns(self) -> int:
         """No poll before this time, in nanoseconds since 1970 UTC; 0 if there is no such time."""
         if self._not_before_ns is None or self._resets != self._shards.resets:
             self._resets = self._shards.resets
-            self._not_before_ns = self._decoded(self._shards.poll_state()).not_before_ns
+            kept = self._decoded(self._shards.poll_state())
+            self._not_before_ns, self.why = kept.not_before_ns, kept.why
         ahead_ns = self._not_before_ns - time.time_ns()
         # Never as long as that: then the clock was put back.
         return self._not_before_ns if 0 < ahead_ns <= LONGEST_PUT_OFF_S * 1e9 else 0
@@ -90,7 +92,9 @@ class Remembered:
         try:
             yield
         except PutOff as error:
-            self._keep(replace(old, not_before_ns=time.time_ns() + int(error.until_s * 1e9)), before, resets)
+            self._keep(
+                replace(old, not_before_ns=time.time_ns() + int(error.until_s * 1e9), why=str(error)), before, resets
+            )
             raise
         finally:
             POLL.reset(token)
@@ -107,7 +111,7 @@ class Remembered:
             return _Kept()
 
     def _keep(self, kept: _Kept, before: bytes, resets: int) -> None:
-        self._not_before_ns = kept.not_before_ns
+        self._not_before_ns, self.why = kept.not_before_ns, kept.why
         data = msgspec.json.encode(kept)
         if data != (before or msgspec.json.encode(_Kept())):
             self._shards.keep_poll_state(data, resets=resets)
@@ -116,9 +120,11 @@ class Remembered:
 class _Kept(msgspec.Struct, frozen=True):
     """The file: of a poll that was put off the state is the one before.
 
+    why        there is a ``not_before_ns``
     polled_ns  of ``CollectorState``, as it was when the poll ended that left ``state``
     """
 
     state: dict[str, Any] = {}
     not_before_ns: int = 0
     polled_ns: int = 0
+    why: str = ""
