@@ -17,6 +17,7 @@ from api2db.files import write_atomic
 class CollectorState:
     """cursor   JSON text of how far the source has been read; None at the start
     last_ns  ``created_ns`` of the newest batch (or of the cursor's last move): the mark names grow from
+    polled_ns  ``created_ns`` of the newest batch that a poll brought; 0 if none did
     streams  stream directory -> the target it belongs to
     types    column -> the word for its type (``form.known``), where types are found
     """
@@ -25,13 +26,20 @@ class CollectorState:
     last_ns: int = 0
     streams: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
+    polled_ns: int = 0
 
 
 def read_state(path: Path) -> CollectorState:
     """The state as last written; a fresh one if there is none. Raises StoreError if it isn't a state file."""
     try:
         raw = json.loads(path.read_bytes())
-        return CollectorState(raw["cursor"], int(raw["last_ns"]), dict(raw["streams"]), dict(raw.get("types", {})))
+        return CollectorState(
+            raw["cursor"],
+            int(raw["last_ns"]),
+            dict(raw["streams"]),
+            dict(raw.get("types", {})),
+            int(raw.get("polled_ns", 0)),
+        )
     except FileNotFoundError:
         return CollectorState()
     except OSError as error:
@@ -49,6 +57,7 @@ def write_state(path: Path, state: CollectorState, *, flush: bool) -> None:
         "last_ns": state.last_ns,
         "streams": dict(state.streams),
         "types": dict(state.types),
+        "polled_ns": state.polled_ns,
     }
     write_atomic(path, json.dumps(raw, indent=1).encode(), flush=flush)
 
@@ -110,12 +119,21 @@ def _as_named_now(known: Mapping[str, str], streams: list[tuple[str, str]]) -> d
 
 
 def after_batch(
-    state: CollectorState, cursor: str | None, last_ns: int, types: Mapping[str, str] | None = None
+    state: CollectorState,
+    cursor: str | None,
+    last_ns: int,
+    types: Mapping[str, str] | None = None,
+    *,
+    polled: bool = False,
 ) -> CollectorState:
-    """The state after a batch: its cursor and what is known of types (None leaves the old ones), and its time."""
+    """The state after a batch: its cursor and what is known of types (None leaves the old ones), and its time.
+
+    polled  a poll brought it
+    """
     return replace(
         state,
         cursor=state.cursor if cursor is None else cursor,
         last_ns=max(state.last_ns, last_ns),
         types=state.types if types is None else types,
+        polled_ns=max(state.polled_ns, last_ns) if polled else state.polled_ns,
     )

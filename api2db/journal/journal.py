@@ -333,7 +333,7 @@ class Journal:
         self._file.write(write)
 
     def collector_state(self, collector: str, state: str, cause: str | None) -> None:
-        """A collector that isn't run, broken or disabled, and why."""
+        """A collector that isn't run, broken or disabled, or that waits, and why."""
         cause = _writable(cause)
 
         def write(db: sqlite3.Connection) -> None:

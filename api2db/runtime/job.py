@@ -95,6 +95,16 @@ class Job:
         return self._remembered.not_before_ns
 
     @property
+    def waits(self) -> str | None:
+        """Why, and until when, it isn't polled, as was said before this start; None if it may be."""
+        until_ns = self.not_before_ns
+        if not until_ns:
+            return None
+        until = datetime.datetime.fromtimestamp(until_ns // 10**9, datetime.UTC)
+        why = f": {self._remembered.why}" if self._remembered.why else ""
+        return f"until {until:%Y-%m-%dT%H:%M:%SZ}, as was said before the daemon started{why}"
+
+    @property
     def _layout(self) -> Layout:
         return self._spool.layout
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from api2db.layout import Layout
 from api2db.runtime.run import Run
@@ -63,13 +64,15 @@ class Remembered:
         self._shards = shards
         self._resets = shards.resets
         self._not_before_ns: int | None = None  # not read yet
+        self.why = ""  # there is a time before which it isn't polled; once ``not_before_ns`` was asked for
 
     @property
     def not_before_ns(self) -> int:
         """No poll before this time, in nanoseconds since 1970 UTC; 0 if there is no such time."""
         if self._not_before_ns is None or self._resets != self._shards.resets:
             self._resets = self._shards.resets
-            self._not_before_ns = self._decoded(self._shards.poll_state()).not_before_ns
+            kept = self._decoded(self._shards.poll_state())
+            self._not_before_ns, self.why = kept.not_before_ns, kept.why
         ahead_ns = self._not_before_ns - time.time_ns()
         # Never as long as that: then the clock was put back.
         return self._not_before_ns if 0 < ahead_ns <= LONGEST_PUT_OFF_S * 1e9 else 0
@@ -81,17 +84,23 @@ class Remembered:
         resets  as in ``CollectorSpool.accept``
         """
         before = self._shards.poll_state()
-        state = self._decoded(before).state
-        context.state = dict(state)
+        old = self._decoded(before)
+        context.state = dict(old.state)
+        # A poll after that one accepted something and didn't end well: what the streams have is newer than this.
+        context.full = context.full or self._shards.state.polled_ns > old.polled_ns
         token = POLL.set(context)
         try:
             yield
         except PutOff as error:
-            self._keep(_Kept(state, time.time_ns() + int(error.until_s * 1e9)), before, resets)
+            self._keep(
+                replace(old, not_before_ns=time.time_ns() + int(error.until_s * 1e9), why=str(error)), before, resets
+            )
             raise
         finally:
             POLL.reset(token)
-        self._keep(_Kept(context.state), before, resets)
+        # A source that remembers nothing has nothing to compare: of its polls nothing is written.
+        polled_ns = self._shards.state.polled_ns if context.state else 0
+        self._keep(_Kept(context.state, polled_ns=polled_ns), before, resets)
 
     def _decoded(self, data: bytes) -> _Kept:
         try:
@@ -102,14 +111,20 @@ class Remembered:
             return _Kept()
 
     def _keep(self, kept: _Kept, before: bytes, resets: int) -> None:
-        self._not_before_ns = kept.not_before_ns
+        self._not_before_ns, self.why = kept.not_before_ns, kept.why
         data = msgspec.json.encode(kept)
         if data != (before or msgspec.json.encode(_Kept())):
             self._shards.keep_poll_state(data, resets=resets)
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """The file: of a poll that was put off the state is the one before."""
+    """The file: of a poll that was put off the state is the one before.
+
+    why        there is a ``not_before_ns``
+    polled_ns  of ``CollectorState``, as it was when the poll ended that left ``state``
+    """
 
     state: dict[str, Any] = {}
     not_before_ns: int = 0
+    polled_ns: int = 0
+    why: str = ""

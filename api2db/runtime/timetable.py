@@ -45,10 +45,18 @@ class Timetable:
     _jobs: list[Job] = field(default_factory=list)
 
     def add(self, job: Job) -> None:
-        """Poll a collector by its schedule from now on, unless nobody can tell which of its due times are done with."""
+        """Poll a collector by its schedule from now on, unless nobody can tell which of its due times are done with.
+
+        One that was told to wait says so at once, not only when it is due.
+        """
         schedule = job.collector.schedule
         delay_s = schedule.delay_s(job.name, self.layout.id)
-        if delay_s and schedule.calendar is None:
+        waits = job.waits
+        if waits is not None:
+            job.put_off = True  # as it was when the daemon before ended
+            self.journal.collector_state(job.name, "waiting", waits)
+            self.journal.next_run(job.name, job.not_before_ns)
+        elif delay_s and schedule.calendar is None:
             self.journal.next_run(job.name, time.time_ns() + int(delay_s * 1e9))
         if schedule.calendar is not None:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,6 +17,7 @@ from api2db.sizes import size_bytes
 from api2db.sources.answer import Answer, HttpError, asked, in_our_words, secrets_of
 from api2db.sources.deadline import LIMITS, DeadlineAdapter, Limits
 from api2db.sources.exchanges import read
+from api2db.sources.redirects import keys_of, take_marks, with_keys, without_keys
 from api2db.sources.tape.recorder import TAPE
 
 __all__ = ["Answer", "Http", "HttpError"]
@@ -42,8 +44,8 @@ class Http(requests.Session):
     secrets       texts that no error may show; headers, ``auth`` and parameters aren't shown anyway
     headers, params, auth    sent with each request
 
-    Sent to another origin by a redirect, a request goes there without headers that may be credentials, and not at
-    all if it has a body. Used by one thread at a time: make one for each collector.
+    Sent to another origin by a redirect, a request goes there without headers and parameters that may be credentials,
+    and not at all if it has a body. Used by one thread at a time: make one for each collector.
     """
 
     def __init__(
@@ -139,8 +141,12 @@ class Http(requests.Session):
         return answer
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
-        """What a redirect takes along: to another origin no credential, and no body, which may hold one."""
+        """What a redirect takes along: to another origin no credential, and no body, which may hold one.
+
+        At the same one a key that is sent as a parameter goes along, which the new address seldom has.
+        """
         here, there = str(response.request.url), str(prepared_request.url)
+        keys = keys_of(response.request, _names(self.params), self.secrets)
         if self.should_strip_auth(here, there):  # type: ignore[no-untyped-call]
             if prepared_request.body:
                 # Told when it is sent: who doesn't follow redirects may look at where this one leads.
@@ -150,7 +156,23 @@ class Http(requests.Session):
             prepared_request.headers.clear()
             prepared_request.headers.update(kept)
             prepared_request.hooks = {"response": []}  # a digest's would answer that host's challenge
+            bare = without_keys(there, keys)
+            if bare is None:
+                text = f"{asked(response.request)} is redirected to another host by an address with a credential in it"
+                prepared_request.api2db_refused = f"{text}; it isn't asked"  # type: ignore[attr-defined]
+            else:
+                prepared_request.url = bare
+        else:
+            take_marks(response.request, prepared_request)
+            whole = with_keys(there, keys)
+            # Unless that is where one was sent on from: a server that took the key, and knows one by a cookie now.
+            if whole not in (here, *(str(each.request.url) for each in response.history)):
+                prepared_request.url = whole
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+
+
+def _names(params: object) -> Collection[str]:
+    return [str(name) for name in params] if isinstance(params, Mapping) else ()
 
 
 def _goes_along(header: str) -> bool:

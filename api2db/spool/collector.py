@@ -113,14 +113,15 @@ class CollectorSpool:
         streams    directories; by default all of the collector's streams
         batch_id   a random one by default
         origin, rest, origin_rows  as in ``Header``; what is accepted already, and not settled yet, is refused
-        resets     what ``resets`` was when the cursor was read that this goes on from
+        resets     what ``resets`` was when the cursor was read that this goes on from: a poll says it, nobody else
 
         Raises StoreFullError (nothing was written, collect again when there is room), StoreError, or SourceError if
         the cursor was reset meanwhile.
         """
         with self._accepting:
             self._check_resets(resets)
-            return self._accept(table, cursor, run, ends, streams, types, batch_id, origin, rest, origin_rows)
+            polled = resets is not None
+            return self._accept(table, cursor, run, ends, streams, types, batch_id, origin, rest, origin_rows, polled)
 
     def _accept(
         self,
@@ -134,6 +135,7 @@ class CollectorSpool:
         origin: str | None,
         rest: tuple[str, str] | None,
         origin_rows: Sequence[int] | None,
+        polled: bool,
     ) -> Batch:
         streams = self._streams if streams is None else tuple(streams)
         with self._lock:
@@ -179,7 +181,7 @@ class CollectorSpool:
             log.error("accepted batch not fanned out yet collector=%s cause=%s", self.collector, error.strerror)
         with self._lock:
             self._unlinked += unlinked
-            self._state = after_batch(self._state, cursor, batch.created_ns, types)
+            self._state = after_batch(self._state, cursor, batch.created_ns, types, polled=polled)
             if not self._unsettled:
                 self._unsettled_since_s = time.monotonic()
             self._unsettled.append(batch.created_ns)
@@ -314,7 +316,8 @@ class CollectorSpool:
             self._spool.flush(queue.directory)
         with self._lock:
             if header.created_ns > self._state.last_ns:
-                self._state = after_batch(self._state, header.cursor, header.created_ns, header.types)
+                polled = header.origin is None
+                self._state = after_batch(self._state, header.cursor, header.created_ns, header.types, polled=polled)
             self._unsettled.append(header.created_ns)
             self._origins.add(header)
 

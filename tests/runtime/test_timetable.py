@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 
@@ -43,10 +44,11 @@ class Store:
     def timetable(self, **clock):
         return Timetable(Cadence(), self.poller, self.journal, self.layout, lambda: None, durable=False, **clock)
 
-    def job(self, name, source=lambda: None, **schedule):
-        collector = Collector(name, None, source, None, None, **schedule)
+    def job(self, name, source=lambda: None, seconds=None, **schedule):
+        collector = Collector(name, seconds, source, None, None, **schedule)
         self.journal.declare([(name, collector.seconds, None)], [])
         shards = CollectorSpool(self.spool, name, ("s",))
+        shards.remember_streams({"s": "somewhere"})
         return Job(collector, spool=self.spool, shards=shards, streams=("s",), journal=self.journal,
                    accepted=lambda batch: None, timeout_s=60)  # fmt: skip
 
@@ -126,6 +128,29 @@ def test_a_poll_that_is_put_off_teaches_nothing_about_how_often_there_is_somethi
     eventually(lambda: timetable.begin_put_off() or store.layout.due("feed").exists(), what="it was polled after all")
     assert store.kept("feed")["period_s"] == 1.5 * 3600
     assert asked == [0, 1]
+
+
+@pytest.mark.parametrize("schedule", [{"seconds": 3600}, {"adaptive": ("1h", "9h")}, {"at": "06:00"}], ids=str)
+def test_one_that_was_told_to_wait_says_so_until_when_and_why_after_a_restart_too(store, schedule):
+    def source():
+        raise PutOff("the server wants to be left alone", 7200)
+
+    job = store.job("feed", source, **schedule)
+    store.poller.start(job)
+    eventually(lambda: job.put_off and job.run is None, what="the poll was put off")
+    job = store.job("feed", source, **schedule)
+    timetable = store.timetable()
+    timetable.add(job)
+    for _ in range(2):
+        state, cause, next_run_ns = store.state("feed")
+        assert state == "waiting"
+        assert re.fullmatch(
+            r"until 20\S+Z, as was said before the daemon started: the server wants to be left alone", cause
+        )
+        assert next_run_ns >= job.not_before_ns > 0
+        timetable.run_pending()
+        timetable.begin_put_off()
+    assert job.run is None
 
 
 def test_where_each_due_time_runs_one_that_is_put_off_waits_and_nothing_is_asked_meanwhile(store):

@@ -151,6 +151,44 @@ def test_a_redirect_takes_no_credential_to_another_host(http_api: HttpApi, elsew
     assert there.headers["Accept"] == "application/json"
 
 
+def test_a_key_that_the_server_repeats_in_a_redirect_does_not_reach_another_host(
+    http_api: HttpApi, elsewhere: HttpApi
+) -> None:
+    http_api.script(
+        redirect(f"{elsewhere.url}?api_key={CANARY}&page=2&file=weekly-report-of-may"),
+        redirect(f"{elsewhere.url}?back=http%3A%2F%2Fa%2F%3Fapi_key%3D{CANARY}&page=2"),
+        redirect(f"{elsewhere.url}/{CANARY}"),
+    )
+    with Http() as http:
+        for _ in range(2):
+            http.get(http_api.url, params={"api_key": CANARY, "page": "2", "file": "weekly-report-of-may"})
+        with pytest.raises(HttpError, match="another host by an address with a credential in it") as caught:
+            http.get(http_api.url, params={"api_key": CANARY})
+    assert [request.params for request in elsewhere.requests] == [
+        {"page": "2", "file": "weekly-report-of-may"},
+        {"page": "2"},
+    ]
+    assert CANARY not in str(caught.value)
+
+
+def test_a_redirect_at_the_same_host_keeps_the_key_that_is_a_parameter(http_api: HttpApi) -> None:
+    http_api.script(redirect(http_api.url + "/"), redirect(http_api.url + "//?page=2"))
+    with Http() as http:
+        http.get(http_api.url, params={"api_key": CANARY, "page": "1"})
+    assert [request.params for request in http_api.requests] == [
+        {"api_key": CANARY, "page": "1"},
+        {"api_key": CANARY},
+        {"page": "2", "api_key": CANARY},
+    ]
+
+
+def test_a_server_that_takes_the_key_and_goes_on_by_a_cookie_is_not_asked_in_a_circle(http_api: HttpApi) -> None:
+    http_api.script(redirect(http_api.url))
+    with Http() as http:
+        http.get(http_api.url, params={"api_key": CANARY})
+    assert [request.params for request in http_api.requests] == [{"api_key": CANARY}, {}]
+
+
 def test_a_redirect_takes_no_body_to_another_host(http_api: HttpApi, elsewhere: HttpApi) -> None:
     http_api.always(redirect(elsewhere.url, 307))
     with Http() as http:

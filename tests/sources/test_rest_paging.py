@@ -140,6 +140,13 @@ def test_a_status_that_means_nothing_here_ends_the_pages(server):
         list(Rest(server.root).pages("/nowhere"))
 
 
+def test_no_content_is_the_end_of_the_pages_and_no_error(server):
+    server.script(Answer(204, b""), body(1, 2), Answer(204, b""))
+    assert list(Rest(server.root).pages("/x")) == []
+    assert ids(Rest(server.root).pages("/x", paging=PageNumber(), records="items")) == [1, 2]
+    assert len(server.requests) == 3
+
+
 def test_graphql_errors_in_an_answer_with_status_200_are_errors(server):
     server.script(Answer(body=b'{"data": null, "errors": [{"message": "Field \'x\' does not exist"}]}'))
     with pytest.raises(SourceError, match=r"POST http://.*/graphql answered 200.*Field 'x' does not exist"):

@@ -17,7 +17,7 @@ from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.rest import LinkHeader, NextCursor, NextUrl, OffsetLimit, PageNumber
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.walk import Walk
-from tests.http_api import HANG, OK
+from tests.http_api import HANG, OK, Answer
 from tests.project_kit import Project, eventually
 from tests.sources.rest_server import RestServer
 
@@ -108,6 +108,39 @@ def test_a_page_that_its_reader_stopped_at_is_asked_for_in_full_since_what_follo
     fetcher.memos[source.plan.first.identity()] = None
     pages = Walk(source.plan, fetcher, None).pages()  # type: ignore[arg-type]
     assert [record["id"] for page in pages for record in page.records()] == [0, 1, 2, 3, 4]
+
+
+def test_where_a_loop_is_left_at_a_page_each_time_that_is_said_once(server, caplog):
+    source = RestSource(server.root, "/link", paging=LinkHeader(), params={"left": "early"})
+    fetcher = Remembering(source.rest.fetcher)
+    fetcher.memos[source.plan.first.identity()] = None
+    for _ in range(2):
+        next(Walk(source.plan, fetcher, None).pages())
+    assert caplog.text.count("read the pages to their end, or say how many with max_pages=") == 1
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_next_page_that_an_unchanged_one_told_and_nobody_knows_any_more_is_found_anew(server, caplog, status):
+    server.size = 2
+    server.replace([{"id": number} for number in range(5)])
+    source = RestSource(server.root, "/link", paging=LinkHeader(), retry=0)
+    fetcher = Remembering(source.rest.fetcher)
+
+    def poll():
+        return [record["id"] for page in Walk(source.plan, fetcher, None).pages() for record in page.records()]
+
+    assert poll() == [0, 1, 2, 3, 4]
+    first = source.plan.first.identity()
+    fetcher.memos = {first: {"next": {"url": f"{server.root}/link?at=0&cursor=expired"}}}
+    server.script(Answer(status))
+    assert poll() == [0, 1, 2, 3, 4]
+    assert fetcher.memos[first] == {"next": {"url": f"{server.root}/link?at=2"}}, "and the next poll goes on there"
+    assert poll() == []
+    assert caplog.text.count(f"answered {status} to where it went on before: its pages are read anew") == 1
+    fetcher.memos = {first: {"next": {"url": f"{server.root}/link?at=0&cursor=expired"}}}
+    server.script(Answer(status), Answer(status))
+    with pytest.raises(SourceError, match=f"answered {status}"):
+        poll()
 
 
 @pytest.mark.parametrize("place", ["2026-02-01", 7, {"next": "a"}, ["x"]])

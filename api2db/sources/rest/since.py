@@ -15,7 +15,7 @@ from api2db.sources.incremental.incremental import Incremental
 from api2db.sources.incremental.progress import Fresh, Progress, Stretch
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_PLACE, Forms, RestPage
-from api2db.sources.rest.walk import Plan, Walk
+from api2db.sources.rest.walk import UNKNOWN_STEP, Plan, Walk
 from api2db.sources.tape.recorder import is_played
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 _SINCE: Final = "since"
 _KEPT: Final = "incremental"
 _SEEN: Final = "seen"
-# What an API answers to a step it doesn't know, or doesn't know any more.
-_UNKNOWN_STEP: Final = (400, 404, 410, 416, 422)
 
 
 @dataclass
@@ -136,7 +134,7 @@ class SinceWalk:
             return next(pages, None)
         except HttpError as error:
             status = None if error.response is None else error.response.status_code
-            if not is_first or stretch.step is None or status not in _UNKNOWN_STEP:
+            if not is_first or stretch.step is None or status not in UNKNOWN_STEP:
                 raise
             log.warning("%s answered %s to where it was: its stretch is begun anew", self.plan.first, status)
             progress.lost_step()

@@ -10,21 +10,28 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from api2db.errors import SourceError
+from api2db.sources.context import POLL
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_PLACE, Forms, RestPage, about
 from api2db.sources.rest.paging import Answered, Paging, RepeatedPage, Step
 from api2db.sources.rest.records import Found, Select
 from api2db.sources.rest.repeats import Repeats
+from api2db.sources.tape.recorder import is_played
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer
-    from api2db.sources.net.fetcher import Fetcher
+    from api2db.sources.net.fetcher import Fetched, Fetcher
 
 log = logging.getLogger(__name__)
 
 _NEXT: Final = "next"
 # Requests known by their identity, so that a loop is seen; a longer loop is seen a round later.
 _MOST_ASKED: Final = 100_000
+UNKNOWN_STEP: Final = (400, 404, 410, 416, 422)
+"""What an API answers to a step it doesn't know, or doesn't know any more."""
+_NO_CONTENT: Final = 204
+_LOST: Final = object()
+_told: set[str] = set()  # of whose pages it was said that they aren't read to their end
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Plan:
     key          the fields of a record that identify it: what the page before had isn't delivered again
     max_pages    of one poll
     deadline_s   of one poll, beyond which no further page is asked for
-    ignore       statuses that mean that there is nothing
+    ignore       statuses that mean that there is nothing; 204 always does
     """
 
     first: Ask
@@ -97,6 +104,8 @@ class Walk:
     place: Any = NO_PLACE
     _asked: set[str] = field(default_factory=set)
     _forms: Forms = field(default_factory=dict)
+    _recalled: dict[str, Fetched] = field(default_factory=dict)  # unchanged, by request: they told what comes next
+    _is_anew: bool = False  # what they told wasn't known any more
 
     def pages(self) -> Iterator[RestPage]:
         """Each answer that brought something new, and at the end one without rows if only the place has moved.
@@ -107,25 +116,34 @@ class Walk:
         step: Step | None = step_of(self.place)
         ends_s = None if plan.deadline_s is None else time.monotonic() + plan.deadline_s
         repeats = Repeats(plan.key)
-        number = 0
+        number, recalled = 0, False
         while step is not None and number != plan.max_pages:
             if ends_s is not None and number and time.monotonic() >= ends_s:
                 self._cut_short(number)
                 break
             ask = plan.paging.ask(plan.first, step)
             self._remember(ask)
-            fetched = self._fetch(ask)
+            fetched = self._fetch(ask, recalled=recalled)
             number += 1
-            if fetched is None:
+            recalled = False
+            if fetched is _LOST:
+                step, repeats = step_of(self.place), Repeats(plan.key)
+            elif fetched is None:
                 step = None
             elif fetched.answer is None:
-                step = fetched.memo[_NEXT]
+                step, recalled = fetched.memo[_NEXT], True
+                self._recalled[ask.identity()] = fetched
+            elif fetched.answer.status_code == _NO_CONTENT:
+                step = None
+                fetched.remember({_NEXT: step})
             else:
                 turn = self._turn(ask, step, fetched.answer, repeats)
                 yield turn.page
                 told = turn.place()
                 step = None if turn.page.ends else turn.next
-                fetched.remember({_NEXT: step})
+                for each in (fetched, self._recalled.get(ask.identity())):
+                    if each is not None:
+                        each.remember({_NEXT: step})
                 if plan.key:
                     repeats.turn(turn.page.again())
                 del turn
@@ -141,20 +159,35 @@ class Walk:
             return NO_PLACE
         return {} if step is None else {_NEXT: step}
 
-    def _fetch(self, ask: Ask) -> Any:
+    def _fetch(self, ask: Ask, *, recalled: bool) -> Any:
+        """The answer; None: there is nothing; _LOST: it is to be begun anew, and pages that were unchanged are read.
+
+        recalled  a page that is unchanged told, when it was read, that this one comes next
+        """
         from api2db.sources.http import HttpError
 
+        conditional = self.plan.conditional and not (self._is_anew and ask.identity() in self._recalled)
         try:
             # What is asked page by page is read, whatever the method: a query is posted as well.
-            fetched = self.fetcher.fetch(ask, conditional=self.plan.conditional, repeatable=True)
-            if fetched.answer is None and not (isinstance(fetched.memo, dict) and _NEXT in fetched.memo):
+            fetched = self.fetcher.fetch(ask, conditional=conditional, repeatable=True)
+            if fetched.answer is None and self._is_anew:
+                self._recalled[ask.identity()] = fetched  # what it told may not be known any more either
+                fetched = self.fetcher.fetch(ask, conditional=False, repeatable=True)
+            elif fetched.answer is None and not (isinstance(fetched.memo, dict) and _NEXT in fetched.memo):
                 # Whoever read it last stopped there: what comes next isn't known.
+                _tell_of_leaving(ask)
                 fetched = self.fetcher.fetch(ask, conditional=False, repeatable=True)
             return fetched
         except HttpError as error:
-            if error.response is not None and error.response.status_code in self.plan.ignore:
+            status = None if error.response is None else error.response.status_code
+            if status in self.plan.ignore:
                 return None
-            raise
+            if not recalled or self._is_anew or status not in UNKNOWN_STEP:
+                raise
+            log.warning("%s answered %s to where it went on before: its pages are read anew", ask, status)
+            self._is_anew = True
+            self._asked.clear()
+            return _LOST
 
     def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> _Turn:
         plan = self.plan
@@ -184,6 +217,19 @@ class Walk:
         if self.place is NO_PLACE:
             raise SourceError(f"{said}, and there are more; with a place the next poll would go on there")
         log.info("%s; the next poll goes on there", said)
+
+
+def _tell_of_leaving(ask: Ask) -> None:
+    poll = POLL.get()
+    who = f"{poll.collector if poll else ''} {ask}"
+    if is_played() or who in _told:
+        return
+    _told.add(who)
+    log.warning(
+        "%s: the loop over its pages was left at this one by the poll before, so that it is asked for twice and handed"
+        " out again at each poll, changed or not: read the pages to their end, or say how many with max_pages=",
+        ask,
+    )
 
 
 def step_of(place: Any) -> Step:

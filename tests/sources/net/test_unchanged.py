@@ -127,6 +127,32 @@ def test_of_a_poll_that_wasnt_accepted_whole_nothing_is_remembered(polls: Make, 
     assert conditions(http_api)[5:] == [('"1"', None)] * 2
 
 
+@pytest.mark.parametrize("ending", ["failed", "killed"])
+def test_a_page_that_is_again_what_it_was_before_a_poll_that_did_not_end_well_is_loaded_again(
+    polls: Make, http_api: HttpApi, ending: str
+) -> None:
+    """That poll accepted what came in between: the table has that, whatever the last whole poll had."""
+    old, new, further = (Answer(body=body) for body in (b'[{"id": 0}]', b'[{"id": 1}]', b'[{"id": 2}]'))
+    http_api.script(old, further, new, SERVER_ERROR)
+    source = pages_of(quick(retry={"retries": 0}), http_api.url, http_api.url + "/2")
+    made = polls(source)
+    assert [made.poll()[0] for _ in range(2)] == ["ok", "failed"]
+    if ending == "killed":
+        made = polls(source)  # nothing is settled: its start finds what was accepted
+    http_api.script(SERVER_ERROR, old, further, old, further)
+    assert [made.poll()[0] for _ in range(3)] == ["failed", "ok", "ok"]
+    assert made.rows == [[{"id": row}] for row in (0, 2, 1, 0, 2)]
+
+
+def test_a_poll_that_failed_and_accepted_nothing_leaves_unchanged_what_was(polls: Make, http_api: HttpApi) -> None:
+    http_api.script(
+        Answer(), Answer(body=b'[{"id": 2}]'), Answer(), SERVER_ERROR, Answer(), Answer(body=b'[{"id": 2}]')
+    )
+    made = polls(pages_of(quick(retry={"retries": 0}), http_api.url, http_api.url + "/2"))
+    assert [made.poll()[0] for _ in range(3)] == ["ok", "failed", "ok"]
+    assert made.rows == [[{"id": 1}], [{"id": 2}]]
+
+
 def test_a_page_that_cant_be_shaped_is_asked_for_in_full_again(polls: Make, http_api: HttpApi) -> None:
     http_api.script(tagged('"1"', b'["no record"]'), tagged('"1"'))
     made = polls(pages_of(quick(), http_api.url))

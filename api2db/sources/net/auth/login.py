@@ -115,7 +115,10 @@ class _Sent:
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         if self._param:
+            from api2db.sources.redirects import mark_key  # with requests, which is loaded once one is sent
+
             request.prepare_url(request.url, {self._param: self._value})
+            mark_key(request, self._param)
         else:
             request.headers[self._header] = self._value
         return request
