@@ -13,6 +13,7 @@ from api2db.sources.incremental.incremental import Incremental
 from api2db.sources.incremental.mark import Mark
 from api2db.sources.incremental.seen import Seen
 from api2db.sources.incremental.taking import needed, take
+from api2db.sources.incremental.values import Rank
 
 _SINGLE = ""
 _NAMED = 5
@@ -92,6 +93,7 @@ class Progress:
         self._accepted = self._place()
         self._is_over = self._begins_again = False
         self._failure: SourceError | None = None
+        self._first: Rank | None = None  # value of the page before
 
     def stretches(self, partitions: Sequence[str] | None = None) -> Iterator[Stretch]:
         """What to ask for, one after the other. The pages of each are to be taken before the next is asked for.
@@ -124,7 +126,8 @@ class Progress:
         """
         part = self._part
         known = self._seen.known(part)
-        taken = take(self._how, self._marks[part], records, step, known)
+        taken = take(self._how, self._marks[part], records, step, known, self._first)
+        self._first = taken.first if taken.first is not None else self._first
         self._marks[part] = taken.mark
         self._is_over = taken.enough
         self._seen.keep(part, taken.fresh, needed(self._how, taken.mark))
@@ -163,7 +166,7 @@ class Progress:
             self._marks[part] = mark
             under_way = mark.under_way
             assert under_way is not None
-            self._is_over = False
+            self._is_over, self._first = False, None
             until = under_way.to if under_way.to is not None else under_way.at
             yield Stretch(
                 self._how.params(under_way.low, until, part),

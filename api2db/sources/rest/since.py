@@ -104,7 +104,8 @@ class SinceWalk:
             # Of pages that are gone on with the first ones are missing.
             conditional=plan.conditional and stretch.step is None and not stretch.is_once,
         )
-        walk = Walk(plan, self.fetcher, {} if stretch.step is None else {"next": stretch.step}, _forms=self._forms)
+        place = {} if stretch.step is None else {"next": stretch.step}
+        walk = Walk(plan, self.fetcher, place, tells_nothing=True, _forms=self._forms)
         taken: list[Fresh] = []
         pages = walk.pages()
         while (page := self._next(pages, stretch, progress, is_first=not taken)) is not None:
@@ -114,9 +115,10 @@ class SinceWalk:
             if self._left is not None and page.answer is not None:
                 self._left -= 1
             before = len(taken)
-            if self.certain:
+            looked_at = self.certain or page.answer is None
+            if looked_at:
                 page.records()
-            if not self.certain or taken[-1].moved:
+            if not looked_at or taken[-1].moved:
                 yield page
             if len(taken) == before:
                 page.records()  # nobody looked at it

@@ -90,11 +90,13 @@ class Walk:
     """One poll of a plan, in one thread.
 
     place   where to go on, ``{"next": step}``; with nothing in it: at the start. NO_PLACE: none is kept
+    tells_nothing  a status that means that there is nothing is a page without records, too
     """
 
     plan: Plan
     fetcher: Fetcher
     place: Any = NO_PLACE
+    tells_nothing: bool = False
     _asked: set[str] = field(default_factory=set)
     _forms: Forms = field(default_factory=dict)
 
@@ -107,7 +109,7 @@ class Walk:
         step: Step | None = step_of(self.place)
         ends_s = None if plan.deadline_s is None else time.monotonic() + plan.deadline_s
         repeats = Repeats(plan.key)
-        number = 0
+        number, is_nothing = 0, False
         while step is not None and number != plan.max_pages:
             if ends_s is not None and number and time.monotonic() >= ends_s:
                 self._cut_short(number)
@@ -117,7 +119,7 @@ class Walk:
             fetched = self._fetch(ask)
             number += 1
             if fetched is None:
-                step = None
+                step, is_nothing = None, self.tells_nothing
             elif fetched.answer is None:
                 step = fetched.memo[_NEXT]
             else:
@@ -130,7 +132,7 @@ class Walk:
                     repeats.turn(turn.page.again())
                 del turn
             del fetched  # no page is held while the next one is fetched
-        if told is not NO_PLACE and (told or {}) != self.place_after(step):
+        if is_nothing or (told is not NO_PLACE and (told or {}) != self.place_after(step)):
             yield self._empty(step)
 
     def asked_before(self, ask: Ask) -> bool:

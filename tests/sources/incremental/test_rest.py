@@ -97,6 +97,16 @@ def test_windows_are_asked_for_one_after_the_other_and_never_again(server):
     assert len(server.asked) == before + 1
 
 
+def test_a_window_of_which_the_api_says_that_there_is_nothing_is_over(server):
+    day = 24 * 60
+    server.replace([event(number, number * day) for number in range(20, 25)])
+    server.empty_is_404 = True
+    new = Incremental("at", "since", start=at(0), window="10d", until_param="until")
+    ids, place = poll(RestSource(server.root, "/events", incremental=new, ignore=(404,)))
+    assert (ids, server.asked[1]["since"]) == (list(range(20, 25)), at(10 * day))
+    assert "walk" not in place["since"]
+
+
 def test_newest_first_pages_are_read_until_one_is_known():
     with SinceServer([event(number) for number in range(30)], newest_first=True) as server:
         source = RestSource(server.root, "/events", incremental=Incremental("at", order="newest_first", format="iso"))

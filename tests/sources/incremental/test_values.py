@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api2db.errors import ConfigError, SourceError
 from api2db.sources.incremental.incremental import Incremental
 from api2db.sources.incremental.progress import Progress
 from api2db.sources.incremental.times import Times, micros
@@ -129,3 +130,42 @@ def test_a_stretch_that_is_begun_anew_never_goes_back_before_what_was_asked_for(
     progress.lost_step()
     next(stretches)
     assert [record["n"] for record in progress.take([{"n": n} for n in range(11)], None).records] == [9, 10]
+
+
+@pytest.mark.parametrize("start", ["2026-1-1", "2026-13-01", "2026-02-30T12:00:00Z", "01/02/2026", "2026-01", "now"])
+def test_a_start_that_looks_like_a_time_and_is_none_is_a_mistake(start):
+    with pytest.raises(ConfigError, match="looks like a time and is none"):
+        Incremental("at", "since", start=start)
+    assert Incremental("at", "since", start=start, format="text").start_rank == start
+
+
+@pytest.mark.parametrize(
+    ("start", "value"), [("5", 7), ("abc", "2026-01-05T00:00:00Z"), (5, "2026-01-05"), ("2026-01-01", 5)]
+)
+def test_records_of_another_kind_than_start_fail_the_poll(start, value):
+    with pytest.raises(SourceError, match="the incremental field 'at' holds"):
+        Incremental("at", "since", start=start).ranks([{"at": value}])
+
+
+def test_a_record_dated_far_ahead_does_not_move_what_is_reached():
+    how = Incremental("at", "since", start="2026-01-01")
+    far = {"id": 9, "at": "9999-12-31T00:00:00Z"}
+    _, ids, place = pages_of(how, None, [{"id": 1, "at": "2026-02-01T00:00:00Z"}, far])
+    assert (ids, place["high"]) == ([1, 9], "2026-02-01T00:00:00+00:00")
+    asked, ids, _ = pages_of(how, place, [{"id": 2, "at": "2026-02-02T00:00:00Z"}, far])
+    assert (asked, ids) == ({"since": "2026-02-01T00:00:00Z"}, [2])
+
+
+@pytest.mark.parametrize(
+    ("order", "pages"),
+    [("ascending", ([30, 40], [10, 20])), ("newest_first", ([60, 50], [40, 30], [55, 45]))],
+)
+def test_pages_that_are_not_sorted_among_each_other_fail_the_poll(order, pages):
+    how = Incremental("n", "above", start=0, order=order)
+    with pytest.raises(SourceError, match=f"pages aren't '{order}'"):
+        pages_of(how, None, *([{"n": n} for n in page] for page in pages))
+
+
+def test_newest_first_pages_may_begin_later_where_more_than_a_page_appeared_meanwhile():
+    how = Incremental("n", "above", start=0, order="newest_first")
+    assert pages_of(how, None, [{"id": 4, "n": 4}], [{"id": 6, "n": 6}], [{"id": 3, "n": 3}])[1] == [4, 3]
