@@ -45,6 +45,7 @@ class PollContext:
     tokens       the folder where tokens are kept that were given out to us; None: they can't be kept
     hosts        whose turn it is at each host; None: this process' own
     seen         the folder of records that may come again; None: they are in the place
+    key          the collector's: columns of its table
     kept         what sources keep for as long as the poll goes on, by their own keys
     asked, news  answers that came, and those of them with something new
     """
@@ -58,6 +59,7 @@ class PollContext:
     tokens: Path | None = None
     hosts: Turns | None = None
     seen: Path | None = None
+    key: tuple[str, ...] = ()
     kept: dict[str, object] = field(default_factory=dict, repr=False)
     asked: int = 0
     news: int = 0

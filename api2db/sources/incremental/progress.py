@@ -66,6 +66,7 @@ class Progress:
     place    JSON: what the page accepted last carried; None at first; a single value: begin there
     folder   where records that may come again are kept, ``name``'s; None: in the place
     parted   partitions are given to ``stretches``
+    key      paths that tell one record from another
     now_us   the clock: microseconds since 1970
 
     A killed poll's stretch goes on at its step; once it is over the next one is begun, as if nothing had happened.
@@ -80,9 +81,10 @@ class Progress:
         folder: Path | None = None,
         name: str = "",
         parted: bool = False,
+        key: Sequence[str] = (),
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        self._how = how
+        self._how = how.keyed(key) if key else how
         self._now_us = now_us
         held: dict[str, Any] = place if isinstance(place, dict) else {}
         self._seen = Seen(folder, name, held.get("seen"))

@@ -61,7 +61,9 @@ def take(
     if len(present) == len(records) and rest.has_only_new(present):
         new = records
         rest.fresh = {
-            how.digest(record): rank for record, rank in zip(records, present, strict=True) if may_come_again(rank)
+            how.digest(record, rank): rank
+            for record, rank in zip(records, present, strict=True)
+            if may_come_again(rank)
         }
     else:
         new = [record for record, rank in zip(records, ranks, strict=True) if rank is None or rest.is_new(record, rank)]
@@ -123,7 +125,7 @@ class _Remainder:
         again = self._may_come_again(rank)
         if not again and (self._known.largest is None or rank > self._known.largest):
             return True
-        digest = self._how.digest(record)
+        digest = self._how.digest(record, rank)
         if digest in self._known:
             return False
         if again:
@@ -194,7 +196,7 @@ def _opaque(
     after = replace(mark, under_way=stretch)
     new, fresh = [], {}
     for record, rank in zip(records, ranks, strict=True):
-        digest = how.digest(record)
+        digest = how.digest(record, rank)
         if digest in known:
             continue
         new.append(record)

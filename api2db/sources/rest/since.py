@@ -68,6 +68,7 @@ class SinceWalk:
             folder=None if is_played() else context.seen,
             name=context.collector,
             parted=self.parted,
+            key=self.plan.key or (context.key if all(map(str.isidentifier, context.key)) else ()),
             # Of one poll one time: played back, it asks what it asked.
             now_us=lambda: context.started_ns // 1000,
         )

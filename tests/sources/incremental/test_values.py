@@ -88,9 +88,9 @@ def test_what_is_sent_never_leaves_out_what_was_asked_for(moment, format, zone):
     assert kind.taken(kind.kept(rank)) == rank
 
 
-def pages_of(how, place, *pages):
+def pages_of(how, place, *pages, **options):
     """What one poll takes of pages, and the place after it."""
-    progress = Progress(how, place)
+    progress = Progress(how, place, **options)
     stretch = next(progress.stretches())
     taken = [progress.take(page, number if page is not pages[-1] else None) for number, page in enumerate(pages)]
     return stretch.params, [record["id"] for fresh in taken for record in fresh.records], taken[-1].place
@@ -169,3 +169,20 @@ def test_pages_that_are_not_sorted_among_each_other_fail_the_poll(order, pages):
 def test_newest_first_pages_may_begin_later_where_more_than_a_page_appeared_meanwhile():
     how = Incremental("n", "above", start=0, order="newest_first")
     assert pages_of(how, None, [{"id": 4, "n": 4}], [{"id": 6, "n": 6}], [{"id": 3, "n": 3}])[1] == [4, 3]
+
+
+@pytest.mark.parametrize("others", [0, 30], ids=["in the place", "in a file"])
+def test_what_changes_back_within_the_lag_is_delivered_again_where_there_is_a_key(tmp_path, others):
+    how = Incremental("n", "above", start=0, lag=5)
+    more = [{"id": 100 + number, "n": 7} for number in range(others)]
+    delivered, place = [], None
+    for state in ("A", "B", "A", "A", "B"):
+        page = [{"id": 1, "n": 7, "state": state}, *more]
+        progress = Progress(how, place, folder=tmp_path, name="it", key=("id",))
+        next(progress.stretches())
+        fresh = progress.take(page, None)
+        delivered += [record["state"] for record in fresh.records if record["id"] == 1]
+        place = fresh.place
+        progress.accepted()
+    assert delivered == ["A", "B", "A", "B"]
+    assert "file" in place["seen"] if others else len(place["seen"]["rows"]) == 1
