@@ -76,9 +76,9 @@ def needed(how: Incremental, mark: Mark) -> Callable[[Rank], bool]:
     """Whether a record of that rank may come again, so that it has to be known."""
     stretch = mark.under_way
     if stretch is None:
-        bound = mark.bound(how)
+        bound = mark.oldest(how)
         return lambda rank: bound is None or rank >= bound
-    zone = mark.ended(how).bound(how)
+    zone = mark.ended(how).oldest(how)
     reached, old = stretch.reached, stretch.old
     if zone is None or (how.order is not None and reached is None):
         return lambda rank: True

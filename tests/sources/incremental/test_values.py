@@ -186,3 +186,22 @@ def test_what_changes_back_within_the_lag_is_delivered_again_where_there_is_a_ke
         progress.accepted()
     assert delivered == ["A", "B", "A", "B"]
     assert "file" in place["seen"] if others else len(place["seen"]["rows"]) == 1
+
+
+@pytest.mark.parametrize("has_rows", [True, False])
+def test_windows_that_a_clock_far_ahead_closed_are_asked_for_again_and_nothing_comes_twice(has_rows):
+    how = Incremental("at", "since", start="2026-03-01", window="1d", until_param="until", lag="2h")
+    rows = [{"id": 1, "at": "2026-03-01T11:00:00Z"}] if has_rows else []
+    place, delivered, asked = None, [], []
+    for years, late in ((0, []), (1, []), (0, [{"id": 2, "at": "2026-03-01T10:30:00Z"}])):
+        now_us = micros(NOON.replace(year=2026 + years))
+        progress = Progress(how, place, now_us=lambda now_us=now_us: now_us)
+        for stretch in progress.stretches():
+            asked.append(stretch.params["since"])
+            answer = [row for row in rows + late if stretch.params["since"] <= row["at"] < stretch.params["until"]]
+            fresh = progress.take(answer, None)
+            delivered += [record["id"] for record in fresh.records]
+            place = fresh.place
+            progress.accepted()
+    assert delivered == ([1, 2] if has_rows else [2])
+    assert asked[-1] == ("2026-03-01T09:00:00Z" if has_rows else "2026-03-01T00:00:00Z")
