@@ -51,6 +51,8 @@ class SinceWalk:
     _forms: Forms = field(default_factory=dict)
     _left: int | None = None
     _ends_s: float | None = None
+    _has_moved: bool = False
+    _is_placed: bool = False
 
     def pages(self, partitions: Sequence[str] | None = None) -> Iterator[tuple[str, RestPage]]:
         """Partition and page; what isn't new is left out of each.
@@ -60,6 +62,8 @@ class SinceWalk:
         context = POLL.get() or PollContext()
         if context.kept.setdefault(_KEPT, self) is not self:
             raise ConfigError("two Incremental in one poll: make a collector for each")
+        if not self.certain:
+            context.ends.append(self._check_place)
         if context.whole:
             raise ConfigError("each poll replaces the table, and an Incremental brings what is new alone: give key=")
         progress = Progress(
@@ -112,7 +116,8 @@ class SinceWalk:
         while (page := self._next(pages, stretch, progress, is_first=not taken)) is not None:
             if page.answer is None and page.place:
                 return  # cut short
-            page.sift(_sifter(progress, taken, context))
+            page.sift(self._sifter(progress, taken, context))
+            page.on_place = self._placed
             if self._left is not None and page.answer is not None:
                 self._left -= 1
             before = len(taken)
@@ -144,6 +149,30 @@ class SinceWalk:
             log.warning("%s answered %s to where it was: its stretch is begun anew", self.plan.first, status)
             progress.lost_step()
             return None
+
+    def _sifter(
+        self, progress: Progress, taken: list[Fresh], context: PollContext
+    ) -> Callable[[Sequence[Any], Any], tuple[Sequence[Any], Any]]:
+        def sift(records: Sequence[Any], place: Any) -> tuple[Sequence[Any], Any]:
+            fresh = progress.take(records, place.get("next") if place else None)
+            taken.append(fresh)
+            self._has_moved = self._has_moved or fresh.moved
+            if is_played():
+                context.state[_SEEN] = fresh.place.get(_SEEN)
+            return fresh.records, {_SINCE: fresh.place}
+
+        return sift
+
+    def _placed(self) -> None:
+        self._is_placed = True
+
+    def _check_place(self) -> None:
+        """Raises SourceError where nobody keeps how far things are: each poll would bring the same."""
+        if self._has_moved and not self._is_placed:
+            raise SourceError(
+                f"{self.plan.first}: there are new records, and the place after them wasn't yielded, so that the next"
+                " poll would bring them again: yield page.rows(...), or Page(rows, page.place)"
+            )
 
     def _is_spent(self) -> bool:
         return self._left == 0 or (self._ends_s is not None and time.monotonic() >= self._ends_s)
@@ -181,19 +210,6 @@ def asked(first: Ask, how: Incremental, params: Mapping[str, str]) -> Ask:
     if how.sent_in == "params":
         return first.with_params(**params)
     return first.with_fields(**{name: json.loads(text) if how.sends_numbers else text for name, text in params.items()})
-
-
-def _sifter(
-    progress: Progress, taken: list[Fresh], context: PollContext
-) -> Callable[[Sequence[Any], Any], tuple[Sequence[Any], Any]]:
-    def sift(records: Sequence[Any], place: Any) -> tuple[Sequence[Any], Any]:
-        fresh = progress.take(records, place.get("next") if place else None)
-        taken.append(fresh)
-        if is_played():
-            context.state[_SEEN] = fresh.place.get(_SEEN)
-        return fresh.records, {_SINCE: fresh.place}
-
-    return sift
 
 
 def _concerns_all(error: SourceError) -> bool:
