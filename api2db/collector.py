@@ -13,6 +13,7 @@ from api2db.durations import seconds as duration_s
 from api2db.errors import ConfigError
 from api2db.layout import check_name
 from api2db.sizes import size_bytes
+from api2db.sources.context import ending
 from api2db.sources.cursor import Cursor
 
 # Where a collector's rows go unless it says so: the embedded SQLite file.
@@ -134,9 +135,9 @@ class Collector:
         """Call the source as a poll does, with ``since`` for the parameter that takes the cursor, if there is one."""
         if not self.takes_cursor:
             return self.import_target()
-        if self._cursor_name is not None:
-            return self.import_target(**{self._cursor_name: since})
-        return self.import_target(since)
+        given = {} if self._cursor_name is None else {self._cursor_name: since}
+        returned = self.import_target(**given) if given else self.import_target(since)
+        return returned if self.cursor is not None else ending(returned)
 
     def __repr__(self) -> str:
         return f"Collector({self.name!r}, {self.schedule.text})"

@@ -190,6 +190,7 @@ class Job:
             tokens=self._shared.tokens,
             hosts=self._shared.hosts,
             seen=self._shared.seen,
+            key=self.collector.key,
             run=run,
             stop=stop,
         )

@@ -152,7 +152,8 @@ class Rebuilding:
         if not tape.exists():
             raise SourceError("its tape is gone: it was older than is kept, or the disk was short")
         # What a poll leaves to the next for its sources is left here, too: what was unchanged then is so now.
-        context = PollContext(self.part.collector.name, started_ns, dict(self._state))
+        collector = self.part.collector
+        context = PollContext(collector.name, started_ns, dict(self._state), key=collector.key)
         with self._in_time():
             returned = self.source.play(tape, lambda: None, context)
         items = payload.items(returned)

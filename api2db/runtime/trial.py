@@ -106,7 +106,12 @@ def attempt(
         for path in layout.seen.glob(f"{collector.name}.*"):
             shutil.copy(path, folder)
         context = PollContext(
-            collector.name, full=True, credentials=settings.auth, tokens=layout.tokens, seen=Path(folder)
+            collector.name,
+            full=True,
+            credentials=settings.auth,
+            tokens=layout.tokens,
+            seen=Path(folder),
+            key=collector.key,
         )
         tables = _poll(collector, trial, known, items, context)
     shown = _together(tables)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,9 @@ class PollContext:
     tokens       the folder where tokens are kept that were given out to us; None: they can't be kept
     hosts        whose turn it is at each host; None: this process' own
     seen         the folder of records that may come again; None: they are in the place
+    key          the collector's: columns of its table
     kept         what sources keep for as long as the poll goes on, by their own keys
+    ends         called once the poll's function is through; what they raise fails the poll
     asked, news  answers that came, and those of them with something new
     """
 
@@ -58,7 +61,9 @@ class PollContext:
     tokens: Path | None = None
     hosts: Turns | None = None
     seen: Path | None = None
+    key: tuple[str, ...] = ()
     kept: dict[str, object] = field(default_factory=dict, repr=False)
+    ends: list[Callable[[], None]] = field(default_factory=list, repr=False)
     asked: int = 0
     news: int = 0
 
@@ -78,4 +83,25 @@ class PollContext:
 
 
 POLL: ContextVar[PollContext | None] = ContextVar("api2db_poll", default=None)
+
+
+def ending(returned: object) -> object:
+    """What a poll's function returned; once it is through, sources say whether they were used as they have to be."""
+    if isinstance(returned, Iterator):
+        return _to_the_end(returned)
+    _end()
+    return returned
+
+
+def _to_the_end(items: Iterator[object]) -> Iterator[object]:
+    yield from items
+    _end()
+
+
+def _end() -> None:
+    context = POLL.get()
+    for end in () if context is None else context.ends:
+        end()
+
+
 """The poll that is under way in this thread; None outside the daemon."""

@@ -53,6 +53,7 @@ class Given:
     credentials: Path
     tokens: Path | None
     seen: Path | None
+    key: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class RemotePoll(PollContext):
             given.credentials,
             given.tokens,
             seen=given.seen,
+            key=given.key,
             call=call,
         )
         context.hosts = RemoteHosts(context)

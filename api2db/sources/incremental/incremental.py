@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ import msgspec
 
 from api2db.errors import ConfigError, SourceError
 from api2db.form.path import Path, Records, parse_path
+from api2db.sources.incremental.known import DIGEST_BYTES, KEY_BYTES
 from api2db.sources.incremental.times import UNITS_US, Times
 from api2db.sources.incremental.values import SUFFIXES, Kind, Numbers, Rank, Texts, kind_of, unreadable
 
@@ -21,7 +23,6 @@ ASCENDING: Final = "ascending"
 NEWEST_FIRST: Final = "newest_first"
 _ORDERS: Final = (ASCENDING, NEWEST_FIRST, None)
 _KINDS: Final = (*SUFFIXES, "int", "float", "str")
-DIGEST_BYTES: Final = 16
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -71,6 +72,7 @@ class Incremental:
     window_width: Rank | None = made(init=False, repr=False, compare=False)
     start_rank: Rank | None = made(init=False, repr=False, compare=False)
     _path: Path = made(init=False, repr=False, compare=False)
+    _key: tuple[Path, ...] = made(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -146,16 +148,22 @@ class Incremental:
                     raise unreadable(self.field, value, error) from None
             raise
 
-    def digest(self, record: Any) -> bytes:
-        """What a record is known by: its content, or what ``identity`` names of it."""
+    def keyed(self, key: Sequence[str]) -> Incremental:
+        """The same, for records of which those paths tell one from another, whatever else is in them."""
+        made = copy.copy(self)
+        object.__setattr__(made, "_key", tuple(parse_path(path, ())[0] for path in key))
+        return made
+
+    def digest(self, record: Any, rank: Rank | None) -> bytes:
+        """What a record is known by: its content, or what ``identity`` names of it; where it is keyed, key and rank
+        (``KEY_BYTES``) before that: of those that are alike in them the newest alone is known.
+        """
         told = record if not self._identity else [path.read(record) for path in self._identity]
         if self._identity and all(value is None for value in told):
             raise SourceError(f"a record has nothing at identity={self.identity!r}: it can't be told from another")
-        try:
-            text = _encode(told)
-        except (UnicodeError, TypeError, ValueError, OverflowError):
-            text = json.dumps(told, sort_keys=True, default=repr).encode()
-        return hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
+        content = _hashed(told, DIGEST_BYTES)
+        key = [path.read(record) for path in self._key]
+        return content if not key or None in key else _hashed([*key, repr(rank)], KEY_BYTES) + content
 
     @cached_property
     def _identity(self) -> tuple[Path, ...]:
@@ -178,6 +186,14 @@ class Incremental:
         if self.partition_param is not None:
             found[self.partition_param] = partition
         return found
+
+
+def _hashed(value: Any, size: int) -> bytes:
+    try:
+        text = _encode(value)
+    except (UnicodeError, TypeError, ValueError, OverflowError):
+        text = json.dumps(value, sort_keys=True, default=repr).encode()
+    return hashlib.blake2b(text, digest_size=size).digest()
 
 
 def _filled(text: str, since: str, until: str | None) -> str:

@@ -13,6 +13,7 @@ from api2db.sources.incremental.values import Rank
 # A window is closed for good only once it is that old: the API's clock isn't ours.
 _SKEW_US = 600 * SECOND_US
 _RANKS = ("low", "to", "at", "top", "reached", "old")
+_MARKS = ("floor", "high", "begin")
 _UNDER_WAY = "walk"  # as places are kept that have it
 
 
@@ -42,6 +43,7 @@ class Mark:
     """What is final, what is read, and what is being read.
 
     floor      all before it is accepted for good, whatever comes late
+    begin      where a person had it begin, other than at ``start``
     high       the largest value among rows of stretches read to their end
     under_way  the stretch under way, if there is one
     """
@@ -49,6 +51,7 @@ class Mark:
     floor: Rank | None = None
     high: Rank | None = None
     under_way: UnderWay | None = None
+    begin: Rank | None = None
 
     def bound(self, how: Incremental) -> Rank | None:
         """Where the next stretch begins: rows before it are final. As the API can be told it."""
@@ -69,17 +72,28 @@ class Mark:
         else:
             top = stretch.top if stretch.at is None else min(stretch.top, stretch.at)
             high = top if self.high is None or _opaque(how) else max(top, self.high)
-        return Mark(self.floor if stretch.to is None else stretch.to, high)
+        return Mark(self.floor if stretch.to is None else stretch.to, high, begin=self.begin)
+
+    def oldest(self, how: Incremental) -> Rank | None:
+        """Nothing before it is ever asked for again, also where the clock turns out to have been ahead."""
+        return self._past(how, None).bound(how)
+
+    def _past(self, how: Incremental, now_us: int | None) -> Mark:
+        """Without the windows that were closed ahead of ``now_us``, of all where that is None: the clock was wrong."""
+        if how.window_width is None or self.floor is None or (now_us is not None and self.floor <= now_us):
+            return self
+        return replace(self, floor=how.start_rank if self.begin is None else self.begin)
 
     def begun(self, how: Incremental, now_us: int, old: Rank | None) -> Mark:
         """The mark with its next stretch begun at ``now_us``. Nothing more is there to ask once that is open ended."""
         at = now_us if how.kind.clocked else None
-        low, to = self.bound(how), None
+        mark = self._past(how, now_us)
+        low, to = mark.bound(how), None
         if how.window_width is not None and low is not None:
             end = how.kind.told(low + how.window_width)
             if end <= now_us - max(how.lag_width or 0, _SKEW_US):
                 to = end
-        return replace(self, under_way=UnderWay(low, to, at, old=old))
+        return replace(mark, under_way=UnderWay(low, to, at, old=old))
 
     def without_step(self, how: Incremental) -> Mark:
         """The mark with its stretch from the first page on, for an API that doesn't know the step any more.
@@ -99,7 +113,7 @@ class Mark:
         """As JSON holds it."""
         put = how.kind.kept
         made: dict[str, Any] = {}
-        for name in ("floor", "high"):
+        for name in _MARKS:
             value = getattr(self, name)
             if value is not None:
                 made[name] = put(value)
@@ -116,7 +130,7 @@ class Mark:
         if kept is None:
             return cls(floor=how.start_rank)
         if not isinstance(kept, dict):
-            return cls(floor=how.at(kept))
+            return cls(floor=how.at(kept), begin=None if how.window_width is None else how.at(kept))
         if "parts" in kept:
             raise SourceError("the place that was reached is one of partitions: begin again with api2db reset")
         try:
@@ -124,7 +138,7 @@ class Mark:
             ranks = (
                 {} if stretch is None else {name: how.kind.taken(stretch[name]) for name in _RANKS if name in stretch}
             )
-            marks = {name: how.kind.taken(kept[name]) for name in ("floor", "high") if name in kept}
+            marks = {name: how.kind.taken(kept[name]) for name in _MARKS if name in kept}
             return cls(**marks, under_way=None if stretch is None else UnderWay(**ranks, step=stretch.get("step")))
         except (ValueError, TypeError, AttributeError) as error:
             raise SourceError(

@@ -13,6 +13,7 @@ from api2db.sources.incremental.incremental import Incremental
 from api2db.sources.incremental.mark import Mark
 from api2db.sources.incremental.seen import Seen
 from api2db.sources.incremental.taking import needed, take
+from api2db.sources.incremental.values import Rank
 
 _SINGLE = ""
 _NAMED = 5
@@ -65,6 +66,7 @@ class Progress:
     place    JSON: what the page accepted last carried; None at first; a single value: begin there
     folder   where records that may come again are kept, ``name``'s; None: in the place
     parted   partitions are given to ``stretches``
+    key      paths that tell one record from another
     now_us   the clock: microseconds since 1970
 
     A killed poll's stretch goes on at its step; once it is over the next one is begun, as if nothing had happened.
@@ -79,9 +81,10 @@ class Progress:
         folder: Path | None = None,
         name: str = "",
         parted: bool = False,
+        key: Sequence[str] = (),
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        self._how = how
+        self._how = how.keyed(key) if key else how
         self._now_us = now_us
         held: dict[str, Any] = place if isinstance(place, dict) else {}
         self._seen = Seen(folder, name, held.get("seen"))
@@ -92,6 +95,7 @@ class Progress:
         self._accepted = self._place()
         self._is_over = self._begins_again = False
         self._failure: SourceError | None = None
+        self._first: Rank | None = None  # value of the page before
 
     def stretches(self, partitions: Sequence[str] | None = None) -> Iterator[Stretch]:
         """What to ask for, one after the other. The pages of each are to be taken before the next is asked for.
@@ -124,7 +128,8 @@ class Progress:
         """
         part = self._part
         known = self._seen.known(part)
-        taken = take(self._how, self._marks[part], records, step, known)
+        taken = take(self._how, self._marks[part], records, step, known, self._first)
+        self._first = taken.first if taken.first is not None else self._first
         self._marks[part] = taken.mark
         self._is_over = taken.enough
         self._seen.keep(part, taken.fresh, needed(self._how, taken.mark))
@@ -163,7 +168,7 @@ class Progress:
             self._marks[part] = mark
             under_way = mark.under_way
             assert under_way is not None
-            self._is_over = False
+            self._is_over, self._first = False, None
             until = under_way.to if under_way.to is not None else under_way.at
             yield Stretch(
                 self._how.params(under_way.low, until, part),

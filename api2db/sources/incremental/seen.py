@@ -146,7 +146,11 @@ class Seen:
                 while count < self._count:
                     line = file.readline()
                     count, part, entries = _decode(line)
-                    rows.setdefault(part, {}).update((bytes.fromhex(digest), rank) for digest, rank in entries)
+                    found = rows.setdefault(part, {})
+                    for text, rank in entries:
+                        digest = bytes.fromhex(text)
+                        found.pop(digest, None)  # what is there again is the newest
+                        found[digest] = rank
                     self._length += len(line)
         except (OSError, ValueError, TypeError, msgspec.MsgspecError) as error:
             count, cause = -1, getattr(error, "strerror", None) or f"damaged after {self._length:,} bytes"

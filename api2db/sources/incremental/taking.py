@@ -9,7 +9,7 @@ from typing import Any
 from api2db.errors import SourceError
 from api2db.sources.incremental.incremental import ASCENDING, NEWEST_FIRST, Incremental
 from api2db.sources.incremental.known import Known
-from api2db.sources.incremental.mark import Mark
+from api2db.sources.incremental.mark import Mark, UnderWay
 from api2db.sources.incremental.values import Rank, Texts
 
 
@@ -21,16 +21,23 @@ class Taken:
     mark     how far it is once they are accepted
     fresh    digest -> rank of those that may be seen again
     enough   the pages behind this one hold nothing new
+    first    the page's first value, None without any
     """
 
     records: Sequence[Any]
     mark: Mark
     fresh: Mapping[bytes, Rank]
     enough: bool
+    first: Rank | None = None
 
 
-def take(how: Incremental, mark: Mark, records: Sequence[Any], step: object, known: Known) -> Taken:
-    """The next page of the stretch that is under way. ``step``: where its pages go on, None after the last one.
+def take(
+    how: Incremental, mark: Mark, records: Sequence[Any], step: object, known: Known, ahead: Rank | None = None
+) -> Taken:
+    """The next page of the stretch that is under way.
+
+    step   where its pages go on, None after the last one
+    ahead  the first value of the page before, of this poll
 
     A record that holds nothing at the field is new each time. Raises SourceError where none holds anything, and where
     they aren't in the order that was said.
@@ -43,8 +50,8 @@ def take(how: Incremental, mark: Mark, records: Sequence[Any], step: object, kno
         )
     if isinstance(how.kind, Texts) and how.kind.opaque:
         return _opaque(how, mark, records, ranks, step, known)
-    _check_order(how, present)
     assert mark.under_way is not None
+    _check_order(how, mark.under_way, present, ahead)
     reached = _reach(how, mark, present)
     stretch = replace(mark.under_way, top=_top(how, mark, present), reached=reached, step=step)
     after = replace(mark, under_way=stretch)
@@ -54,22 +61,24 @@ def take(how: Incremental, mark: Mark, records: Sequence[Any], step: object, kno
     if len(present) == len(records) and rest.has_only_new(present):
         new = records
         rest.fresh = {
-            how.digest(record): rank for record, rank in zip(records, present, strict=True) if may_come_again(rank)
+            how.digest(record, rank): rank
+            for record, rank in zip(records, present, strict=True)
+            if may_come_again(rank)
         }
     else:
         new = [record for record, rank in zip(records, ranks, strict=True) if rank is None or rest.is_new(record, rank)]
     low = stretch.low
     enough = step is None or (how.order == NEWEST_FIRST and low is not None and bool(present) and present[-1] < low)
-    return Taken(new, after.ended(how) if enough else after, rest.fresh, enough)
+    return Taken(new, after.ended(how) if enough else after, rest.fresh, enough, present[0] if present else None)
 
 
 def needed(how: Incremental, mark: Mark) -> Callable[[Rank], bool]:
     """Whether a record of that rank may come again, so that it has to be known."""
     stretch = mark.under_way
     if stretch is None:
-        bound = mark.bound(how)
+        bound = mark.oldest(how)
         return lambda rank: bound is None or rank >= bound
-    zone = mark.ended(how).bound(how)
+    zone = mark.ended(how).oldest(how)
     reached, old = stretch.reached, stretch.old
     if zone is None or (how.order is not None and reached is None):
         return lambda rank: True
@@ -116,7 +125,7 @@ class _Remainder:
         again = self._may_come_again(rank)
         if not again and (self._known.largest is None or rank > self._known.largest):
             return True
-        digest = self._how.digest(record)
+        digest = self._how.digest(record, rank)
         if digest in self._known:
             return False
         if again:
@@ -124,22 +133,40 @@ class _Remainder:
         return True
 
 
-def _check_order(how: Incremental, present: Sequence[Rank]) -> None:
-    if how.order is None or present == sorted(present, reverse=how.order == NEWEST_FIRST):
+def _check_order(how: Incremental, stretch: UnderWay, present: Sequence[Rank], ahead: Rank | None) -> None:
+    if how.order is None:
         return
-    raise SourceError(
-        f"the records of a page aren't {how.order!r} by {how.field!r}, as Incremental says; ask the API to sort them,"
-        " or leave order= out"
-    )
+    where = None
+    if present != sorted(present, reverse=how.order == NEWEST_FIRST):
+        where = "the records of a page aren't"
+    elif present and ahead is not None and _is_out_of_turn(how, stretch, present[0], ahead):
+        where = "a page begins before the one that came before it: pages aren't"
+    if where is not None:
+        raise SourceError(
+            f"{where} {how.order!r} by {how.field!r}, as Incremental says; ask the API to sort them, or leave order="
+            " out"
+        )
+
+
+def _is_out_of_turn(how: Incremental, stretch: UnderWay, first: Rank, ahead: Rank) -> bool:
+    """Records that appeared meanwhile move those of the page before to this one: it begins no earlier."""
+    if how.order == ASCENDING:
+        return bool(first < ahead)
+    # More than a page may have appeared on top since.
+    newest = max((rank for rank in (stretch.top, stretch.at) if rank is not None), default=None)
+    return bool(first > ahead) and newest is not None and bool(first <= newest)
 
 
 def _top(how: Incremental, mark: Mark, present: Sequence[Rank]) -> Rank | None:
-    """The largest value; of newest-first pages it stays that of the first: what is newer comes with the next poll."""
+    """The largest value that isn't ahead of the clock.
+
+    Of newest-first pages it stays that of the first: what is newer comes with the next poll.
+    """
     assert mark.under_way is not None
-    top, to = mark.under_way.top, mark.under_way.to
+    top, to, at = mark.under_way.top, mark.under_way.to, mark.under_way.at
     if how.order == NEWEST_FIRST and top is not None:
         return top
-    inside = [rank for rank in present if to is None or rank < to]
+    inside = [rank for rank in present if (to is None or rank < to) and (at is None or rank <= at)]
     return max(inside if top is None else [*inside, top], default=None)
 
 
@@ -169,7 +196,7 @@ def _opaque(
     after = replace(mark, under_way=stretch)
     new, fresh = [], {}
     for record, rank in zip(records, ranks, strict=True):
-        digest = how.digest(record)
+        digest = how.digest(record, rank)
         if digest in known:
             continue
         new.append(record)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -87,14 +88,20 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts that are in the order of their characters; where ``opaque``, in an order only the API knows."""
+    """Texts that are in the order of their characters; where ``opaque``, in an order only the API knows.
+
+    guessed  nothing but ``start`` says that they are texts: numbers and times in records are a mistake then
+    """
 
     opaque: bool = False
+    guessed: bool = False
     clocked = False
 
     def rank(self, value: object) -> Rank:
         if isinstance(value, bool) or not isinstance(value, (str, int)):
-            raise ValueError("it is no text")
+            raise ValueError("it is no text" + (_AND_START_IS if self.guessed else ""))
+        if self.guessed and (not isinstance(value, str) or _IS_DAY(value)):
+            raise ValueError(("a time" if isinstance(value, str) else "a number") + _AND_START_IS)
         return str(value)
 
     def ranks(self, values: Sequence[Any]) -> list[Rank | None]:
@@ -123,6 +130,14 @@ class Texts:
 
 
 Kind = Times | Numbers | Texts
+_AND_START_IS: Final = (
+    ", and start= is a text; give start= as the records have it, or format='text' if the order of characters is meant"
+)
+_IS_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d").match
+_LIKE_TIME: Final = re.compile(
+    r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}($|[T ,])|\d{4}[-/]\d{1,2}$|\d{1,2}:\d\d|(now|today|yesterday|tomorrow)\b",
+    re.IGNORECASE,
+).match
 FORMATS: Final = ("iso", "iso-naive", "date", "s", "ms", "us", "number", "text", "opaque")
 SUFFIXES: Final = {"s": "s", "ms": "ms", "us": "us", "ns": "ns", "iso": None, "date": None}
 """What a path may end in, for a time; and the unit that says."""
@@ -165,8 +180,13 @@ def _guess(start: object) -> Kind:
     if isinstance(start, str):
         try:
             Times(None, UTC, "iso").rank(start)
-        except ValueError:
-            return Texts()
+        except ValueError as error:
+            if _LIKE_TIME(start.strip()):
+                raise ConfigError(
+                    f"start={start!r} looks like a time and is none ({error}): give it as '2026-01-31' or"
+                    " '2026-01-31T12:00:00Z', or say format='text'"
+                ) from error
+            return Texts(guessed=True)
         return Times(None, UTC, "iso")
     raise ConfigError(
         "what its values are isn't said: give start= ('2026-01-01', or a number), or format= ('iso', 'ms', 'number', …)"

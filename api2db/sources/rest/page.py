@@ -54,6 +54,7 @@ class RestPage:
             self.body = None if answer is None else decode(answer)
         self.reach: Callable[[], Any] = lambda: NO_PLACE  # the place after this page; who made the page sets it
         self._decode = decode
+        self.on_place: Callable[[], None] = lambda: None  # told that somebody wants to know the place
         self.ends = False  # nobody wants the pages behind it
         self._select = select
         self._new = new
@@ -65,6 +66,7 @@ class RestPage:
     @property
     def place(self) -> Any:
         """How far everything up to this page reaches, for the next poll; ``NO_PLACE`` where no place is kept."""
+        self.on_place()
         if self._sift is not None:
             self._take(None)
         return self.reach()

@@ -49,6 +49,8 @@ class SinceWalk:
     _forms: Forms = field(default_factory=dict)
     _left: int | None = None
     _ends_s: float | None = None
+    _has_moved: bool = False
+    _is_placed: bool = False
 
     def pages(self, partitions: Sequence[str] | None = None) -> Iterator[tuple[str, RestPage]]:
         """Partition and page; what isn't new is left out of each.
@@ -58,6 +60,8 @@ class SinceWalk:
         context = POLL.get() or PollContext()
         if context.kept.setdefault(_KEPT, self) is not self:
             raise ConfigError("two Incremental in one poll: make a collector for each")
+        if not self.certain:
+            context.ends.append(self._check_place)
         if context.whole:
             raise ConfigError("each poll replaces the table, and an Incremental brings what is new alone: give key=")
         progress = Progress(
@@ -66,6 +70,7 @@ class SinceWalk:
             folder=None if is_played() else context.seen,
             name=context.collector,
             parted=self.parted,
+            key=self.plan.key or (context.key if all(map(str.isidentifier, context.key)) else ()),
             # Of one poll one time: played back, it asks what it asked.
             now_us=lambda: context.started_ns // 1000,
         )
@@ -102,19 +107,22 @@ class SinceWalk:
             # Of pages that are gone on with the first ones are missing.
             conditional=plan.conditional and stretch.step is None and not stretch.is_once,
         )
-        walk = Walk(plan, self.fetcher, {} if stretch.step is None else {"next": stretch.step}, _forms=self._forms)
+        place = {} if stretch.step is None else {"next": stretch.step}
+        walk = Walk(plan, self.fetcher, place, tells_nothing=True, _forms=self._forms)
         taken: list[Fresh] = []
         pages = walk.pages()
         while (page := self._next(pages, stretch, progress, is_first=not taken)) is not None:
             if page.answer is None and page.place:
                 return  # cut short
-            page.sift(_sifter(progress, taken, context))
+            page.sift(self._sifter(progress, taken, context))
+            page.on_place = self._placed
             if self._left is not None and page.answer is not None:
                 self._left -= 1
             before = len(taken)
-            if self.certain:
+            looked_at = self.certain or page.answer is None
+            if looked_at:
                 page.records()
-            if not self.certain or taken[-1].moved:
+            if not looked_at or taken[-1].moved:
                 yield page
             if len(taken) == before:
                 page.records()  # nobody looked at it
@@ -139,6 +147,30 @@ class SinceWalk:
             log.warning("%s answered %s to where it was: its stretch is begun anew", self.plan.first, status)
             progress.lost_step()
             return None
+
+    def _sifter(
+        self, progress: Progress, taken: list[Fresh], context: PollContext
+    ) -> Callable[[Sequence[Any], Any], tuple[Sequence[Any], Any]]:
+        def sift(records: Sequence[Any], place: Any) -> tuple[Sequence[Any], Any]:
+            fresh = progress.take(records, place.get("next") if place else None)
+            taken.append(fresh)
+            self._has_moved = self._has_moved or fresh.moved
+            if is_played():
+                context.state[_SEEN] = fresh.place.get(_SEEN)
+            return fresh.records, {_SINCE: fresh.place}
+
+        return sift
+
+    def _placed(self) -> None:
+        self._is_placed = True
+
+    def _check_place(self) -> None:
+        """Raises SourceError where nobody keeps how far things are: each poll would bring the same."""
+        if self._has_moved and not self._is_placed:
+            raise SourceError(
+                f"{self.plan.first}: there are new records, and the place after them wasn't yielded, so that the next"
+                " poll would bring them again: yield page.rows(...), or Page(rows, page.place)"
+            )
 
     def _is_spent(self) -> bool:
         return self._left == 0 or (self._ends_s is not None and time.monotonic() >= self._ends_s)
@@ -176,19 +208,6 @@ def asked(first: Ask, how: Incremental, params: Mapping[str, str]) -> Ask:
     if how.sent_in == "params":
         return first.with_params(**params)
     return first.with_fields(**{name: json.loads(text) if how.sends_numbers else text for name, text in params.items()})
-
-
-def _sifter(
-    progress: Progress, taken: list[Fresh], context: PollContext
-) -> Callable[[Sequence[Any], Any], tuple[Sequence[Any], Any]]:
-    def sift(records: Sequence[Any], place: Any) -> tuple[Sequence[Any], Any]:
-        fresh = progress.take(records, place.get("next") if place else None)
-        taken.append(fresh)
-        if is_played():
-            context.state[_SEEN] = fresh.place.get(_SEEN)
-        return fresh.records, {_SINCE: fresh.place}
-
-    return sift
 
 
 def _concerns_all(error: SourceError) -> bool:

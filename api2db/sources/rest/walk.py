@@ -97,11 +97,13 @@ class Walk:
     """One poll of a plan, in one thread.
 
     place   where to go on, ``{"next": step}``; with nothing in it: at the start. NO_PLACE: none is kept
+    tells_nothing  a status that means that there is nothing is a page without records, too
     """
 
     plan: Plan
     fetcher: Fetcher
     place: Any = NO_PLACE
+    tells_nothing: bool = False
     _asked: set[str] = field(default_factory=set)
     _forms: Forms = field(default_factory=dict)
     _recalled: dict[str, Fetched] = field(default_factory=dict)  # unchanged, by request: they told what comes next
@@ -116,7 +118,7 @@ class Walk:
         step: Step | None = step_of(self.place)
         ends_s = None if plan.deadline_s is None else time.monotonic() + plan.deadline_s
         repeats = Repeats(plan.key)
-        number, recalled = 0, False
+        number, recalled, is_nothing = 0, False, False
         while step is not None and number != plan.max_pages:
             if ends_s is not None and number and time.monotonic() >= ends_s:
                 self._cut_short(number)
@@ -129,12 +131,12 @@ class Walk:
             if fetched is _LOST:
                 step, repeats = step_of(self.place), Repeats(plan.key)
             elif fetched is None:
-                step = None
+                step, is_nothing = None, self.tells_nothing
             elif fetched.answer is None:
                 step, recalled = fetched.memo[_NEXT], True
                 self._recalled[ask.identity()] = fetched
             elif fetched.answer.status_code == _NO_CONTENT:
-                step = None
+                step, is_nothing = None, self.tells_nothing
                 fetched.remember({_NEXT: step})
             else:
                 turn = self._turn(ask, step, fetched.answer, repeats)
@@ -148,7 +150,7 @@ class Walk:
                     repeats.turn(turn.page.again())
                 del turn
             del fetched  # no page is held while the next one is fetched
-        if told is not NO_PLACE and (told or {}) != self.place_after(step):
+        if is_nothing or (told is not NO_PLACE and (told or {}) != self.place_after(step)):
             yield self._empty(step)
 
     def asked_before(self, ask: Ask) -> bool:

@@ -23,11 +23,13 @@ def event(number: int, minutes: float | None = None, **more: Any) -> Record:
 class SinceServer(HttpApi):
     """Pages of ``size``, sorted by ``at``; the address of the next one is in the body.
 
-    accounts   name -> its records; of ``/events`` they are the server's own
+    accounts      name -> its records; of ``/events`` they are the server's own
+    empty_is_404  where there is nothing it says so
     """
 
     def __init__(self, records: list[Record], *, size: int = 10, newest_first: bool = False) -> None:
         self.accounts: dict[str, list[Record]] = {}
+        self.empty_is_404 = False
         self._size, self._newest_first = size, newest_first
         super().__init__(records)
         self.root = self.url.removesuffix("/records")
@@ -60,6 +62,8 @@ class SinceServer(HttpApi):
             one for one in records if one["at"] >= params.get("since", "") and one["at"] < params.get("until", "9")
         ]
         records.sort(key=lambda one: (one["at"], one["id"]), reverse=self._newest_first)
+        if self.empty_is_404 and not records:
+            return Answer(404, body=b"{}")
         number = int(params.get("page", 1))
         page = records[(number - 1) * self._size : number * self._size]
         asked = "&".join(f"{name}={value}" for name, value in request.params.items() if name != "page")

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from api2db.errors import SourceError
 from api2db.sources.incremental.incremental import Incremental
 from api2db.sources.incremental.progress import Progress
 
@@ -120,7 +121,12 @@ class Reader:
                 self.pages += 1
                 if kills and self._chance.random() < 0.1:
                     return False  # before anything is written
-                fresh = progress.take(records, step)
+                try:
+                    fresh = progress.take(records, step)
+                except SourceError as error:
+                    if "a page begins before" not in str(error):
+                        raise
+                    return False  # more than a page appeared since the last one: the next poll goes on there
                 if kills and self._chance.random() < 0.1:
                     return False  # written, not accepted
                 if fresh.moved:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api2db import Incremental, Rest, RestSource
+from api2db import Incremental, Page, Rest, RestSource, collector
 from api2db.errors import ConfigError, SourceError
 from api2db.failpoint import arm_disk
 from api2db.runtime.isolated.granting import Granting
@@ -95,6 +95,16 @@ def test_windows_are_asked_for_one_after_the_other_and_never_again(server):
     server.add(event(25, (dt.datetime.now(dt.UTC) - START).total_seconds() / 60 - 1))
     assert poll(source, place)[0] == [25]
     assert len(server.asked) == before + 1
+
+
+def test_a_window_of_which_the_api_says_that_there_is_nothing_is_over(server):
+    day = 24 * 60
+    server.replace([event(number, number * day) for number in range(20, 25)])
+    server.empty_is_404 = True
+    new = Incremental("at", "since", start=at(0), window="10d", until_param="until")
+    ids, place = poll(RestSource(server.root, "/events", incremental=new, ignore=(404,)))
+    assert (ids, server.asked[1]["since"]) == (list(range(20, 25)), at(10 * day))
+    assert "walk" not in place["since"]
 
 
 def test_newest_first_pages_are_read_until_one_is_known():
@@ -257,6 +267,34 @@ def test_a_function_that_asks_page_by_page_gets_what_is_new(server):
     with polled():
         (second,) = recent(json.loads(json.dumps(first.cursor)))
     assert second.records.table.to_pylist() == [{"number": 25}]
+
+
+def test_a_function_that_yields_what_is_new_without_the_place_after_it_is_told_so(server):
+    api = Rest(server.root)
+
+    def pages(place):
+        return api.pages("/events", since=Incremental("at", start=at(0)), place=place)
+
+    def bare(place):
+        for page in pages(place):
+            yield page.records()
+
+    def at_once(place):
+        rows = [record for page in pages(place) for record in page.records()]
+        return rows
+
+    def whole(place):
+        rows = []
+        for page in pages(place):
+            rows += page.records()
+        yield Page(rows, page.place)
+
+    for function in (bare, at_once):
+        with polled(), pytest.raises(SourceError, match=r"yield page.rows\(...\), or Page\(rows, page.place\)"):
+            list(collector(every="1m", name="events")(function).poll(None))
+    with polled():
+        (page,) = collector(every="1m", name="events")(whole).poll(None)
+    assert len(page.records) == 25
 
 
 def test_what_is_new_may_be_asked_for_in_the_body(server):

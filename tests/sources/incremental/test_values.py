@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api2db.errors import ConfigError, SourceError
 from api2db.sources.incremental.incremental import Incremental
 from api2db.sources.incremental.progress import Progress
 from api2db.sources.incremental.times import Times, micros
@@ -87,9 +88,9 @@ def test_what_is_sent_never_leaves_out_what_was_asked_for(moment, format, zone):
     assert kind.taken(kind.kept(rank)) == rank
 
 
-def pages_of(how, place, *pages):
+def pages_of(how, place, *pages, **options):
     """What one poll takes of pages, and the place after it."""
-    progress = Progress(how, place)
+    progress = Progress(how, place, **options)
     stretch = next(progress.stretches())
     taken = [progress.take(page, number if page is not pages[-1] else None) for number, page in enumerate(pages)]
     return stretch.params, [record["id"] for fresh in taken for record in fresh.records], taken[-1].place
@@ -129,3 +130,78 @@ def test_a_stretch_that_is_begun_anew_never_goes_back_before_what_was_asked_for(
     progress.lost_step()
     next(stretches)
     assert [record["n"] for record in progress.take([{"n": n} for n in range(11)], None).records] == [9, 10]
+
+
+@pytest.mark.parametrize("start", ["2026-1-1", "2026-13-01", "2026-02-30T12:00:00Z", "01/02/2026", "2026-01", "now"])
+def test_a_start_that_looks_like_a_time_and_is_none_is_a_mistake(start):
+    with pytest.raises(ConfigError, match="looks like a time and is none"):
+        Incremental("at", "since", start=start)
+    assert Incremental("at", "since", start=start, format="text").start_rank == start
+
+
+@pytest.mark.parametrize(
+    ("start", "value"), [("5", 7), ("abc", "2026-01-05T00:00:00Z"), (5, "2026-01-05"), ("2026-01-01", 5)]
+)
+def test_records_of_another_kind_than_start_fail_the_poll(start, value):
+    with pytest.raises(SourceError, match="the incremental field 'at' holds"):
+        Incremental("at", "since", start=start).ranks([{"at": value}])
+
+
+def test_a_record_dated_far_ahead_does_not_move_what_is_reached():
+    how = Incremental("at", "since", start="2026-01-01")
+    far = {"id": 9, "at": "9999-12-31T00:00:00Z"}
+    _, ids, place = pages_of(how, None, [{"id": 1, "at": "2026-02-01T00:00:00Z"}, far])
+    assert (ids, place["high"]) == ([1, 9], "2026-02-01T00:00:00+00:00")
+    asked, ids, _ = pages_of(how, place, [{"id": 2, "at": "2026-02-02T00:00:00Z"}, far])
+    assert (asked, ids) == ({"since": "2026-02-01T00:00:00Z"}, [2])
+
+
+@pytest.mark.parametrize(
+    ("order", "pages"),
+    [("ascending", ([30, 40], [10, 20])), ("newest_first", ([60, 50], [40, 30], [55, 45]))],
+)
+def test_pages_that_are_not_sorted_among_each_other_fail_the_poll(order, pages):
+    how = Incremental("n", "above", start=0, order=order)
+    with pytest.raises(SourceError, match=f"pages aren't '{order}'"):
+        pages_of(how, None, *([{"n": n} for n in page] for page in pages))
+
+
+def test_newest_first_pages_may_begin_later_where_more_than_a_page_appeared_meanwhile():
+    how = Incremental("n", "above", start=0, order="newest_first")
+    assert pages_of(how, None, [{"id": 4, "n": 4}], [{"id": 6, "n": 6}], [{"id": 3, "n": 3}])[1] == [4, 3]
+
+
+@pytest.mark.parametrize("others", [0, 30], ids=["in the place", "in a file"])
+def test_what_changes_back_within_the_lag_is_delivered_again_where_there_is_a_key(tmp_path, others):
+    how = Incremental("n", "above", start=0, lag=5)
+    more = [{"id": 100 + number, "n": 7} for number in range(others)]
+    delivered, place = [], None
+    for state in ("A", "B", "A", "A", "B"):
+        page = [{"id": 1, "n": 7, "state": state}, *more]
+        progress = Progress(how, place, folder=tmp_path, name="it", key=("id",))
+        next(progress.stretches())
+        fresh = progress.take(page, None)
+        delivered += [record["state"] for record in fresh.records if record["id"] == 1]
+        place = fresh.place
+        progress.accepted()
+    assert delivered == ["A", "B", "A", "B"]
+    assert "file" in place["seen"] if others else len(place["seen"]["rows"]) == 1
+
+
+@pytest.mark.parametrize("has_rows", [True, False])
+def test_windows_that_a_clock_far_ahead_closed_are_asked_for_again_and_nothing_comes_twice(has_rows):
+    how = Incremental("at", "since", start="2026-03-01", window="1d", until_param="until", lag="2h")
+    rows = [{"id": 1, "at": "2026-03-01T11:00:00Z"}] if has_rows else []
+    place, delivered, asked = None, [], []
+    for years, late in ((0, []), (1, []), (0, [{"id": 2, "at": "2026-03-01T10:30:00Z"}])):
+        now_us = micros(NOON.replace(year=2026 + years))
+        progress = Progress(how, place, now_us=lambda now_us=now_us: now_us)
+        for stretch in progress.stretches():
+            asked.append(stretch.params["since"])
+            answer = [row for row in rows + late if stretch.params["since"] <= row["at"] < stretch.params["until"]]
+            fresh = progress.take(answer, None)
+            delivered += [record["id"] for record in fresh.records]
+            place = fresh.place
+            progress.accepted()
+    assert delivered == ([1, 2] if has_rows else [2])
+    assert asked[-1] == ("2026-03-01T09:00:00Z" if has_rows else "2026-03-01T00:00:00Z")
