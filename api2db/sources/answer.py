@@ -30,6 +30,7 @@ from api2db.sources.deadline import LIMITS, Limits
 from api2db.sources.decode import NotJson, decode
 from api2db.sources.decoding import reading
 from api2db.sources.decoding.chunked import Block, chunked
+from api2db.sources.decoding.encoded import is_cut_short
 from api2db.sources.decoding.unreadable import Unreadable
 
 _SHOWN_CHARS = 100
@@ -186,6 +187,10 @@ class Answer(Response):
                         yield chunk
             if size > most:
                 raise self.error(f"its body is larger than {most:,} bytes; ask for less at once, or raise max_bytes")
+            if is_cut_short(self.raw, size):
+                cut = self.error("its body is cut short: what its Content-Encoding packed doesn't end")
+                cut.transient = True
+                raise cut
         except HttpError:
             self.close()  # the rest isn't wanted, so the connection can't be used again
             raise
