@@ -34,7 +34,7 @@ class Kit:
         self.root = root
         given = {"max_collector_bytes": PLENTY, "max_store_bytes": PLENTY, "min_free_bytes": 0} | limits
         self.usage = Usage(root, **given)  # type: ignore[arg-type]
-        self.tapes = Tapes(root, self.usage, max_bytes=max_bytes)
+        self.tapes = Tapes(root / "tape", self.usage, max_bytes=max_bytes)
         self.collector = Collector("a", 60, lambda: None, None, None, tape="7d")
 
     def taped(self, asks, started_ns=1, since=None):
@@ -144,6 +144,43 @@ def test_no_credential_is_on_a_tape_and_changing_one_changes_no_request(kit: Kit
     assert kit.tapes.path("a", 1).stat().st_mode & 0o077 == 0
 
 
+def test_requests_that_differ_in_what_is_called_a_key_alone_never_get_each_others_answers(
+    kit: Kit, http_api: HttpApi
+) -> None:
+    http_api.script(*(Answer(body=f'"{each}"'.encode()) for each in "ABCXYZ"))
+
+    def asks(keys="ABC", token="T"):
+        with Http() as http:
+            got = [http.get(http_api.url, params={"key": key}).json() for key in keys]
+            got += [http.post(http_api.url, json={"session": key}).json() for key in keys[:2]]
+            return [*got, http.get(http_api.url, params={"of": "me", "token": token}).json()]
+
+    assert kit.taped(asks) == ["A", "B", "C", "X", "Y", "Z"]
+    assert kit.played(lambda: asks("ABC"))[0] == ["A", "B", "C", "X", "Y", "Z"]
+    assert kit.played(lambda: asks("BA"))[0] == ["B", "A", "Y", "X", "Z"]
+    assert kit.played(lambda: asks("BA", token="changed since"))[0][-1] == "Z"
+    with pytest.raises(HttpError, match="isn't on the tape"):
+        kit.played(lambda: asks("D"))
+    key = kit.root / "state" / "tape.key"
+    assert key.stat().st_mode & 0o077 == 0
+    key.unlink()
+    with pytest.raises(HttpError, match="isn't on the tape"):
+        kit.played(asks)
+
+
+def test_one_answer_is_not_taken_for_several_keys(kit: Kit, http_api: HttpApi) -> None:
+    http_api.script(OK, OK)
+
+    def asks(*keys):
+        with Http() as http:
+            return [http.get(http_api.url, params={"key": key}).json() for key in keys]
+
+    kit.taped(lambda: asks("A", "A"))
+    assert kit.played(lambda: asks("B", "B"))[0] == [[], []]
+    with pytest.raises(HttpError, match="isn't on the tape"):
+        kit.played(lambda: asks("B", "C"))
+
+
 def _bodies(kit: Kit, player: Player) -> list[bytes]:
     from api2db.sources.tape.frames import body_at
 
@@ -180,7 +217,7 @@ def test_old_polls_go_after_their_time_beyond_the_size_and_where_the_disk_is_sho
     kit.tapes.set_keep("a", 3600)
     for age_s in (7200, 500, 400, 300, 200):
         path = kit.tapes.path("a", now - age_s * 10**9)
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     (path.parent / "notes.txt").write_text("somebody's")
     kit.tapes.recover()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -37,7 +38,7 @@ def is_secret(name: str) -> bool:
 def identity(request: PreparedRequest, secrets: Iterable[str]) -> str:
     """A hex digest of method, address, parameters in any order, and body; credentials left out, headers too.
 
-    So a request is the same after a key was changed.
+    So a request is the same after a key was changed; ``withheld`` tells apart what differs in those alone.
     """
     hidden = set(secrets)
     parts = urlsplit(str(request.url))
@@ -55,6 +56,19 @@ def identity(request: PreparedRequest, secrets: Iterable[str]) -> str:
         _body(request, hidden),
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def withheld(request: PreparedRequest, secrets: Iterable[str], key: Callable[[], bytes]) -> str:
+    """A digest of what ``identity`` left out by its name alone, which may be a record's key; "" for nothing.
+
+    Without what is known to be a credential. By ``key``, called if there is anything, nobody finds out the values.
+    """
+    hidden = set(secrets)
+    pairs = [*parse_qsl(urlsplit(str(request.url)).query, keep_blank_values=True), *(_fields(request) or ())]
+    left_out = sorted(
+        json.dumps([name, value]) for name, value in pairs if is_secret(name) and str(value) not in hidden
+    )
+    return hmac.new(key(), json.dumps(left_out).encode(), hashlib.sha256).hexdigest() if left_out else ""
 
 
 def _body(request: PreparedRequest, hidden: set[str]) -> str:

@@ -75,6 +75,7 @@ class Recorder:
         self._writer = Writer(order.path)
         self._lock = threading.Lock()
         self._asked = 0
+        self._key = b""
         self._over = False
 
     def send(
@@ -86,12 +87,14 @@ class Recorder:
         from api2db.sources.tape import identity as of
 
         hidden = of.credentials(request, secrets)
+        withheld = self._withheld(request, secrets)
         with self._lock:
             self._asked += 1
             number = self._asked
         about = {
             "n": number,
             "identity": of.identity(request, secrets),
+            "withheld": withheld,
             "asked": of.hidden(f"{request.method} {shown_url(str(request.url))}", hidden),
         }
         try:
@@ -125,6 +128,20 @@ class Recorder:
         with self._lock:
             self._over = True
             self._writer.close()
+
+    def _withheld(self, request: PreparedRequest, secrets: tuple[str, ...]) -> str:
+        from api2db.sources.tape.identity import withheld
+        from api2db.sources.tape.storekey import made_key
+
+        def key() -> bytes:
+            self._key = self._key or made_key(self.order.path)
+            return self._key
+
+        try:
+            return withheld(request, secrets, key)
+        except OSError as error:
+            self._give_up(f"its key can't be kept: {error.strerror}")
+            return ""
 
     def _streamed(
         self, number: int, chunks: Iterable[bytes], request: PreparedRequest, hidden: list[str]
@@ -187,6 +204,12 @@ class Recorder:
                 cause = f"{error.strerror} ({self.order.path})"
             except (TypeError, ValueError) as error:
                 cause = f"what it is called with is no JSON value: {error}"
+        self._give_up(cause)
+
+    def _give_up(self, cause: str) -> None:
+        with self._lock:
+            if self._over:
+                return
             self._over = True
             try:
                 self._writer.remove()
