@@ -220,16 +220,18 @@ def secrets_of(request: PreparedRequest) -> list[str]:
         if name.lower() in _ORDINARY_HEADERS:
             continue
         text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-        parts += [text, *text.split()[1:], *_basic(text)]
+        parts += [text, *text.split()[1:], *basic_pair(text)]
     return [*found, *(part for part in parts if len(part) >= _SECRET_CHARS)]
 
 
-def _basic(header: str) -> list[str]:
+def basic_pair(header: str) -> list[str]:
+    """User and password of an Authorization of type Basic; [] of any other."""
     scheme, _, code = header.partition(" ")
     if scheme.lower() != "basic":
         return []
     try:
-        return base64.b64decode(code).decode("utf-8", "replace").split(":", 1)
+        user, _, password = base64.b64decode(code).decode("utf-8", "replace").partition(":")
+        return [user, password]
     except (binascii.Error, ValueError):
         return []
 

@@ -190,6 +190,79 @@ def _bodies(kit: Kit, player: Player) -> list[bytes]:
     return found
 
 
+def _all_of(kit: Kit) -> str:
+    from api2db.sources.tape.frames import body_at
+
+    path = kit.tapes.path("a", 1)
+    found = [(str(head), body_at(path, at).decode()) for head, at in frames(path)]
+    return "\n".join(head + body for head, body in found)
+
+
+def test_what_auth_puts_in_is_on_no_tape_wherever_it_puts_it_and_needed_by_none(kit: Kit, http_api: HttpApi) -> None:
+    from api2db import Rest
+
+    def hook(request):
+        request.prepare_url(request.url, {"nonce": "hook-secret-1"})
+        request.headers["X-Me"] = "hook-secret-2"
+        return request
+
+    kinds = {
+        "k-1": {"type": "key", "param": "k", "key": "k-12345"},
+        "x/y z": {"type": "key", "header": "X-Mine", "key": "x/y z", "prefix": "Mine "},
+        "pass9": ("user-name", "pass9"),
+        "hook-secret": hook,
+    }
+    for secret, auth in kinds.items():
+        quoted = '["k-12345", "x/y z", "x%2Fy%20z", "user-name", "pass9", "hook-secret-1", "hook-secret-2"]'
+        http_api.script(Answer(body=f'{{"rows": [{{"said": {quoted}}}]}}'.encode()))
+        api = Rest(http_api.url, auth=auth, conditional=False)
+
+        def asks(api=api):
+            return [page.records for page in api.pages("", records="rows")]
+
+        assert len(kit.taped(asks)) == 1
+        assert secret not in _all_of(kit)
+        assert len(kit.played(asks)[0]) == 1
+
+
+def test_credentials_that_a_server_quotes_are_hidden_short_ones_and_those_in_fields_too(
+    kit: Kit, http_api: HttpApi
+) -> None:
+    sent = ("hunter2", "cookie-value-1", "nest", "nine", "https-pass")
+    body = f'{{"you": "{" ".join(sent)}", "id": "1234", "name": "BOOK", "page": "en"}}'.encode()
+    http_api.script(*[Answer(body=body)] * 4)
+    host = http_api.url.partition("127.0.0.1:")[2]
+
+    def asks():
+        with Http(headers={"Cookie": "s=cookie-value-1; lang=en"}, secrets=("nine", "1234")) as http:
+            http.get(http_api.url, params={"key": "BOOK"}, auth=("me", "hunter2"))
+            http.post(http_api.url, json={"q": 1, "variables": [{"password": "nest"}]})
+            return http.get(f"http://me:https-pass@127.0.0.1:{host}").json()["id"]
+
+    assert kit.taped(asks) == "1234"
+    texts = [text for text in _all_of(kit).split("\n") if '"you"' in text]
+    for text, gone in zip(texts, ("hunter2", "nest", "https-pass"), strict=True):
+        assert [each for each in (gone, "cookie-value-1", "nine") if each in text] == []
+        assert '"id": "1234", "name": "BOOK", "page": "en"' in text  # a number and words, which may be anybody's
+
+
+def test_a_secret_across_two_pieces_of_a_streamed_body_is_hidden(kit: Kit, http_api: HttpApi) -> None:
+    secret = "across-two-pieces"
+    filled = b'{"n": 12345678}\n' * (MIB // 16)
+    for cut in (3, 9):
+        line = b'{"s": "%s"}\n' % secret.encode()
+        head = filled[: MIB - 16 * 2] + b" " * (32 - len(b'{"s": "') - cut)
+        http_api.script(Answer(body=head + line + filled[:160], content_type="application/x-ndjson"))
+
+        def asks():
+            with Http(secrets=(secret,)) as http:
+                return sum(map(len, http.get(http_api.url, stream=True).stream()))
+
+        count = kit.taped(asks)
+        assert secret not in _all_of(kit).replace("\n{'kind': 'body', 'n': 1}", "")
+        assert kit.played(asks)[0] == count
+
+
 def test_a_torn_last_frame_is_ignored_wherever_a_kill_or_a_power_cut_has_cut_it(kit: Kit, http_api: HttpApi) -> None:
     def asks():
         with Http() as http:

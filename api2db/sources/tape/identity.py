@@ -6,13 +6,14 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from requests import PreparedRequest
 
-from api2db.secret import HIDDEN
+from api2db.secret import HIDDEN, is_number_or_date, spellings
+from api2db.sources.answer import basic_pair
 
 # A parameter's, a field's or a header's name that means a credential; a page's token is none.
 _SECRET: Final = re.compile(
@@ -28,7 +29,9 @@ _UNKEPT_HEADERS: Final = re.compile(
 _IN_ADDRESS: Final = re.compile(r"([?&])([^=&\s\"'<>]{1,80})=([^&\s\"'<>]*)")
 _LONGEST_TOKEN_ANSWER: Final = 65_536
 _TOKENS: Final = re.compile(r"(?i)(access|refresh|id|auth|session)_?token|jwt|client_secret|password")
-_SHORTEST_SECRET: Final = 8
+_SHORTEST_SECRET, _SHORTEST_WORD = 4, 8
+# What is called so is often the key of a record.
+_RECORDS_TOO: Final = re.compile(r"(?i)key|token|session(_?id)?|auth|app_?id")
 
 
 def is_secret(name: str) -> bool:
@@ -102,16 +105,42 @@ def _fields(request: PreparedRequest) -> list[tuple[str, Any]] | None:
 
 
 def credentials(request: PreparedRequest, secrets: Iterable[str]) -> list[str]:
-    """What was sent as a credential: by name, as user and password, or said to be one. Longest first."""
-    parts = urlsplit(str(request.url))
-    found = [*secrets, *parts.netloc.rpartition("@")[0].split(":")]
-    found += [value for name, value in parse_qsl(parts.query) if is_secret(name)]
-    found += [str(value) for name, value in _fields(request) or () if is_secret(name)]
-    for name, value in request.headers.items():
+    """What was sent as a credential: by name, as user and password, as a cookie, or said to be one.
+
+    As written, quoted and escaped; longest first. What may be a word, or is a number, isn't taken if it is short.
+    """
+    sure, likely = list(secrets), []
+    user, _, password = urlsplit(str(request.url)).netloc.rpartition("@")[0].partition(":")
+    likely.append(unquote(user))
+    sure.append(unquote(password))
+    for name, value in (*parse_qsl(urlsplit(str(request.url)).query), *_named_in(request)):
         if is_secret(name):
-            text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-            found += [text, text.rpartition(" ")[2]]
-    return sorted({one for one in found if len(one) >= _SHORTEST_SECRET}, key=lambda one: (-len(one), one))
+            (likely if _RECORDS_TOO.fullmatch(name) else sure).append(value)
+    for name, header in request.headers.items():
+        text = header.decode("latin-1") if isinstance(header, bytes) else str(header)
+        if name.lower() == "cookie":
+            likely += [text, *(one.partition("=")[2].strip() for one in text.split(";"))]
+        elif is_secret(name):
+            user, password = basic_pair(text)[:2] or ("", "")
+            sure += [text, text.rpartition(" ")[2], password]
+            likely.append(user)
+    likely += [one for one in sure if is_number_or_date(one)]
+    taken = {one for one in sure if len(one) >= _SHORTEST_SECRET and not is_number_or_date(one)}
+    taken |= {one for one in likely if len(one) >= _SHORTEST_WORD}
+    return sorted({form for one in taken for form in spellings(one)}, key=lambda one: (-len(one), one))
+
+
+def _named_in(request: PreparedRequest) -> Iterator[tuple[str, str]]:
+    """Fields of a form or of a JSON object, of objects in it too, whose values are texts or numbers."""
+    left = list(_fields(request) or ())
+    while left:
+        name, value = left.pop()
+        if isinstance(value, dict):
+            left += value.items()
+        elif isinstance(value, list):
+            left += [(name, each) for each in value]
+        elif value is not None and not isinstance(value, bool):
+            yield name, str(value)
 
 
 def kept_headers(headers: Mapping[str, str], secrets: Iterable[str]) -> list[tuple[str, str]]:

@@ -148,32 +148,37 @@ class Recorder:
     ) -> Iterator[bytes]:
         from api2db.sources.answer import HttpError
         from api2db.sources.tape.frames import PIECE_BYTES
+        from api2db.sources.tape.identity import hidden as of_hidden
         from api2db.sources.tape.identity import kept_body
 
         held: list[bytes] = []
         size = 0
+        # Of a secret that the next piece ends, so much may be at the end of this one.
+        kept = max((len(secret.encode()) for secret in hidden), default=1) - 1
 
-        def write() -> None:
+        def write(*, last: bool) -> None:
             nonlocal held, size
             if held:
-                self._pieces(number, kept_body(request, b"".join(held), hidden))
-            held, size = [], 0
+                body = kept_body(request, b"".join(held), hidden)
+                end = len(body) if last else max(0, len(body) - kept)
+                self._pieces(number, body[:end])
+                held, size = [body[end:]] if body[end:] else [], 0
 
         try:
             for chunk in chunks:
                 held.append(chunk)
                 size += len(chunk)
                 if size >= PIECE_BYTES:
-                    write()
+                    write(last=False)
                 yield chunk
-            write()
+            write(last=True)
             self._write({"kind": "end", "n": number})
         except HttpError as error:
-            write()
-            self._write({"kind": "broke", "n": number, "error": str(error)})
+            write(last=True)
+            self._write({"kind": "broke", "n": number, "error": of_hidden(str(error), hidden)})
             raise
         finally:
-            write()  # of what was not read to its end
+            write(last=True)  # of what was not read to its end
 
     def _pieces(self, number: int, body: bytes) -> None:
         from api2db.sources.tape.frames import PIECE_BYTES
