@@ -70,7 +70,7 @@ class _Known:
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, values: Iterable[str]) -> None:
-        forms = {form for value in values if len(value) >= _KNOWN_CHARS for form in _forms(value)}
+        forms = {form for value in values if len(value) >= _KNOWN_CHARS for form in spellings(value)}
         with self._lock:
             if not forms <= self._forms:
                 self._forms |= forms
@@ -113,7 +113,7 @@ def is_name_of_secret(name: str) -> bool:
     return _NAME_OF_SECRET.search(name) is not None
 
 
-def _forms(value: str) -> set[str]:
+def spellings(value: str) -> set[str]:
     """As written, URL-quoted or escaped."""
     forms = {value, quote(value, safe=""), quote(value), quote_plus(value), repr(value)[1:-1]}
     return forms | {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
@@ -126,12 +126,12 @@ def redact(text: str, secrets: Iterable[Secret | str] = ()) -> str:
 
     For drivers' messages, which may quote the URL or the statement they failed on.
     """
-    forms: set[str] = set()
+    hidden: set[str] = set()
     for secret in secrets:
         value = secret.reveal() if isinstance(secret, Secret) else secret
-        forms |= _forms(value)
+        hidden |= spellings(value)
     # Longest first, so that a secret that is part of another leaves nothing of it behind.
-    for form in sorted(forms - {""}, key=lambda form: (-len(form), form)):
+    for form in sorted(hidden - {""}, key=lambda form: (-len(form), form)):
         text = text.replace(form, HIDDEN)
     text = _known.hidden(text)
     text = _IN_HEADER.sub(rf"\1{HIDDEN}", text)

@@ -30,6 +30,7 @@ from api2db.sources.deadline import LIMITS, Limits
 from api2db.sources.decode import NotJson, decode
 from api2db.sources.decoding import reading
 from api2db.sources.decoding.chunked import Block, chunked
+from api2db.sources.decoding.encoded import is_cut_short
 from api2db.sources.decoding.unreadable import Unreadable
 
 _SHOWN_CHARS = 100
@@ -189,6 +190,10 @@ class Answer(Response):
                         yield chunk
             if size > most:
                 raise self.error(f"its body is larger than {most:,} bytes; ask for less at once, or raise max_bytes")
+            if is_cut_short(self.raw, size):
+                cut = self.error("its body is cut short: what its Content-Encoding packed doesn't end")
+                cut.transient = True
+                raise cut
         except HttpError:
             self.close()  # the rest isn't wanted, so the connection can't be used again
             raise
@@ -218,16 +223,18 @@ def secrets_of(request: PreparedRequest) -> list[str]:
         if name.lower() in _ORDINARY_HEADERS:
             continue
         text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-        parts += [text, *text.split()[1:], *_basic(text)]
+        parts += [text, *text.split()[1:], *basic_pair(text)]
     return [*found, *(part for part in parts if len(part) >= _SECRET_CHARS)]
 
 
-def _basic(header: str) -> list[str]:
+def basic_pair(header: str) -> list[str]:
+    """User and password of an Authorization of type Basic; [] of any other."""
     scheme, _, code = header.partition(" ")
     if scheme.lower() != "basic":
         return []
     try:
-        return base64.b64decode(code).decode("utf-8", "replace").split(":", 1)
+        user, _, password = base64.b64decode(code).decode("utf-8", "replace").partition(":")
+        return [user, password]
     except (binascii.Error, ValueError):
         return []
 

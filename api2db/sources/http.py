@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import requests
-from requests import PreparedRequest, RequestException, Response
+from requests import PreparedRequest, Request, RequestException, Response
 
 from api2db._version import __version__
 from api2db.errors import ConfigError
@@ -17,6 +17,7 @@ from api2db.sizes import size_bytes
 from api2db.sources.answer import Answer, HttpError, asked, in_our_words, secrets_of
 from api2db.sources.deadline import LIMITS, DeadlineAdapter, Limits
 from api2db.sources.exchanges import read
+from api2db.sources.noticed import Noticed, credentials_in
 from api2db.sources.redirects import keys_of, take_marks, with_keys, without_keys
 from api2db.sources.tape.recorder import TAPE
 
@@ -107,6 +108,13 @@ class Http(requests.Session):
         finally:
             _OWN.reset(own)
 
+    def prepare_request(self, request: Request) -> PreparedRequest:
+        """As of requests; what ``auth`` puts in is noticed, since no tape may hold it."""
+        auth = request.auth or self.auth
+        if callable(auth):
+            request.auth = Noticed(auth)
+        return super().prepare_request(request)
+
     def send(self, request: PreparedRequest, **kwargs: Any) -> Answer:
         """Send a prepared request; every way of asking ends up here, and each redirect."""
         if kwargs.get("timeout") is None:
@@ -129,7 +137,8 @@ class Http(requests.Session):
 
         try:
             stream = bool(kwargs.get("stream"))
-            answer = ask() if tape is None else tape.send(request, self.secrets, ask, stream=stream)
+            hidden = (*self.secrets, *credentials_in(request))
+            answer = ask() if tape is None else tape.send(request, hidden, ask, stream=stream)
         finally:
             if token is not None:
                 LIMITS.reset(token)

@@ -37,7 +37,7 @@ class Kit:
         self.root = root
         given = {"max_collector_bytes": PLENTY, "max_store_bytes": PLENTY, "min_free_bytes": 0} | limits
         self.usage = Usage(root, **given)  # type: ignore[arg-type]
-        self.tapes = Tapes(root, self.usage, max_bytes=max_bytes)
+        self.tapes = Tapes(root / "tape", self.usage, max_bytes=max_bytes)
         self.collector = Collector("a", 60, lambda: None, None, None, tape="7d")
 
     def taped(self, asks, started_ns=1, since=None):
@@ -147,6 +147,43 @@ def test_no_credential_is_on_a_tape_and_changing_one_changes_no_request(kit: Kit
     assert kit.tapes.path("a", 1).stat().st_mode & 0o077 == 0
 
 
+def test_requests_that_differ_in_what_is_called_a_key_alone_never_get_each_others_answers(
+    kit: Kit, http_api: HttpApi
+) -> None:
+    http_api.script(*(Answer(body=f'"{each}"'.encode()) for each in "ABCXYZ"))
+
+    def asks(keys="ABC", token="T"):
+        with Http() as http:
+            got = [http.get(http_api.url, params={"key": key}).json() for key in keys]
+            got += [http.post(http_api.url, json={"session": key}).json() for key in keys[:2]]
+            return [*got, http.get(http_api.url, params={"of": "me", "token": token}).json()]
+
+    assert kit.taped(asks) == ["A", "B", "C", "X", "Y", "Z"]
+    assert kit.played(lambda: asks("ABC"))[0] == ["A", "B", "C", "X", "Y", "Z"]
+    assert kit.played(lambda: asks("BA"))[0] == ["B", "A", "Y", "X", "Z"]
+    assert kit.played(lambda: asks("BA", token="changed since"))[0][-1] == "Z"
+    with pytest.raises(HttpError, match="isn't on the tape"):
+        kit.played(lambda: asks("D"))
+    key = kit.root / "state" / "tape.key"
+    assert key.stat().st_mode & 0o077 == 0
+    key.unlink()
+    with pytest.raises(HttpError, match="isn't on the tape"):
+        kit.played(asks)
+
+
+def test_one_answer_is_not_taken_for_several_keys(kit: Kit, http_api: HttpApi) -> None:
+    http_api.script(OK, OK)
+
+    def asks(*keys):
+        with Http() as http:
+            return [http.get(http_api.url, params={"key": key}).json() for key in keys]
+
+    kit.taped(lambda: asks("A", "A"))
+    assert kit.played(lambda: asks("B", "B"))[0] == [[], []]
+    with pytest.raises(HttpError, match="isn't on the tape"):
+        kit.played(lambda: asks("B", "C"))
+
+
 def _bodies(kit: Kit, player: Player) -> list[bytes]:
     from api2db.sources.tape.frames import body_at
 
@@ -154,6 +191,79 @@ def _bodies(kit: Kit, player: Player) -> list[bytes]:
     found = [body_at(path, at) for head, at in frames(path) if head["kind"] == "body"]
     assert len(found) == 3
     return found
+
+
+def _all_of(kit: Kit) -> str:
+    from api2db.sources.tape.frames import body_at
+
+    path = kit.tapes.path("a", 1)
+    found = [(str(head), body_at(path, at).decode()) for head, at in frames(path)]
+    return "\n".join(head + body for head, body in found)
+
+
+def test_what_auth_puts_in_is_on_no_tape_wherever_it_puts_it_and_needed_by_none(kit: Kit, http_api: HttpApi) -> None:
+    from api2db import Rest
+
+    def hook(request):
+        request.prepare_url(request.url, {"nonce": "hook-secret-1"})
+        request.headers["X-Me"] = "hook-secret-2"
+        return request
+
+    kinds = {
+        "k-1": {"type": "key", "param": "k", "key": "k-12345"},
+        "x/y z": {"type": "key", "header": "X-Mine", "key": "x/y z", "prefix": "Mine "},
+        "pass9": ("user-name", "pass9"),
+        "hook-secret": hook,
+    }
+    for secret, auth in kinds.items():
+        quoted = '["k-12345", "x/y z", "x%2Fy%20z", "user-name", "pass9", "hook-secret-1", "hook-secret-2"]'
+        http_api.script(Answer(body=f'{{"rows": [{{"said": {quoted}}}]}}'.encode()))
+        api = Rest(http_api.url, auth=auth, conditional=False)
+
+        def asks(api=api):
+            return [page.records for page in api.pages("", records="rows")]
+
+        assert len(kit.taped(asks)) == 1
+        assert secret not in _all_of(kit)
+        assert len(kit.played(asks)[0]) == 1
+
+
+def test_credentials_that_a_server_quotes_are_hidden_short_ones_and_those_in_fields_too(
+    kit: Kit, http_api: HttpApi
+) -> None:
+    sent = ("hunter2", "cookie-value-1", "nest", "nine", "https-pass")
+    body = f'{{"you": "{" ".join(sent)}", "id": "1234", "name": "BOOK", "page": "en"}}'.encode()
+    http_api.script(*[Answer(body=body)] * 4)
+    host = http_api.url.partition("127.0.0.1:")[2]
+
+    def asks():
+        with Http(headers={"Cookie": "s=cookie-value-1; lang=en"}, secrets=("nine", "1234")) as http:
+            http.get(http_api.url, params={"key": "BOOK"}, auth=("me", "hunter2"))
+            http.post(http_api.url, json={"q": 1, "variables": [{"password": "nest"}]})
+            return http.get(f"http://me:https-pass@127.0.0.1:{host}").json()["id"]
+
+    assert kit.taped(asks) == "1234"
+    texts = [text for text in _all_of(kit).split("\n") if '"you"' in text]
+    for text, gone in zip(texts, ("hunter2", "nest", "https-pass"), strict=True):
+        assert [each for each in (gone, "cookie-value-1", "nine") if each in text] == []
+        assert '"id": "1234", "name": "BOOK", "page": "en"' in text  # a number and words, which may be anybody's
+
+
+def test_a_secret_across_two_pieces_of_a_streamed_body_is_hidden(kit: Kit, http_api: HttpApi) -> None:
+    secret = "across-two-pieces"
+    filled = b'{"n": 12345678}\n' * (MIB // 16)
+    for cut in (3, 9):
+        line = b'{"s": "%s"}\n' % secret.encode()
+        head = filled[: MIB - 16 * 2] + b" " * (32 - len(b'{"s": "') - cut)
+        http_api.script(Answer(body=head + line + filled[:160], content_type="application/x-ndjson"))
+
+        def asks():
+            with Http(secrets=(secret,)) as http:
+                return sum(map(len, http.get(http_api.url, stream=True).stream()))
+
+        count = kit.taped(asks)
+        assert secret not in _all_of(kit).replace("\n{'kind': 'body', 'n': 1}", "")
+        assert kit.played(asks)[0] == count
 
 
 def test_a_torn_last_frame_is_ignored_wherever_a_kill_or_a_power_cut_has_cut_it(kit: Kit, http_api: HttpApi) -> None:
@@ -183,7 +293,7 @@ def test_old_polls_go_after_their_time_beyond_the_size_and_where_the_disk_is_sho
     kit.tapes.set_keep("a", 3600)
     for age_s in (7200, 500, 400, 300, 200):
         path = kit.tapes.path("a", now - age_s * 10**9)
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     (path.parent / "notes.txt").write_text("somebody's")
     kit.tapes.recover()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import zlib
 
 import brotli
 import pytest
@@ -83,3 +84,45 @@ def test_a_request_has_limits_of_its_own(http_api: HttpApi) -> None:
             http.get(http_api.url, deadline_s=-1)
         with pytest.raises(ConfigError, match="none of json, ndjson"):
             http.get(http_api.url).stream(format="yaml")
+
+
+ROWS = ("id,v\n" + "\n".join(f"{i},{i * 7919 % 100003}" for i in range(3000)) + "\n").encode()
+PACKED = {
+    "gzip": gzip.compress(ROWS),
+    "deflate": zlib.compress(ROWS),
+    "br": brotli.compress(ROWS),
+    "deflate, gzip": gzip.compress(zlib.compress(ROWS)),
+}
+
+
+@pytest.mark.parametrize("encoding", PACKED)
+def test_a_body_cut_where_it_is_packed_for_the_way_is_an_error_and_no_fewer_rows(
+    http_api: HttpApi, encoding: str
+) -> None:
+    packed, headers = PACKED[encoding], (("Content-Encoding", encoding),)
+    with Http() as http:
+        for cut in (1, 2, 9, 37, len(packed) // 2, len(packed) - 3):
+            for stream in (False, True):
+                http_api.script(Answer(body=packed[:-cut], content_type="text/csv", headers=headers))
+                with pytest.raises(HttpError, match=f"^GET {http_api.url}.*(cut short|decode)"):
+                    _ = list(http.get(http_api.url, stream=stream).stream())
+        http_api.script(Answer(body=packed, content_type="text/csv", headers=headers))
+        assert len(http.get(http_api.url, stream=True).records()) == 3000
+
+
+def test_what_has_no_body_or_more_than_one_packed_file_is_not_cut_short(http_api: HttpApi) -> None:
+    packed = (("Content-Encoding", "gzip"),)
+    several = gzip.compress(ROWS[:9000]) + gzip.compress(ROWS[9000:])
+    http_api.script(
+        Answer(204, b"", headers=packed),
+        Answer(304, b"", headers=packed),
+        Answer(body=b"", headers=packed),
+        Answer(body=several, content_type="text/csv", headers=packed),
+        Answer(body=several + b"\0" * 512, content_type="text/csv", headers=packed),
+    )
+    with Http() as http:
+        assert [http.get(http_api.url).content for _ in range(3)] == [b"", b"", b""]
+        assert [len(http.get(http_api.url).records()) for _ in range(2)] == [3000, 3000]
+        raw = zlib.compressobj(wbits=-15)
+        http_api.script(Answer(body=raw.compress(b"[1]") + raw.flush(), headers=(("Content-Encoding", "deflate"),)))
+        assert http.get(http_api.url).json() == [1]

@@ -16,7 +16,8 @@ from api2db.errors import StoreError
 from api2db.secret import shown_url
 from api2db.sources.answer import Answer, HttpError
 from api2db.sources.tape.frames import Head, body_at, frames
-from api2db.sources.tape.identity import identity
+from api2db.sources.tape.identity import identity, withheld
+from api2db.sources.tape.storekey import kept_key
 
 
 @dataclass
@@ -40,12 +41,14 @@ class Player:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._left: dict[str, deque[_Taped]] = defaultdict(deque)
+        self._left: dict[str, dict[str, deque[_Taped]]] = defaultdict(dict)  # by identity, and what was withheld
+        self._taken_for: dict[str, str] = {}  # identity -> what is withheld now, where it was changed since
         self.since: object = None
         self.outcome = ""
         self.missing = ""
         by_number: dict[int, _Taped] = {}
         try:
+            self._key = kept_key(path)
             for head, at in frames(path):
                 self._take(head, at, by_number)
         except OSError as error:
@@ -59,7 +62,7 @@ class Player:
             self.outcome = head["outcome"]
         elif kind in ("answer", "failed"):
             taped = by_number[head["n"]] = _Taped(head)
-            self._left[head["identity"]].append(taped)
+            self._left[head["identity"]].setdefault(head.get("withheld", ""), deque()).append(taped)
         elif kind == "body":
             by_number[head["n"]].bodies.append(at)
         elif kind == "end":
@@ -75,8 +78,7 @@ class Player:
         Raises HttpError where it failed then, and where it isn't on the tape.
         """
         with self._lock:
-            left = self._left[identity(request, secrets)]
-            taped = left.popleft() if left else None
+            taped = self._next(identity(request, secrets), withheld(request, secrets, lambda: self._key))
             if taped is None and not self.missing:
                 self.missing = f"{request.method} {shown_url(str(request.url))}"
         if taped is None:
@@ -93,6 +95,16 @@ class Player:
         if not stream:
             _ = answer.content
         return answer
+
+    def _next(self, asked: str, held_back: str) -> _Taped | None:
+        """Of just this request; or of all that differ in a credential alone, if that was one then, and is one now."""
+        left = self._left[asked]
+        if left and held_back not in left:
+            if len(left) > 1 or self._taken_for.setdefault(asked, held_back) != held_back:
+                return None
+            held_back = next(iter(left))
+        queue = left.get(held_back)
+        return queue.popleft() if queue else None
 
     def _answer(self, request: PreparedRequest, taped: _Taped) -> Answer:
         head = taped.head

@@ -75,6 +75,7 @@ class Recorder:
         self._writer = Writer(order.path)
         self._lock = threading.Lock()
         self._asked = 0
+        self._key = b""
         self._over = False
 
     def send(
@@ -83,37 +84,38 @@ class Recorder:
         """Ask, and write down what came: the head at once, a body that is streamed as it is read. Raises HttpError."""
         from api2db.secret import shown_url
         from api2db.sources.answer import HttpError
-        from api2db.sources.tape import kept
-        from api2db.sources.tape.identity import identity
+        from api2db.sources.tape import identity as of
 
-        hidden = kept.credentials(request, secrets)
+        hidden = of.credentials(request, secrets)
+        withheld = self._withheld(request, secrets)
         with self._lock:
             self._asked += 1
             number = self._asked
         about = {
             "n": number,
-            "identity": identity(request, secrets),
-            "asked": kept.hidden(f"{request.method} {shown_url(str(request.url))}", hidden),
+            "identity": of.identity(request, secrets),
+            "withheld": withheld,
+            "asked": of.hidden(f"{request.method} {shown_url(str(request.url))}", hidden),
         }
         try:
             answer = ask()
         except HttpError as error:
-            self._write({"kind": "failed", **about, "error": kept.hidden(str(error), hidden)})
+            self._write({"kind": "failed", **about, "error": of.hidden(str(error), hidden)})
             raise
         head = {
             "kind": "answer",
             **about,
             "status": answer.status_code,
             "reason": answer.reason or "",
-            "url": kept.url(str(answer.url), hidden),
-            "headers": kept.headers(answer.headers, hidden),
+            "url": of.kept_url(str(answer.url), hidden),
+            "headers": of.kept_headers(answer.headers, hidden),
             "encoding": answer.encoding,
         }
         self._write(head)
         if not answer._content_consumed:
             answer.taped = lambda chunks: self._streamed(number, chunks, request, hidden)
             return answer
-        self._pieces(number, kept.body(request, answer.content or b"", hidden))
+        self._pieces(number, of.kept_body(request, answer.content or b"", hidden))
         self._write({"kind": "end", "n": number})
         return answer
 
@@ -127,37 +129,56 @@ class Recorder:
             self._over = True
             self._writer.close()
 
+    def _withheld(self, request: PreparedRequest, secrets: tuple[str, ...]) -> str:
+        from api2db.sources.tape.identity import withheld
+        from api2db.sources.tape.storekey import made_key
+
+        def key() -> bytes:
+            self._key = self._key or made_key(self.order.path)
+            return self._key
+
+        try:
+            return withheld(request, secrets, key)
+        except OSError as error:
+            self._give_up(f"its key can't be kept: {error.strerror}")
+            return ""
+
     def _streamed(
         self, number: int, chunks: Iterable[bytes], request: PreparedRequest, hidden: list[str]
     ) -> Iterator[bytes]:
         from api2db.sources.answer import HttpError
-        from api2db.sources.tape import kept
         from api2db.sources.tape.frames import PIECE_BYTES
+        from api2db.sources.tape.identity import hidden as of_hidden
+        from api2db.sources.tape.identity import kept_body
 
         held: list[bytes] = []
         size = 0
+        # Of a secret that the next piece ends, so much may be at the end of this one.
+        kept = max((len(secret.encode()) for secret in hidden), default=1) - 1
 
-        def write() -> None:
+        def write(*, last: bool) -> None:
             nonlocal held, size
             if held:
-                self._pieces(number, kept.body(request, b"".join(held), hidden))
-            held, size = [], 0
+                body = kept_body(request, b"".join(held), hidden)
+                end = len(body) if last else max(0, len(body) - kept)
+                self._pieces(number, body[:end])
+                held, size = [body[end:]] if body[end:] else [], 0
 
         try:
             for chunk in chunks:
                 held.append(chunk)
                 size += len(chunk)
                 if size >= PIECE_BYTES:
-                    write()
+                    write(last=False)
                 yield chunk
-            write()
+            write(last=True)
             self._write({"kind": "end", "n": number})
         except HttpError as error:
-            write()
-            self._write({"kind": "broke", "n": number, "error": str(error)})
+            write(last=True)
+            self._write({"kind": "broke", "n": number, "error": of_hidden(str(error), hidden)})
             raise
         finally:
-            write()  # of what was not read to its end
+            write(last=True)  # of what was not read to its end
 
     def _pieces(self, number: int, body: bytes) -> None:
         from api2db.sources.tape.frames import PIECE_BYTES
@@ -188,6 +209,12 @@ class Recorder:
                 cause = f"{error.strerror} ({self.order.path})"
             except (TypeError, ValueError) as error:
                 cause = f"what it is called with is no JSON value: {error}"
+        self._give_up(cause)
+
+    def _give_up(self, cause: str) -> None:
+        with self._lock:
+            if self._over:
+                return
             self._over = True
             try:
                 self._writer.remove()

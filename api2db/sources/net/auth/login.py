@@ -98,9 +98,13 @@ class _Known:
 
 
 class _Sent:
-    """Credentials that are sent as they are."""
+    """Credentials that are sent as they are.
+
+    secrets  what no tape may hold, of any length
+    """
 
     def __init__(self, credentials: Credentials) -> None:
+        self.secrets = tuple(filter(None, map(credentials.get, ("key", "token", "password"))))
         self._param = ""
         if credentials.type == "basic":
             pair = f"{credentials.get('username')}:{credentials.get('password')}".encode()
@@ -112,6 +116,7 @@ class _Sent:
             self._value = credentials.get("prefix") + credentials.get("key")
             if bool(self._header) == bool(self._param):
                 raise ConfigError(f"{credentials.where}: say where the key goes: either header or param")
+        self.secrets += (self._value,)
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         if self._param:
