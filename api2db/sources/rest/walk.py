@@ -31,7 +31,7 @@ UNKNOWN_STEP: Final = (400, 404, 410, 416, 422)
 """What an API answers to a step it doesn't know, or doesn't know any more."""
 _NO_CONTENT: Final = 204
 _LOST: Final = object()
-_told: set[str] = set()  # of whose pages it was said that they aren't read to their end
+_told: set[str] = set()  # collectors of which it was said that they don't read pages to their end
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ class Walk:
 
 def _tell_of_leaving(ask: Ask) -> None:
     poll = POLL.get()
-    who = f"{poll.collector if poll else ''} {ask}"
+    who = poll.collector if poll else ""
     if is_played() or who in _told:
         return
     _told.add(who)
