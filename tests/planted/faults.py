@@ -308,9 +308,9 @@ FAULTS = (
     ),
     Fault(
         "rows from ahead of the clock count as reached",
-        "api2db/sources/incremental/mark.py",
-        "top = stretch.top if stretch.at is None else min(stretch.top, stretch.at)",
-        "top = stretch.top",
-        ("tests/sources/incremental/test_simulated.py",),
+        "api2db/sources/incremental/taking.py",
+        " and (at is None or rank <= at)]",
+        "]",
+        ("tests/sources/incremental/test_values.py",),
     ),
 )

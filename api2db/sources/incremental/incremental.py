@@ -141,11 +141,11 @@ class Incremental:
         try:
             return self.kind.ranks(values)
         except (ValueError, TypeError, ArithmeticError):
-            for value in values:
+            for number, value in enumerate(values, 1):
                 try:
                     self.kind.ranks([value])
                 except (ValueError, TypeError, ArithmeticError) as error:
-                    raise unreadable(self.field, value, error) from None
+                    raise unreadable(self.field, number, value, error) from None
             raise
 
     def keyed(self, key: Sequence[str]) -> Incremental:

@@ -23,7 +23,7 @@ class UnderWay:
 
     low, to  what was asked for: from ``low`` on, before ``to``; None: no bound
     at       when it was begun: no row's value counts as reached beyond that; None without a clock
-    top      the largest value among its rows so far
+    top      the largest value among its rows so far that isn't beyond ``at``
     reached  in ordered ones: the value of the last row so far
     old      the largest value of a row that was known when it began
     step     where its pages go on; None: at the first
@@ -70,8 +70,7 @@ class Mark:
         if stretch.top is None:
             high = self.high
         else:
-            top = stretch.top if stretch.at is None else min(stretch.top, stretch.at)
-            high = top if self.high is None or _opaque(how) else max(top, self.high)
+            high = stretch.top if self.high is None or _opaque(how) else max(stretch.top, self.high)
         return Mark(self.floor if stretch.to is None else stretch.to, high, begin=self.begin)
 
     def oldest(self, how: Incremental) -> Rank | None:

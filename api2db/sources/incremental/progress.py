@@ -41,12 +41,14 @@ class Fresh:
 
     moved   False: there is nothing to accept, neither a record nor a place
     enough  the stretch ends here
+    is_old  all of the page is older than what was asked for
     """
 
     records: Sequence[Any]
     place: dict[str, Any]
     moved: bool
     enough: bool
+    is_old: bool = False
 
 
 class Progress:
@@ -135,7 +137,7 @@ class Progress:
         self._seen.keep(part, taken.fresh, needed(self._how, taken.mark))
         place = self._place()
         moved = bool(taken.records) or _without_part(place) != _without_part(self._accepted)
-        return Fresh(taken.records, place, moved, taken.enough)
+        return Fresh(taken.records, place, moved, taken.enough, taken.is_old)
 
     def accepted(self) -> None:
         """What ``take`` gave last is accepted."""

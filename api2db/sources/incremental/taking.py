@@ -22,6 +22,7 @@ class Taken:
     fresh    digest -> rank of those that may be seen again
     enough   the pages behind this one hold nothing new
     first    the page's first value, None without any
+    is_old   it was asked for what is newer, and the API gave nothing but older records
     """
 
     records: Sequence[Any]
@@ -29,6 +30,7 @@ class Taken:
     fresh: Mapping[bytes, Rank]
     enough: bool
     first: Rank | None = None
+    is_old: bool = False
 
 
 def take(
@@ -69,7 +71,11 @@ def take(
         new = [record for record, rank in zip(records, ranks, strict=True) if rank is None or rest.is_new(record, rank)]
     low = stretch.low
     enough = step is None or (how.order == NEWEST_FIRST and low is not None and bool(present) and present[-1] < low)
-    return Taken(new, after.ended(how) if enough else after, rest.fresh, enough, present[0] if present else None)
+    # After the first poll pages that are sorted that way may end in what is known.
+    is_asked = how.param is not None and low is not None and (mark.high is None or how.order != NEWEST_FIRST)
+    is_old = is_asked and how.inclusive and bool(present) and max(present) < low
+    first = present[0] if present else None
+    return Taken(new, after.ended(how) if enough else after, rest.fresh, enough, first, is_old)
 
 
 def needed(how: Incremental, mark: Mark) -> Callable[[Rank], bool]:

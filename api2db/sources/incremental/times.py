@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from api2db.durations import seconds
@@ -18,6 +20,10 @@ SECOND_US: Final = 1_000_000
 UNITS_US: Final = {"s": Decimal(SECOND_US), "ms": Decimal(1000), "us": Decimal(1), "ns": Decimal("0.001")}
 _FIRST_US: Final = -62_135_596_800 * SECOND_US
 _LAST_US: Final = 253_402_300_800 * SECOND_US - 1
+_OF_MAIL: Final = re.compile(r"([A-Za-z]{3}, *)?\d{1,2} [A-Za-z]{3} \d{4} \d").match
+_ODD: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d[T ])(?:(24:00(?::00(?:[.,]0+)?)?)|(\d\d:\d\d):60([.,]\d+)?)(Z|[+-]\d\d:?\d\d|)"
+).fullmatch
 _STEPS_US: Final = tuple(step * SECOND_US for step in (1, 60, 3_600, 86_400, 31 * 86_400, 366 * 86_400))
 """By which a text is made another one, whatever a format leaves out."""
 
@@ -54,13 +60,22 @@ class Times:
         return self._counted(value)
 
     def _moment(self, text: str) -> dt.datetime:
-        """Of ISO-8601, or of what is sent."""
+        """Of ISO-8601, of mail and HTTP headers, or of what is sent."""
         try:
             return dt.datetime.fromisoformat(text)
         except ValueError:
-            if "%" not in self.format:
+            if "%" in self.format:
+                return dt.datetime.strptime(text, self.format)
+            if _OF_MAIL(text):
+                return parsedate_to_datetime(text)
+            odd = _ODD(text)
+            if odd is None:
                 raise
-            return dt.datetime.strptime(text, self.format)
+        # Midnight as the end of a day, and leap seconds, are times that Python doesn't know.
+        day, end, minute, fraction, zone = odd.groups()
+        if end is not None:
+            return dt.datetime.fromisoformat(f"{day}00:00:00{zone}") + dt.timedelta(days=1)
+        return dt.datetime.fromisoformat(f"{day}{minute}:59{fraction or ''}{zone}") + dt.timedelta(seconds=1)
 
     def _aware(self, moment: dt.datetime) -> dt.datetime:
         return moment if moment.tzinfo is not None else moment.replace(tzinfo=self.zone)

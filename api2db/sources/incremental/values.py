@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -37,8 +38,10 @@ class Numbers:
     def rank(self, value: object) -> Rank:
         if isinstance(value, str):
             return self._of(value.strip())
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError("it is no number")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("nothing is beyond it, or after it")
         return value
 
     def _of(self, text: str) -> Rank:
@@ -48,7 +51,8 @@ class Numbers:
             number = float(text)
             if not math.isfinite(number):
                 raise ValueError("it is no number") from None
-            return number
+            # Never beyond what was said: what is between them would be left out.
+            return number if Decimal(number) <= Decimal(text) else math.nextafter(number, -math.inf)
 
     def ranks(self, values: Sequence[Any]) -> list[Rank | None]:
         if set(map(type, values)) <= {int}:
@@ -80,7 +84,8 @@ class Numbers:
         return rank
 
     def before(self, rank: Rank) -> str:
-        return str(rank - 1)
+        below = rank - 1
+        return str(below if below < rank else math.nextafter(rank, -math.inf))
 
     def after(self, rank: Rank) -> str:
         return str(rank)
@@ -203,8 +208,8 @@ def _check_pattern(kind: Times) -> None:
         raise ConfigError(f"format={kind.format!r} leaves out the year")
 
 
-def unreadable(field: str, value: object, error: Exception) -> SourceError:
+def unreadable(field: str, number: int, value: object, error: Exception) -> SourceError:
     """What a record holds at the cursor's field can't be compared."""
     shown = repr(value)
     shown = shown if len(shown) <= 60 else f"{shown[:60]}…"
-    return SourceError(f"the incremental field {field!r} holds {shown} in a record: {error}")
+    return SourceError(f"the incremental field {field!r} holds {shown} in record {number:,} of a page: {error}")

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _SINCE: Final = "since"
 _KEPT: Final = "incremental"
 _SEEN: Final = "seen"
+# Collector and request about which it was said once that the API gives older records than it is asked for.
+_told_old: set[tuple[str, str]] = set()
 
 
 @dataclass
@@ -155,11 +157,23 @@ class SinceWalk:
             fresh = progress.take(records, place.get("next") if place else None)
             taken.append(fresh)
             self._has_moved = self._has_moved or fresh.moved
+            if fresh.is_old:
+                self._tell_old(context.collector)
             if is_played():
                 context.state[_SEEN] = fresh.place.get(_SEEN)
             return fresh.records, {_SINCE: fresh.place}
 
         return sift
+
+    def _tell_old(self, collector: str) -> None:
+        about = (collector, str(self.plan.first))
+        if about not in _told_old:
+            _told_old.add(about)
+            log.warning(
+                "%s: all records of a page are older than what was asked for, and are left out; check the unit of"
+                " Incremental(%r), and whether %r asks for what is newer: if the API can't be asked, give param=None",
+                self.plan.first, self.how.field, self.how.param,
+            )  # fmt: skip
 
     def _placed(self) -> None:
         self._is_placed = True

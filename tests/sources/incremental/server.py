@@ -25,11 +25,12 @@ class SinceServer(HttpApi):
 
     accounts      name -> its records; of ``/events`` they are the server's own
     empty_is_404  where there is nothing it says so
+    ignores_bounds  everything is given, whatever is asked for
     """
 
     def __init__(self, records: list[Record], *, size: int = 10, newest_first: bool = False) -> None:
         self.accounts: dict[str, list[Record]] = {}
-        self.empty_is_404 = False
+        self.empty_is_404 = self.ignores_bounds = False
         self._size, self._newest_first = size, newest_first
         super().__init__(records)
         self.root = self.url.removesuffix("/records")
@@ -59,7 +60,9 @@ class SinceServer(HttpApi):
         if request.body:
             params = params | json.loads(request.body)["filter"]
         records = [
-            one for one in records if one["at"] >= params.get("since", "") and one["at"] < params.get("until", "9")
+            one
+            for one in records
+            if self.ignores_bounds or params.get("since", "") <= one["at"] < params.get("until", "9")
         ]
         records.sort(key=lambda one: (one["at"], one["id"]), reverse=self._newest_first)
         if self.empty_is_404 and not records:

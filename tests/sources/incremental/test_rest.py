@@ -297,6 +297,17 @@ def test_a_function_that_yields_what_is_new_without_the_place_after_it_is_told_s
     assert len(page.records) == 25
 
 
+def test_records_that_are_all_older_than_what_was_asked_for_are_told_once(server, caplog):
+    server.replace([{"id": number, "at": 1_772_366_400 + number} for number in range(3)])
+    server.ignores_bounds = True
+    source = RestSource(server.root, "/events", params={"since": Incremental("at:ms", start="2026-01-01")})
+    ids, place = poll(source)
+    assert (ids, poll(source, place)[0]) == ([], [])
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "older than what was asked for" in told
+    assert "'at:ms'" in told
+
+
 def test_what_is_new_may_be_asked_for_in_the_body(server):
     source = RestSource(
         server.root,
@@ -385,5 +396,5 @@ def test_records_that_are_not_as_declared_are_an_error_that_says_which(server):
         poll(events(server), {"since": {"parts": {"a": {}}}})
     with pytest.raises(SourceError, match=r"isn't one of 'at' .* api2db reset"):
         poll(events(server), {"since": {"high": "z"}})
-    with pytest.raises(SourceError, match=rf"holds '{at(0)}' in a record: it is no number"):
+    with pytest.raises(SourceError, match=rf"holds '{at(0)}' in record 1 of a page: it is no number"):
         poll(RestSource(server.root, "/events", incremental=Incremental("at:ms", start=at(0))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,10 @@ def test_numbers_and_texts_are_sent_as_they_are():
         ("at", "2026-03-01T13:00:00+01:00", micros(NOON)),
         ("at", "2026-03-01T12:00:00.000001", micros(NOON) + 1),
         ("at", "2026-03-01", micros(NOON.replace(hour=0))),
+        ("at", "Sun, 01 Mar 2026 13:00:00 +0100", micros(NOON)),
+        ("at", "Sun, 01 Mar 2026 12:00:00 GMT", micros(NOON)),
+        ("at", "2026-02-28T24:00:00Z", micros(NOON.replace(hour=0))),
+        ("at", "2026-03-01T12:59:60+01:00", micros(NOON)),
         ("at:s", 1772366400, micros(NOON)),
         ("at:s", 1772366400.25, micros(NOON) + 250_000),
         ("at:ms", "1772366400000", micros(NOON)),
@@ -205,3 +210,18 @@ def test_windows_that_a_clock_far_ahead_closed_are_asked_for_again_and_nothing_c
             progress.accepted()
     assert delivered == ([1, 2] if has_rows else [2])
     assert asked[-1] == ("2026-03-01T09:00:00Z" if has_rows else "2026-03-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), "NaN", "1e999"])
+@pytest.mark.parametrize("field", ["n", "n:s"])
+def test_a_number_without_end_is_an_error_that_names_record_and_field(field, value):
+    how = Incremental(field, "above", start=0, format=None if ":" in field else "number")
+    with pytest.raises(SourceError, match=f"the incremental field '{field}' holds .* in record 2 of a page"):
+        how.ranks([{"n": 1}, {"n": value}])
+
+
+def test_numbers_of_many_digits_are_never_asked_for_beyond_what_they_are():
+    how = Incremental("n", "above", start=0, inclusive=False)
+    (rank,) = how.ranks([{"n": "1738000000.123456789012"}])
+    assert Decimal(rank) <= Decimal("1738000000.123456789012")
+    assert float(how.params(1e17, None)["above"]) < 1e17
