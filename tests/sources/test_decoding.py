@@ -80,10 +80,31 @@ def test_any_json_list_in_pieces_is_the_list_decoded_whole(records, cuts, path, 
         assert same(list(itertools.chain.from_iterable(block.records for block in found)), records)
 
 
+def may_be_a_line(value: object) -> bool:
+    """Whether NDJSON may have it: no null, no list of objects."""
+    if isinstance(value, list):
+        return not all(isinstance(each, dict) for each in value)
+    return value is not None
+
+
+@pytest.mark.parametrize(
+    ("data", "form", "words"),
+    [
+        (b'{"error": "no such day"}', "csv", "the answer is JSON, not CSV"),
+        (b'[\n  {"error": 1}]', "csv", "the answer is JSON, not CSV"),
+        (b'{"a": 1}\n{"a": 2}\n', "tsv", "the answer is JSON, not CSV"),
+        (b'[{"a": 1}, {"a": 2}]', "ndjson", "record 1 is a list of records.*say format='json'"),
+        (b'{"a": 1}\n[]\n', "ndjson", "record 2 is a list of records"),
+    ],
+)  # fmt: skip
+def test_json_that_is_said_to_be_something_else_is_an_error_and_no_rows(data: bytes, form: str, words: str) -> None:
+    for read in (whole, streamed):
+        with pytest.raises(SourceError, match=words):
+            read(data, format=form)
+
+
 @settings(max_examples=40)
-@given(
-    st.lists(VALUES.filter(lambda value: value is not None), max_size=8), CUTS, st.sampled_from(["\n", "\r\n", "\n\n"])
-)
+@given(st.lists(VALUES.filter(may_be_a_line), max_size=8), CUTS, st.sampled_from(["\n", "\r\n", "\n\n"]))
 def test_any_json_lines_in_pieces_are_the_lines_decoded_one_by_one(records, cuts, end):
     data = end.join(json.dumps(record) for record in records).encode()
     assert same(streamed(in_pieces(data, cuts), format="ndjson"), records)
@@ -155,6 +176,12 @@ BIG = b"1180591620717411303424"
         (b",a\r\n0,x\r\n\r\n1,y\r\n", {"format": "csv"}, [{"column_1": "0", "a": "x"}, {"column_1": "1", "a": "y"}]),
         (b"a,b\r1,2\r3,4", {"format": "csv"}, [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]),
         (b"1|2", {"format": "csv", "delimiter": "|", "columns": ["a", "b"]}, [{"a": "1", "b": "2"}]),
+        (b"sep=;\r\na,b;c\r\n1,5;2\r\n", {"format": "csv"}, [{"a,b": "1,5", "c": "2"}]),
+        (b'"sep=|"\na|b\n', {"format": "csv", "delimiter": "|"}, []),
+        (b"[id],[name]\n1,a\n", {"format": "csv"}, [{"[id]": "1", "[name]": "a"}]),
+        (b'[{"a": 1}, 2]\n', {"format": "ndjson"}, [[{"a": 1}, 2]]),
+        (b'{"a": 1, "a": 2}', {"format": "json"}, [{"a": 2}]),
+        (b" \n null\n", {"format": "json"}, []),
         (b"a,b\n", {"format": "csv"}, []),
         (b"", {"format": "csv"}, []),
         (b"", {"format": "ndjson"}, []),
@@ -165,8 +192,7 @@ BIG = b"1180591620717411303424"
 )  # fmt: skip
 def test_every_digit_and_every_text_is_kept_in_every_format(data, said, expected):
     assert same(whole(data, **said), expected)
-    if data != b"null":
-        assert same(streamed(in_pieces(data, range(len(data))), **said), expected)
+    assert same(streamed(in_pieces(data, range(len(data))), **said), expected)
 
 
 ITEMS = b"""<?xml version="1.0" encoding="utf-8"?>

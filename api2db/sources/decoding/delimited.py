@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -19,6 +20,9 @@ from api2db.sources.decoding.unreadable import MOST_RECORD_BYTES, Unreadable, to
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _BLOCK: Final = 2**18
 _SNIFFED_LINES: Final = 20
+_SAID: Final = re.compile(r'(?i)"?sep=([^"\r\n])"?(?=[\r\n])')  # the first line, as Excel writes and reads it
+# An error, say. Names may be in brackets: [id],[name].
+_JSON: Final = re.compile(r"""\s*(\{\s*(["}]|$)|\[\s*(["{\[\]\d-]|$))""")
 
 
 def check_delimiter(delimiter: str | None) -> None:
@@ -34,8 +38,13 @@ def blocks(chunks: Iterable[bytes], delimiter: str | None, columns: Sequence[str
     start = lines.peek()
     if start.lstrip().startswith("<"):
         raise Unreadable("the answer is HTML or XML, not CSV")
-    reader = csv.reader(iter(lines), delimiter=delimiter or _delimiter_of(start), strict=True)
+    if _JSON.match(start):
+        raise Unreadable("the answer is JSON, not CSV")
+    said = _SAID.match(start)
+    reader = csv.reader(iter(lines), delimiter=delimiter or (said[1] if said else _delimiter_of(start)), strict=True)
     try:
+        if said:
+            next(reader)
         names = list(columns) if columns is not None else _names(next(filter(None, reader), []))
         width = len(names)
         records: list[dict[str, str]] = []

@@ -133,7 +133,14 @@ class _Where:
 def _to_the_list(source: _Source, where: _Where, outside: bytearray) -> bool:
     """Go behind the bracket of the list; False: there is none, and all of the document is in ``outside``."""
     ended = not source.more()
+    while not ended and not source.data.strip():
+        ended = not source.more()
     if source.data.lstrip()[:1] not in (b"{", b"["):
+        while not ended and len(source.data) < _START:
+            ended = not source.more()
+        if source.data.strip() == b"null":
+            outside += source.data
+            return False
         decode(source.data[:_START])
         raise Unreadable("it is a single value, where records should be")
     while True:

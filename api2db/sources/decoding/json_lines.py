@@ -36,6 +36,18 @@ def blocks(chunks: Iterable[bytes]) -> Iterator[Block]:
 
 
 def _values(lines: bytes, done: int) -> list[Any]:
+    values = _decoded(lines, done)
+    if list in map(type, values):
+        for number, value in enumerate(values, done + 1):
+            if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+                raise Unreadable(
+                    f"record {number:,} is a list of records, where each line should be one: say format='json' if the"
+                    " answer is one JSON list"
+                )
+    return values
+
+
+def _decoded(lines: bytes, done: int) -> list[Any]:
     try:
         # Not decode_lines, which takes a value over several lines, too: cut elsewhere it would be another.
         return list(map(_decoder.decode, lines.removesuffix(b"\n").split(b"\n")))
