@@ -16,7 +16,7 @@ class PageNumber(Counting):
 
     size     how many are asked for a page; None: what the API gives
     start    the number of the first page
-    pages    path of the number of the last page
+    pages    path of the number of pages there are
     param, size_param    their names
     """
 
@@ -49,4 +49,7 @@ class PageNumber(Counting):
         if self.pages is None:
             return False
         found = value_at(seen.body, self.pages)
-        return found is not None and number - self.start + 1 >= whole(found, f"the number of pages at {self.pages!r}")
+        if found is None:
+            return False
+        first = min(self.start, 1)  # whoever starts at page 5 of 9 wants five
+        return number - first + 1 >= whole(found, f"the number of pages at {self.pages!r}")
