@@ -172,11 +172,40 @@ def test_a_query_that_could_not_go_on_is_refused_before_it_is_asked(server, quer
         lambda: OffsetLimit(0),
         lambda: PageNumber(0),
         lambda: PageNumber(total="a..b"),
+        lambda: OffsetLimit("10"),
+        lambda: PageNumber(start="1"),
+        lambda: PageNumber(True),
     ],
 )
 def test_a_convention_that_lacks_its_parameter_is_refused_when_it_is_declared(make):
     with pytest.raises(ConfigError, match=r"^sources/test_rest_paging.py:\d+: "):
         make()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"key": 5}, "key=5: give the name"),
+        ({"key": "a..b"}, "'a..b'"),
+        ({"ignore": 404}, "ignore=404: give HTTP statuses"),
+        ({"ignore": ("404",)}, "give HTTP statuses"),
+        ({"params": [("a", 1)]}, "params= are names with values"),
+        ({"headers": [("a", "b")]}, "headers= are names with values"),
+        ({"method": "FETCH"}, "method='FETCH' is none of GET, POST"),
+        ({"method": None}, "method=None is none of GET"),
+        ({"conditional": "no"}, "conditional='no': give True or False"),
+        ({"max_pages": "3"}, "max_pages='3': give a whole number"),
+    ],
+)
+def test_an_option_that_would_be_misread_is_refused_with_its_line(server, options, told):
+    line = r"^sources/test_rest_paging.py:\d+: .*" + re.escape(told)
+    with pytest.raises(ConfigError, match=line):
+        RestSource(server.root, "/link", **options)
+    with pytest.raises(ConfigError, match=line):
+        Rest(server.root).pages("/link", **options)
+    if options.keys() & {"params", "headers", "conditional"}:
+        with pytest.raises(ConfigError, match=line):
+            Rest(server.root, **options)
 
 
 LINK = {"Link": '</x?page=2>; rel="next"'}

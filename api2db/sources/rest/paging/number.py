@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.declared import mistaken
+from api2db.sources.rest.declared import check_whole
 from api2db.sources.rest.paging.convention import Seen, Step, checked_path, value_at
 from api2db.sources.rest.paging.totals import Counting, whole
 
@@ -28,8 +28,9 @@ class PageNumber(Counting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size is not None and self.size < 1:
-            raise mistaken(f"PageNumber(size={self.size!r}): at least one record a page")
+        if self.size is not None:
+            check_whole("PageNumber(size=", self.size, 1)
+        check_whole("PageNumber(start=", self.start, 0)
         if self.pages is not None:
             checked_path(self.pages)
 
