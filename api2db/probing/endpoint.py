@@ -161,7 +161,9 @@ class Probe:
         try:
             paging = detected(seen)
         except SourceError as error:
-            return Found(Single(), Sureness.GUESS, str(error)), ()
+            # The answer says that there is more, not how to ask for it.
+            found, more = self._tried(seen, selection) if records else (Found(Single(), Sureness.GUESS, ""), ())
+            return (replace(found, why=str(error)), ()) if isinstance(found.value, Single) else (found, more)
         if not isinstance(paging, Single):
             return self._followed(seen, paging, selection)
         if len(records) in _ROUND:

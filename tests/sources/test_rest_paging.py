@@ -343,7 +343,10 @@ def test_the_same_records_with_a_new_token_each_time_are_an_error_before_they_co
                           headers=(("Link", f"<{at}>; rel=next"),))  # fmt: skip
 
     taken = []
-    with Signing([]) as api, pytest.raises(SourceError, match="has the records of the page before"):
+    with (
+        Signing([]) as api,
+        pytest.raises(SourceError, match=r"GET http.*/signing.*has the records of the page before"),
+    ):
         for page in Rest(api.root).pages("/signing", paging=paging, key=key):
             taken += page.records()
             assert len(taken) == 1, "once"
@@ -365,7 +368,7 @@ def test_has_more_may_be_a_text_for_cursors_too(server):
     assert ids(Rest(server.root).pages(paging=NextCursor("next", "cursor", has_more="has_more"))) == [1, 2]
 
 
-@pytest.mark.parametrize("total", [-1, 1, 3])
+@pytest.mark.parametrize("total", [-1, "-1", 1, 3])
 def test_a_total_that_is_exceeded_is_not_believed_and_that_is_said_once(server, caplog, total):
     server.script(*(body(*numbers, total=total) for numbers in ((1, 2), (3, 4), (5,), ())))
     assert ids(Rest(server.root).pages(paging=OffsetLimit(2, total="total"))) == [1, 2, 3, 4, 5]

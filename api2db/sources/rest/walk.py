@@ -96,7 +96,7 @@ class _Turn:
     def _repeated(self, error: RepeatedPage) -> None:
         """Raises it, unless that is how the pages end."""
         if not getattr(self.walk.plan.paging, "repeat_ends", False):
-            raise error
+            raise RepeatedPage(f"{self.page.ask}: {error}")
         self.page.drop()
 
     def _after(self) -> Step | None:

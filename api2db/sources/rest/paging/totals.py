@@ -103,6 +103,6 @@ def whole(value: object, what: str) -> int:
     """A whole number, also as text. Raises SourceError."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value == int(value):
         return int(value)
-    if isinstance(value, str) and value.strip().isdecimal():
+    if isinstance(value, str) and value.strip().removeprefix("-").isdecimal():
         return int(value)
     raise SourceError(f"{what} should be a whole number, but is {kind_of(value)}")
