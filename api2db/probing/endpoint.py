@@ -26,7 +26,7 @@ from api2db.probing.selection import Selection, selection_of
 from api2db.secret import shown_url
 from api2db.sources.answer import HttpError
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.paging import OffsetLimit, PageNumber, Paging, Seen, Single
+from api2db.sources.rest.paging import Answered, OffsetLimit, PageNumber, Paging, Single
 from api2db.sources.rest.paging.detect import detected
 
 if TYPE_CHECKING:
@@ -157,51 +157,53 @@ class Probe:
     def _paging(
         self, first: Ask, answer: Answer, body: object, selection: Selection, records: Sequence[Any]
     ) -> tuple[Found, Sequence[Mapping[str, Any]]]:
-        seen = Seen(first, {}, answer, body, lambda: records)
+        answered = Answered(first, {}, answer, body, lambda: records)
         try:
-            paging = detected(seen)
+            paging = detected(answered)
         except SourceError as error:
             # The answer says that there is more, not how to ask for it.
-            found, more = self._tried(seen, selection) if records else (Found(Single(), Sureness.GUESS, ""), ())
+            found, more = self._tried(answered, selection) if records else (Found(Single(), Sureness.GUESS, ""), ())
             return (replace(found, why=str(error)), ()) if isinstance(found.value, Single) else (found, more)
         if not isinstance(paging, Single):
-            return self._followed(seen, paging, selection)
+            return self._followed(answered, paging, selection)
         if len(records) in _ROUND:
-            return self._tried(seen, selection)
+            return self._tried(answered, selection)
         return Found(paging, Sureness.LIKELY, "nothing in the answer speaks of another page"), ()
 
-    def _followed(self, seen: Seen, paging: Paging, selection: Selection) -> tuple[Found, Sequence[Mapping[str, Any]]]:
+    def _followed(
+        self, answered: Answered, paging: Paging, selection: Selection
+    ) -> tuple[Found, Sequence[Mapping[str, Any]]]:
         """Ask for the second page."""
         try:
-            step = paging.after(seen)
+            step = paging.after(answered)
             if step is None:
                 return Found(paging, Sureness.LIKELY, "the answer has it; this was the only page"), ()
-            answer = self._ask(paging.ask(seen.first, step), "its second page")
+            answer = self._ask(paging.ask(answered.first, step), "its second page")
             more = _objects(selection.records(self._body.of(answer)), selection)
         except SourceError as error:
             return Found(paging, Sureness.GUESS, f"the second page couldn't be had: {error}"), ()
         if not more:
             return Found(paging, Sureness.LIKELY, "the second page is empty"), ()
-        if list(more) == list(seen.records):
+        if list(more) == list(answered.records):
             return Found(Single(), Sureness.LIKELY, "the second page is the first one again: it has no effect"), ()
         return Found(paging, Sureness.SURE, f"the second page has {len(more):,} other records"), more
 
-    def _tried(self, seen: Seen, selection: Selection) -> tuple[Found, Sequence[Mapping[str, Any]]]:
+    def _tried(self, answered: Answered, selection: Selection) -> tuple[Found, Sequence[Mapping[str, Any]]]:
         """A full page and no word of a next one: the usual parameters tell, if other records come."""
-        count = len(seen.records)
+        count = len(answered.records)
         for paging, asks in (
             (PageNumber(), {"page": 2}),
-            (OffsetLimit(limit=_limit_of(seen.first)), {"offset": count}),
+            (OffsetLimit(limit=_limit_of(answered.first)), {"offset": count}),
         ):
             try:
-                answer = self._ask(seen.first.with_params(**asks), f"whether {next(iter(asks))} brings more")
+                answer = self._ask(answered.first.with_params(**asks), f"whether {next(iter(asks))} brings more")
                 more = _objects(selection.records(self._body.of(answer)), selection)
             except SourceError:
                 continue  # the API says no: it isn't paged that way
-            again = sum(record in seen.records for record in more)
-            if again == 1 and more[0] == seen.records[-1] and isinstance(paging, OffsetLimit):
+            again = sum(record in answered.records for record in more)
+            if again == 1 and more[0] == answered.records[-1] and isinstance(paging, OffsetLimit):
                 # Its offsets count from 1: the last record came once more as the first.
-                paging, more, again = OffsetLimit(limit=_limit_of(seen.first), start=1), more[1:], 0
+                paging, more, again = OffsetLimit(limit=_limit_of(answered.first), start=1), more[1:], 0
             if more and not again:
                 told = ", ".join(f"{name}={value}" for name, value in asks.items())
                 return Found(paging, Sureness.LIKELY, f"nothing says it, but {told} brings {len(more):,} others"), more

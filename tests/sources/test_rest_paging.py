@@ -22,7 +22,7 @@ from api2db.sources.rest import (
     Single,
 )
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.paging import Seen
+from api2db.sources.rest.paging import Answered
 from api2db.sources.rest.paging.detect import as_json, detected, of_json
 from tests.http_api import Answer
 from tests.sources.rest_server import RestServer
@@ -272,7 +272,7 @@ def test_the_convention_is_found_in_the_first_answer_and_kept_in_the_place(param
     response.headers.update(headers)
     response.url = "https://api.example.org/a"
     ask = Ask("GET", response.url).with_params(**params)
-    assert detected(Seen(ask, {}, response, answer, list)) == found
+    assert detected(Answered(ask, {}, response, answer, list)) == found
     assert of_json(json.loads(json.dumps(as_json(found)))) == found
 
 
@@ -379,7 +379,7 @@ def test_a_total_that_is_exceeded_is_not_believed_and_that_is_said_once(server, 
 def test_a_total_that_is_no_whole_number_is_an_error_that_says_so(total):
     response = requests.Response()
     response.url = "https://api.example.org/a"
-    seen = Seen(Ask("GET", response.url), {}, response, {"total": total}, lambda: [{"id": 1}])
+    seen = Answered(Ask("GET", response.url), {}, response, {"total": total}, lambda: [{"id": 1}])
     with pytest.raises(SourceError, match=r"the total at 'total' should be a whole number"):
         OffsetLimit(2, total="total").after(seen)
 

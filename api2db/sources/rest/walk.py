@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_PLACE, Forms, RestPage, about
-from api2db.sources.rest.paging import Paging, RepeatedPage, Seen, Step
+from api2db.sources.rest.paging import Answered, Paging, RepeatedPage, Step
 from api2db.sources.rest.records import Found, Select
 from api2db.sources.rest.repeats import Repeats
 
@@ -54,7 +54,7 @@ class _Turn:
 
     walk: Walk
     page: RestPage
-    seen: Seen
+    answered: Answered
     repeats: Repeats
 
     @cached_property
@@ -91,7 +91,7 @@ class _Turn:
             records = self.page.counted()
         except SourceError:
             return False  # who reads the body alone needn't say where records are
-        return bool(records) and self.repeats.again(self.seen.digest)
+        return bool(records) and self.repeats.again(self.answered.digest)
 
     def _repeated(self, error: RepeatedPage) -> None:
         """Raises it, unless that is how the pages end."""
@@ -102,11 +102,11 @@ class _Turn:
     def _after(self) -> Step | None:
         paging = self.walk.plan.paging
         try:
-            step = paging.after(self.seen)
+            step = paging.after(self.answered)
         except RepeatedPage as error:
             self._repeated(error)
             return None
-        if step is not None and self.walk.asked_before(paging.ask(self.seen.first, step)):
+        if step is not None and self.walk.asked_before(paging.ask(self.answered.first, step)):
             raise SourceError(
                 "the next page would be one that was asked for already: what is sent to ask for it has no effect,"
                 " or the API goes round in a circle; check paging="
@@ -187,7 +187,7 @@ class Walk:
     def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> _Turn:
         plan = self.plan
         page = self._page(ask, answer, repeats.new)
-        turn = _Turn(self, page, Seen(plan.first, step, answer, page.body, page.counted), repeats)
+        turn = _Turn(self, page, Answered(plan.first, step, answer, page.body, page.counted), repeats)
         page.reach = turn.place
         # A mistake is told before the page is handed out.
         if not isinstance(plan.select, Found):

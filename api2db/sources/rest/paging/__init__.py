@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api2db.sources.rest.paging.connection import Connection
-from api2db.sources.rest.paging.convention import Paging, RepeatedPage, Seen, Step
+from api2db.sources.rest.paging.convention import Answered, Paging, RepeatedPage, Step
 from api2db.sources.rest.paging.detect import Detect
 from api2db.sources.rest.paging.link import LinkHeader
 from api2db.sources.rest.paging.next_cursor import NextCursor
@@ -13,6 +13,7 @@ from api2db.sources.rest.paging.offset import OffsetLimit
 from api2db.sources.rest.paging.single import Single
 
 __all__ = [
+    "Answered",
     "Connection",
     "Detect",
     "LinkHeader",
@@ -22,7 +23,6 @@ __all__ = [
     "PageNumber",
     "Paging",
     "RepeatedPage",
-    "Seen",
     "Single",
     "Step",
 ]

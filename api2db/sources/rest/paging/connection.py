@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.paging.convention import Seen, Step, checked_path, path_of
+from api2db.sources.rest.paging.convention import Answered, Step, checked_path, path_of
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Connection:
             return first
         return first.with_fields(**{f"variables.{self.after_variable}": step["cursor"]})
 
-    def after(self, seen: Seen) -> Step | None:
-        connection = path_of(self.path).read(seen.body)
+    def after(self, answered: Answered) -> Step | None:
+        connection = path_of(self.path).read(answered.body)
         if connection is None:
             return None
         info = connection.get("pageInfo") if isinstance(connection, dict) else None

@@ -27,7 +27,7 @@ _SAMPLE: Final = 20
 
 
 @dataclass(frozen=True)
-class Seen:
+class Answered:
     """One answer as a convention looks at it.
 
     first    the request as it was declared, without what a convention adds
@@ -74,7 +74,7 @@ class Paging(Protocol):
     def ask(self, first: Ask, step: Step) -> Ask:
         """The request of a step."""
 
-    def after(self, seen: Seen) -> Step | None:
+    def after(self, answered: Answered) -> Step | None:
         """The step after the one that was answered; None at the end. Raises SourceError."""
 
 

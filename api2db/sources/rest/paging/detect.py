@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 from api2db.errors import SourceError
 from api2db.nearest import nearest
 from api2db.sources.rest.ask import Ask, is_address
-from api2db.sources.rest.paging.convention import Paging, Seen, Step, path_of, value_at
+from api2db.sources.rest.paging.convention import Answered, Paging, Step, path_of, value_at
 from api2db.sources.rest.paging.link import LinkHeader, relations
 from api2db.sources.rest.paging.more import (
     ENVELOPES,
@@ -93,42 +93,42 @@ class Detect:
         found, inner = _taken_apart(step)
         return first if found is None else found.ask(first, inner)
 
-    def after(self, seen: Seen) -> Step | None:
-        found, inner = _taken_apart(seen.step)
+    def after(self, answered: Answered) -> Step | None:
+        found, inner = _taken_apart(answered.step)
         if found is None:
-            found = detected(seen)
+            found = detected(answered)
             if isinstance(found, Single):
-                check_full(seen)
-            said = f"request={seen.first} by={found}"
+                check_full(answered)
+            said = f"request={answered.first} by={found}"
             if said not in self.told:
                 self.told.add(said)
                 log.info("paging found %s", said)
-        onward = found.after(Seen(seen.first, inner, seen.answer, seen.body, lambda: seen.records))
+        onward = found.after(Answered(answered.first, inner, answered.answer, answered.body, lambda: answered.records))
         return None if onward is None else {**onward, "paging": as_json(found)}
 
 
-def detected(seen: Seen) -> Paging:
+def detected(answered: Answered) -> Paging:
     """The convention of an answer to a first request. Raises SourceError if there is more, but not how."""
-    if not _RELATIONS.isdisjoint(relations(seen.answer.headers.get("Link", ""))):
+    if not _RELATIONS.isdisjoint(relations(answered.answer.headers.get("Link", ""))):
         return LinkHeader()
-    if number_of(seen.answer.headers.get(_NEXT_HEADER)):
-        return NextCursor(header=_NEXT_HEADER, param=_page_param(seen.first))
-    body = seen.body
+    if number_of(answered.answer.headers.get(_NEXT_HEADER)):
+        return NextCursor(header=_NEXT_HEADER, param=_page_param(answered.first))
+    body = answered.body
     if isinstance(body, dict):
-        found = _next_in(seen, body)
+        found = _next_in(answered, body)
         if found is not None:
             return found
         ends = any(path_of(path).read(body, "") in (None, False) for path in (*_URLS, *_CURSOR_PATHS, *_NEXT_NUMBERS))
         if ends and says_more(body) is None:
             return Single()  # what would say the next page says that there is none
-    counting = _by_params(seen, body) or (_by_body(seen.first, body) if isinstance(body, dict) else None)
+    counting = _by_params(answered, body) or (_by_body(answered.first, body) if isinstance(body, dict) else None)
     if counting is not None:
         return counting
-    check_all(seen)
+    check_all(answered)
     return Single()
 
 
-def _next_in(seen: Seen, body: dict[str, Any]) -> Paging | None:
+def _next_in(answered: Answered, body: dict[str, Any]) -> Paging | None:
     """The answer says what asks for the next page: its address, a cursor or its number."""
     for path in _URLS:
         if _is_url(value_at(body, path), certain=path in _SURE_URLS):
@@ -138,10 +138,10 @@ def _next_in(seen: Seen, body: dict[str, Any]) -> Paging | None:
             return NextCursor(path, param)
     for path in _NEXT_NUMBERS:
         if number_of(value_at(body, path)):
-            return NextCursor(path, _page_param(seen.first))
+            return NextCursor(path, _page_param(answered.first))
     for path in _NEXTS:
-        value, param = value_at(body, path), _page_param(seen.first)
-        this = number_of(seen.first.param(param))
+        value, param = value_at(body, path), _page_param(answered.first)
+        this = number_of(answered.first.param(param))
         if isinstance(value, int) and not isinstance(value, bool) and value == (1 if this is None else this) + 1:
             return NextCursor(path, param)
     return None
@@ -172,9 +172,9 @@ def _taken_apart(step: Step) -> tuple[Paging | None, Step]:
     return of_json(step["paging"]), {name: value for name, value in step.items() if name != "paging"}
 
 
-def _by_params(seen: Seen, body: object) -> Paging | None:
+def _by_params(answered: Answered, body: object) -> Paging | None:
     """The request itself says a page or an offset."""
-    first = seen.first
+    first = answered.first
     has_more = next((path for path in MORE if isinstance(value_at(body, path), bool)), None)
     page = next((name for name in _PAGE_PARAMS if number_of(first.param(name)) is not None), None)
     if page is not None:

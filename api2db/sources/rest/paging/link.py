@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus, urljoin, urlsplit, urlunsplit
 
 from api2db.secret import is_name_of_secret, is_remembered
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.paging.convention import Seen, Step
+from api2db.sources.rest.paging.convention import Answered, Step
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class LinkHeader:
     def ask(self, first: Ask, step: Step) -> Ask:
         return at_address(first, step)
 
-    def after(self, seen: Seen) -> Step | None:
-        return step_to(seen, relations(seen.answer.headers.get("Link", "")).get(self.rel.lower()))
+    def after(self, answered: Answered) -> Step | None:
+        return step_to(answered, relations(answered.answer.headers.get("Link", "")).get(self.rel.lower()))
 
 
 _WITH: Final = "with"
@@ -41,7 +41,7 @@ def relations(header: str) -> dict[str, str]:
     return found
 
 
-def step_to(seen: Seen, address: str | None) -> Step | None:
+def step_to(answered: Answered, address: str | None) -> Step | None:
     """The step that is an address, perhaps a relative one; None without one.
 
     A step is kept with the rows, so the credentials that an API repeats in its addresses aren't in it: those of
@@ -49,11 +49,11 @@ def step_to(seen: Seen, address: str | None) -> Step | None:
     """
     if not address:
         return None
-    parts = urlsplit(urljoin(seen.answer.url, address))
+    parts = urlsplit(urljoin(answered.answer.url, address))
     kept, named = [], []
     for pair in parts.query.split("&"):
         name, value = (unquote_plus(text) for text in pair.partition("=")[::2])
-        if is_name_of_secret(name) and seen.first.param(name) == value:
+        if is_name_of_secret(name) and answered.first.param(name) == value:
             named.append(name)
         elif not is_remembered(value):
             kept.append(pair)

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from api2db.errors import SourceError
-from api2db.sources.rest.paging.convention import Seen, is_true, value_at
+from api2db.sources.rest.paging.convention import Answered, is_true, value_at
 
 ENVELOPES: Final = (
     *("", "meta.", "pagination.", "paging.", "page_info.", "pageInfo.", "info.", "metadata.", "page."),
@@ -63,9 +63,9 @@ def says_more(body: object) -> str | None:
     return next((path for path in MORE if _is_said(value_at(body, path))), None)
 
 
-def check_all(seen: Seen) -> None:
+def check_all(answered: Answered) -> None:
     """Raises SourceError where there is more than this answer, but nothing says how it is asked for."""
-    body = seen.body
+    body = answered.body
     more = says_more(body)
     if more is not None:
         raise SourceError(f"{more!r} says that there is more, but nothing how to ask for it; {_SAY}")
@@ -73,15 +73,15 @@ def check_all(seen: Seen) -> None:
         return
     for path in _TOKENS:
         token = value_at(body, path)
-        if isinstance(token, (str, int)) and token and not isinstance(token, bool) and not _echoed(seen, token):
+        if isinstance(token, (str, int)) and token and not isinstance(token, bool) and not _echoed(answered, token):
             raise SourceError(
                 f"{path!r} seems to ask for the next page, but nothing says how it is sent back; say"
                 f" paging=NextCursor({path!r}, param=...); where that is all, paging=Single()"
             )
-    count = _count(seen)
+    count = _count(answered)
     if not count:
         return
-    for what, total in _totals(seen):
+    for what, total in _totals(answered):
         if total > count:
             raise SourceError(
                 f"{what} says that there are {total:,}, but these are {count:,}, and nothing says how to ask for the"
@@ -89,43 +89,43 @@ def check_all(seen: Seen) -> None:
             )
     pages = first_number(body, tuple(path for path in PAGES if path != "pages"))
     numbers = [] if pages is None else [(repr(pages), number_of(value_at(body, pages)) or 0)]
-    numbers += [(f"the header {name}", number_of(seen.answer.headers.get(name)) or 0) for name in _PAGES_HEADERS]
+    numbers += [(f"the header {name}", number_of(answered.answer.headers.get(name)) or 0) for name in _PAGES_HEADERS]
     for what, number in numbers:
         if number > 1:
             raise SourceError(f"{what} says that there are {number:,} pages, but nothing how to ask for them; {_SAY}")
 
 
-def check_full(seen: Seen) -> None:
+def check_full(answered: Answered) -> None:
     """Raises SourceError where as many records came as were asked for: there may be more."""
     for name in _SIZES:
-        size = number_of(seen.first.param(name))
-        if size and size == _count(seen):
+        size = number_of(answered.first.param(name))
+        if size and size == _count(answered):
             raise SourceError(
                 f"{name}={size} were asked for and came, so there may be more, but nothing says how to ask for them;"
                 f" {_SAY}"
             )
 
 
-def _totals(seen: Seen) -> list[tuple[str, int]]:
-    headers = seen.answer.headers
+def _totals(answered: Answered) -> list[tuple[str, int]]:
+    headers = answered.answer.headers
     found = [(f"the header {name}", number_of(headers.get(name))) for name in _TOTAL_HEADERS]
     ranged = _RANGE.search(headers.get("Content-Range", ""))
     found += [("the header Content-Range", int(ranged[1]) if ranged else None)]
-    found += [(repr(path), number_of(value_at(seen.body, path))) for path in _COUNTS]
+    found += [(repr(path), number_of(value_at(answered.body, path))) for path in _COUNTS]
     return [(what, total) for what, total in found if total is not None]
 
 
-def _count(seen: Seen) -> int | None:
+def _count(answered: Answered) -> int | None:
     """None where it isn't said which records are meant."""
     try:
-        return seen.count
+        return answered.count
     except SourceError:
         return None
 
 
-def _echoed(seen: Seen, token: object) -> bool:
+def _echoed(answered: Answered, token: object) -> bool:
     """An answer that repeats what it was asked says nothing of the next one."""
-    return any(value == str(token) for _, value in seen.first.params)
+    return any(value == str(token) for _, value in answered.first.params)
 
 
 def _is_said(value: object) -> bool:

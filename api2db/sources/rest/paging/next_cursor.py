@@ -8,7 +8,7 @@ from typing import Any
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.declared import mistaken
-from api2db.sources.rest.paging.convention import Seen, Step, checked_path, is_true, value_at
+from api2db.sources.rest.paging.convention import Answered, Step, checked_path, is_true, value_at
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class NextCursor:
             return first.with_params(**{self.param: step["cursor"]})
         return first.with_fields(**{str(self.field): step["cursor"]})
 
-    def after(self, seen: Seen) -> Step | None:
-        if self.has_more is not None and not is_true(value_at(seen.body, self.has_more)):
+    def after(self, answered: Answered) -> Step | None:
+        if self.has_more is not None and not is_true(value_at(answered.body, self.has_more)):
             return None
-        found = self._cursor(seen)
+        found = self._cursor(answered)
         if found is None or found in ("", False):
             if self.has_more is not None:
                 raise SourceError(f"{self.has_more!r} says that there is more, but no cursor came with it")
@@ -62,14 +62,14 @@ class NextCursor:
             raise SourceError(f"the cursor should be a text or a number, but is {type(found).__name__}")
         return {"cursor": found}
 
-    def _cursor(self, seen: Seen) -> Any:
+    def _cursor(self, answered: Answered) -> Any:
         if self.header is not None:
-            return seen.answer.headers.get(self.header)
+            return answered.answer.headers.get(self.header)
         if self.path is not None:
-            return value_at(seen.body, self.path)
-        if not seen.records:
+            return value_at(answered.body, self.path)
+        if not answered.records:
             return None
-        found = value_at(seen.records[-1], str(self.last))
+        found = value_at(answered.records[-1], str(self.last))
         if found is None:
             raise SourceError(f"the last record has no {self.last!r} to go on after; correct last=")
         return found

@@ -8,7 +8,7 @@ from typing import ClassVar
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.find import kind_of
-from api2db.sources.rest.paging.convention import Seen, Step, checked_path, value_at
+from api2db.sources.rest.paging.convention import Answered, Step, checked_path, value_at
 from api2db.sources.rest.paging.link import at_address, step_to
 
 
@@ -26,10 +26,10 @@ class NextUrl:
     def ask(self, first: Ask, step: Step) -> Ask:
         return at_address(first, step)
 
-    def after(self, seen: Seen) -> Step | None:
-        found = value_at(seen.body, self.path)
+    def after(self, answered: Answered) -> Step | None:
+        found = value_at(answered.body, self.path)
         if not found:
             return None
         if not isinstance(found, str):
             raise SourceError(f"what is at {self.path!r} should be the next page's address, but is {kind_of(found)}")
-        return step_to(seen, found)
+        return step_to(answered, found)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.declared import check_whole
-from api2db.sources.rest.paging.convention import Seen, Step, checked_path, value_at
+from api2db.sources.rest.paging.convention import Answered, Step, checked_path, value_at
 from api2db.sources.rest.paging.totals import Counting, whole
 
 
@@ -40,16 +40,16 @@ class PageNumber(Counting):
             values[self.size_param] = self.size
         return first.with_fields(**values) if self.in_body else first.with_params(**values)
 
-    def after(self, seen: Seen) -> Step | None:
-        number, before = seen.step.get("page", self.start), seen.step.get("read", 0)
-        if self.ends(seen, before=before, size=self.size) or self._last(seen, number):
+    def after(self, answered: Answered) -> Step | None:
+        number, before = answered.step.get("page", self.start), answered.step.get("read", 0)
+        if self.ends(answered, before=before, size=self.size) or self._last(answered, number):
             return None
-        return self.onward(seen, self.size, page=number + 1, read=before + seen.count)
+        return self.onward(answered, self.size, page=number + 1, read=before + answered.count)
 
-    def _last(self, seen: Seen, number: int) -> bool:
+    def _last(self, answered: Answered, number: int) -> bool:
         if self.pages is None:
             return False
-        found = value_at(seen.body, self.pages)
+        found = value_at(answered.body, self.pages)
         if found is None:
             return False
         first = min(self.start, 1)  # whoever starts at page 5 of 9 wants five

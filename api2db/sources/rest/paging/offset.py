@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.declared import check_whole
-from api2db.sources.rest.paging.convention import Seen, Step
+from api2db.sources.rest.paging.convention import Answered, Step
 from api2db.sources.rest.paging.totals import Counting
 
 
@@ -37,12 +37,12 @@ class OffsetLimit(Counting):
             values[self.limit_param] = self.limit
         return first.with_fields(**values) if self.in_body else first.with_params(**values)
 
-    def after(self, seen: Seen) -> Step | None:
-        offset = seen.step.get("offset", self.start)
-        if self.ends(seen, before=offset - self.start, size=self.limit):
+    def after(self, answered: Answered) -> Step | None:
+        offset = answered.step.get("offset", self.start)
+        if self.ends(answered, before=offset - self.start, size=self.limit):
             return None
-        if not seen.count:
+        if not answered.count:
             raise SourceError(
                 f"{self.has_more!r} says that there is more, but there is nothing on this page to go on from"
             )
-        return self.onward(seen, self.limit, offset=offset + seen.count)
+        return self.onward(answered, self.limit, offset=offset + answered.count)

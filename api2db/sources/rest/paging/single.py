@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.paging.convention import Seen, Step
+from api2db.sources.rest.paging.convention import Answered, Step
 
 
 @dataclass(frozen=True)
@@ -18,5 +18,5 @@ class Single:
     def ask(self, first: Ask, step: Step) -> Ask:
         return first
 
-    def after(self, seen: Seen) -> Step | None:
+    def after(self, answered: Answered) -> Step | None:
         return None

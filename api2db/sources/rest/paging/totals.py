@@ -9,7 +9,7 @@ from typing import Any
 
 from api2db.errors import SourceError
 from api2db.sources.rest.find import kind_of
-from api2db.sources.rest.paging.convention import RepeatedPage, Seen, Step, checked_path, is_true, value_at
+from api2db.sources.rest.paging.convention import Answered, RepeatedPage, Step, checked_path, is_true, value_at
 
 log = logging.getLogger(__name__)
 
@@ -43,27 +43,27 @@ class Counting:
     def counts(self) -> bool:
         return True
 
-    def ends(self, seen: Seen, *, before: int, size: int | None) -> bool:
+    def ends(self, answered: Answered, *, before: int, size: int | None) -> bool:
         """Is this the last page? ``before`` records were on the pages before it; ``size`` were asked for.
 
         Raises RepeatedPage.
         """
-        count = seen.count
-        if seen.step.get("was") == seen.digest:
+        count = answered.count
+        if answered.step.get("was") == answered.digest:
             raise RepeatedPage(
                 "this page has the records of the page before: the API ignores what asks for the next one, or gives"
                 " its last page again past the end; correct paging=, or say repeat_ends=True"
             )
-        if count and seen.step.get("short") and str(seen.first) not in self._told:
-            self._told.add(str(seen.first))
-            log.info("the API gives fewer records a page than asked for request=%s asked=%s", seen.first, size)
+        if count and answered.step.get("short") and str(answered.first) not in self._told:
+            self._told.add(str(answered.first))
+            log.info("the API gives fewer records a page than asked for request=%s asked=%s", answered.first, size)
         if self.has_more is not None:
-            more = value_at(seen.body, self.has_more)
+            more = value_at(answered.body, self.has_more)
             if more is not None:
                 return not is_true(more)
-        total = self._total(seen)
+        total = self._total(answered)
         if total is not None and count and before + count > total:
-            self._disbelieve(seen, total, before + count)
+            self._disbelieve(answered, total, before + count)
             total = None
         if total is not None and before + count >= total:
             return True
@@ -71,31 +71,31 @@ class Counting:
             if total is not None and total > before:
                 log.warning(
                     "paging ended early: the API says there are more than it gives request=%s says=%d gave=%d",
-                    seen.first, total, before,
+                    answered.first, total, before,
                 )  # fmt: skip
             return True
         return self.short_ends and size is not None and count < size
 
-    def onward(self, seen: Seen, size: int | None, **where: Any) -> Step:
+    def onward(self, answered: Answered, size: int | None, **where: Any) -> Step:
         """The next step, with what its answer is compared with."""
-        step: Step = {**where, "was": seen.digest}
-        if size is not None and not seen.step and seen.count < size:
+        step: Step = {**where, "was": answered.digest}
+        if size is not None and not answered.step and answered.count < size:
             step["short"] = True  # said once, when the next page shows that this wasn't the last
         return step
 
-    def _disbelieve(self, seen: Seen, total: int, gave: int) -> None:
-        said = f"total {seen.first}"
+    def _disbelieve(self, answered: Answered, total: int, gave: int) -> None:
+        said = f"total {answered.first}"
         if said not in self._told:
             self._told.add(said)
             log.warning(
                 "the API says there are fewer than it gives; it is read on request=%s says=%d gave=%d",
-                seen.first, total, gave,
+                answered.first, total, gave,
             )  # fmt: skip
 
-    def _total(self, seen: Seen) -> int | None:
+    def _total(self, answered: Answered) -> int | None:
         if self.total is None:
             return None
-        found = value_at(seen.body, self.total)
+        found = value_at(answered.body, self.total)
         return whole(found, f"the total at {self.total!r}") if found is not None else None
 
 
