@@ -141,7 +141,8 @@ class Rebuilding:
             ended_ns = tapes.path(name, last_ns).stat().st_mtime_ns
         except FileNotFoundError:
             return
-        since = dt.datetime.fromtimestamp(ended_ns / 10**9, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        ended = dt.datetime.fromtimestamp(ended_ns // 10**9, dt.UTC).replace(microsecond=ended_ns // 1000 % 10**6)
+        since = ended.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         self.answer.say(
             f"{name}: once the place is in to=, what came since is brought by: api2db replay {self.into[0].name}"
             f" --since {since}"

@@ -149,7 +149,7 @@ PARENT = RestSource("http://127.0.0.1:9", "/accounts")
         ({"records": "a..b"}, "an empty part"),
         ({"records": 7}, "neither a path"),
         ({"paging": "offset"}, "no way of paging"),
-        ({"max_pages": 0}, "at least one page"),
+        ({"max_pages": 0}, "at least 1"),
         ({"deadline": "soon"}, "not a duration"),
         ({"json": {}, "body": b""}, "not both"),
         ({"json": object()}, "can't be sent as JSON"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -178,11 +179,40 @@ def test_a_query_that_could_not_go_on_is_refused_before_it_is_asked(server, quer
         lambda: OffsetLimit(0),
         lambda: PageNumber(0),
         lambda: PageNumber(total="a..b"),
+        lambda: OffsetLimit("10"),
+        lambda: PageNumber(start="1"),
+        lambda: PageNumber(True),
     ],
 )
 def test_a_convention_that_lacks_its_parameter_is_refused_when_it_is_declared(make):
     with pytest.raises(ConfigError, match=r"^sources/test_rest_paging.py:\d+: "):
         make()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"key": 5}, "key=5: give the name"),
+        ({"key": "a..b"}, "'a..b'"),
+        ({"ignore": 404}, "ignore=404: give HTTP statuses"),
+        ({"ignore": ("404",)}, "give HTTP statuses"),
+        ({"params": [("a", 1)]}, "params= are names with values"),
+        ({"headers": [("a", "b")]}, "headers= are names with values"),
+        ({"method": "FETCH"}, "method='FETCH' is none of GET, POST"),
+        ({"method": None}, "method=None is none of GET"),
+        ({"conditional": "no"}, "conditional='no': give True or False"),
+        ({"max_pages": "3"}, "max_pages='3': give a whole number"),
+    ],
+)
+def test_an_option_that_would_be_misread_is_refused_with_its_line(server, options, told):
+    line = r"^sources/test_rest_paging.py:\d+: .*" + re.escape(told)
+    with pytest.raises(ConfigError, match=line):
+        RestSource(server.root, "/link", **options)
+    with pytest.raises(ConfigError, match=line):
+        Rest(server.root).pages("/link", **options)
+    if options.keys() & {"params", "headers", "conditional"}:
+        with pytest.raises(ConfigError, match=line):
+            Rest(server.root, **options)
 
 
 LINK = {"Link": '</x?page=2>; rel="next"'}
@@ -229,6 +259,18 @@ LINK = {"Link": '</x?page=2>; rel="next"'}
         ({}, {}, {"paging": {"next": {"after": "NTI1"}}}, NextCursor("paging.next.after", "after")),
         ({}, {}, {"pages": {"page": 1, "next": {"starting_after": "WzE2"}, "total_pages": 7}},
          NextCursor("pages.next.starting_after", "starting_after")),
+        ({}, {"Link": "</x?page=2>; rel=NEXT"}, [], LinkHeader()),
+        ({}, {"Link": '</x?page=2>; title="2"; rel="next last"'}, [], LinkHeader()),
+        ({}, {"X-Next-Page": "2"}, [], NextCursor(header="X-Next-Page", param="page")),
+        ({}, {}, {"next": "x?p=2"}, NextUrl("next")),
+        ({}, {}, {"@odata.nextLink": "x?$skip=4"}, NextUrl(r"@odata\.nextLink")),
+        ({}, {}, {"links": {"next": "more"}}, NextUrl("links.next")),
+        ({}, {}, {"next": 2}, NextCursor("next", "page")),
+        ({"p": 0}, {}, {"next": 1}, NextCursor("next", "p")),
+        ({}, {}, {"metadata": {"continue": "eyJ2"}, "items": []}, NextCursor("metadata.continue", "continue")),
+        ({"page": 1}, {}, {"next": None, "has_more": True}, PageNumber(has_more="has_more")),
+        ({"cursor": "a"}, {}, {"cursor": "a", "data": []}, Single()),
+        ({}, {}, {"next": "abc", "has_more": False}, Single()),
         ({}, {}, {"total": 4, "data": []}, Single()),
         ({}, {}, {"features": []}, Single()),
     ],
@@ -258,6 +300,104 @@ def test_more_without_a_way_to_ask_for_it_is_an_error_and_not_a_silent_end(serve
     server.script(body(1, has_more=True))
     with pytest.raises(SourceError, match="'has_more' says that there is more, but nothing how to ask for it"):
         ids(Rest(server.root).pages())
+
+
+@pytest.mark.parametrize(
+    ("params", "headers", "more", "told"),
+    [
+        *(({}, {}, {name: "a1"}, f"'{name}' seems to ask for the next page") for name in (
+            "next", "cursor", "after", "nextPage", "next_id", "marker", "bookmark", "scroll_id", "continue",
+        )),
+        ({}, {}, {"next": 100}, "'next' seems to ask for the next page"),
+        ({}, {}, {"total": 10}, "'total' says that there are 10, but these are 4"),
+        ({}, {}, {"count": 10}, "'count' says that there are 10"),
+        ({}, {}, {"total_pages": 3}, "'total_pages' says that there are 3 pages"),
+        ({}, {"X-Total-Count": "10"}, {}, "the header X-Total-Count says that there are 10"),
+        ({}, {"X-WP-TotalPages": "3"}, {}, "the header X-WP-TotalPages says that there are 3 pages"),
+        ({}, {"Content-Range": "items 0-3/10"}, {}, "the header Content-Range says that there are 10"),
+        ({}, {}, {"has_more": True, "next": None}, "'has_more' says that there is more"),
+        ({}, {}, {"has_more": "true"}, "'has_more' says that there is more"),
+        ({"limit": 4}, {}, {}, "limit=4 were asked for and came"),
+        ({"limit": 4}, {}, None, "limit=4 were asked for and came"),
+        ({}, {"X-Total-Count": "10"}, None, "the header X-Total-Count says that there are 10"),
+    ],
+)  # fmt: skip
+def test_the_first_page_is_never_taken_for_all_where_the_answer_says_that_there_is_more(
+    server, params, headers, more, told
+):
+    records = [{"id": number} for number in range(4)]
+    answer = records if more is None else {"items": records, **more}
+    server.always(Answer(body=json.dumps(answer).encode(), headers=tuple(headers.items())))
+    with pytest.raises(SourceError, match=re.escape(told)):
+        ids(Rest(server.root).pages(params=params))
+    assert ids(Rest(server.root).pages(params=params, paging=Single())) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("paging", "key"),
+    [
+        (NextCursor("next", "cursor"), None),
+        (NextUrl("next"), None),
+        (None, None),
+        (LinkHeader(), None),
+        (PageNumber(), "id"),
+        (NextCursor("next", "cursor"), "id"),
+    ],
+)
+def test_the_same_records_with_a_new_token_each_time_are_an_error_before_they_come_twice(server, paging, key):
+    class Signing(RestServer):
+        def _at_signing(self, request):
+            at = f"/signing?token={len(self.requests)}"
+            records = [{"id": 1, **({"asked": len(self.requests)} if key else {})}]
+            return Answer(body=json.dumps({"items": records, "next": at}).encode(),
+                          headers=(("Link", f"<{at}>; rel=next"),))  # fmt: skip
+
+    taken = []
+    with (
+        Signing([]) as api,
+        pytest.raises(SourceError, match=r"GET http.*/signing.*has the records of the page before"),
+    ):
+        for page in Rest(api.root).pages("/signing", paging=paging, key=key):
+            taken += page.records()
+            assert len(taken) == 1, "once"
+
+
+def test_the_last_page_again_with_another_time_in_it_ends_the_pages_where_that_is_said(server):
+    server.script(*(Answer(body=b'[{"id": %d, "asked": %d}]' % (min(at, 2), at)) for at in (1, 2, 3)))
+    assert ids(Rest(server.root).pages(paging=PageNumber(repeat_ends=True), key="id")) == [1, 2]
+
+
+def test_a_last_record_without_the_id_to_go_on_after_is_an_error(server):
+    server.script(Answer(body=b'{"items": [{"id": 1}, {"name": "x"}]}'))
+    with pytest.raises(SourceError, match="the last record has no 'id' to go on after"):
+        list(Rest(server.root).pages(records="items", paging=NextCursor(last="id", param="after")))
+
+
+def test_has_more_may_be_a_text_for_cursors_too(server):
+    server.script(body(1, next="a", has_more="true"), body(2, next="b", has_more="false"))
+    assert ids(Rest(server.root).pages(paging=NextCursor("next", "cursor", has_more="has_more"))) == [1, 2]
+
+
+@pytest.mark.parametrize("total", [-1, "-1", 1, 3])
+def test_a_total_that_is_exceeded_is_not_believed_and_that_is_said_once(server, caplog, total):
+    server.script(*(body(*numbers, total=total) for numbers in ((1, 2), (3, 4), (5,), ())))
+    assert ids(Rest(server.root).pages(paging=OffsetLimit(2, total="total"))) == [1, 2, 3, 4, 5]
+    assert caplog.text.count("fewer than it gives") == 1
+
+
+@pytest.mark.parametrize("total", [float("inf"), float("nan"), 1.5, "many", True])
+def test_a_total_that_is_no_whole_number_is_an_error_that_says_so(total):
+    response = requests.Response()
+    response.url = "https://api.example.org/a"
+    seen = Answered(Ask("GET", response.url), {}, response, {"total": total}, lambda: [{"id": 1}])
+    with pytest.raises(SourceError, match=r"the total at 'total' should be a whole number"):
+        OffsetLimit(2, total="total").after(seen)
+
+
+def test_whoever_begins_at_a_later_page_is_asked_for_none_behind_the_last(server):
+    server.script(*(body(number, page=number, total_pages=3) for number in (2, 3)))
+    assert ids(Rest(server.root).pages(page=2)) == [2, 3]
+    assert [request.params["page"] for request in server.requests] == ["2", "3"]
 
 
 def test_a_convention_that_was_found_is_gone_on_with_by_the_next_poll(server):

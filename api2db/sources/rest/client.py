@@ -11,8 +11,9 @@ from api2db.errors import ConfigError
 from api2db.nearest import nearest
 from api2db.secret import shown_url
 from api2db.sizes import size_bytes
+from api2db.sources.rest import options
 from api2db.sources.rest.ask import Ask, as_params, is_address, joined, json_body
-from api2db.sources.rest.declared import check_options, checked, mistaken
+from api2db.sources.rest.declared import check_options, check_whole, checked, mistaken
 from api2db.sources.rest.page import NO_PLACE, RestPage
 from api2db.sources.rest.paging import Detect, Paging
 from api2db.sources.rest.records import selector
@@ -61,9 +62,9 @@ class Rest:
             shown = shown_url(base) if isinstance(base, str) else repr(base)
             raise mistaken(f"Rest({shown!r}): the base is an address that begins with https:// or http://")
         self.base = base
-        self._params = checked(lambda: as_params(params or {}))
-        self._headers = tuple((headers or {}).items())
-        self._conditional = conditional
+        self._params = checked(lambda: as_params(options.mapping("params", params)))
+        self._headers = tuple(checked(lambda: options.mapping("headers", headers)).items())
+        self._conditional = checked(lambda: options.conditional(conditional))
         self._detect = Detect()
         self.fetcher = checked(lambda: self._fetcher(auth, rate, concurrency, retry, http))
 
@@ -117,7 +118,7 @@ class Rest:
 
         Other keywords are parameters, like ``params``. Raises ConfigError at once, SourceError on the way.
         """
-        own, how = checked(lambda: taken_out({**(params or {}), **more}, incremental))
+        own, how = checked(lambda: taken_out({**options.mapping("params", params), **more}, incremental))
         ask = self.ask(method, path, params=own, headers=headers, json=json, body=body)
         plan = self.plan(
             ask,
@@ -193,19 +194,19 @@ class Rest:
         ignore: tuple[int, ...] = (),
     ) -> Plan:
         """A paged request as declared. Raises ConfigError."""
-        if max_pages is not None and max_pages < 1:
-            raise mistaken(f"max_pages={max_pages!r}: at least one page is asked for")
+        if max_pages is not None:
+            check_whole("max_pages=", max_pages, 1)
         return checked(
             lambda: Plan(
                 ask,
                 paging=self._detect if paging is None else _convention(paging),
                 select=selector(records),
                 decode=_decoder(decode, format, charset, delimiter),
-                key=(key,) if isinstance(key, str) else tuple(key or ()),
+                key=options.key(key),
                 max_pages=max_pages,
                 deadline_s=None if deadline is None else seconds(deadline),
-                conditional=self._conditional if conditional is None else conditional,
-                ignore=tuple(ignore),
+                conditional=self._conditional if conditional is None else options.conditional(conditional),
+                ignore=options.ignored(ignore),
             )
         )
 
@@ -220,7 +221,7 @@ class Rest:
                 raise ConfigError(f"Rest({name}={http[name]!r}): give seconds, more than 0")
         if "max_bytes" in http:
             size_bytes(http["max_bytes"])
-        options: dict[str, Any] = {} if retry is None else {"retry": retry}
+        retried: dict[str, Any] = {} if retry is None else {"retry": retry}
         return Fetcher(
             auth=auth,
             home=self.base,
@@ -228,7 +229,7 @@ class Rest:
             concurrency=concurrency,
             conditional=self._conditional,
             http=http,
-            **options,
+            **retried,
         )
 
     def _ask(
@@ -242,7 +243,8 @@ class Rest:
     ) -> Ask:
         if json is not None and body is not None:
             raise ConfigError("give json= or body=, not both")
-        ask = Ask(method.upper(), joined(self.base, path), self._params, self._headers).with_params(**params)
+        params, headers = options.mapping("params", params), options.mapping("headers", headers)
+        ask = Ask(options.method(method), joined(self.base, path), self._params, self._headers).with_params(**params)
         data, kind = json_body(json) if json is not None else (body.encode() if isinstance(body, str) else body, ())
         own = {name.lower() for name in headers}
         kept = tuple(pair for pair in (*ask.headers, *kind) if pair[0].lower() not in own)

@@ -51,6 +51,14 @@ def check_options(made: str, given: Iterable[str], known: Iterable[str]) -> None
             raise mistaken(f"{made} has no option {name!r}{nearest(name, known)}")
 
 
+def check_whole(what: str, value: object, least: int) -> None:
+    """Raises MistakenError for what isn't a whole number, or is below ``least``. ``what`` as in "PageNumber(start="."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise mistaken(f"{what}{value!r}: give a whole number")
+    if value < least:
+        raise mistaken(f"{what}{value!r}: at least {least}")
+
+
 def _is_ours(file: str) -> bool:
     # The __init__ of a dataclass is of no file: "<string>".
     return file.startswith(_PACKAGE) or file == "<string>"

@@ -29,6 +29,14 @@ class Repeats:
         self._before: set[tuple[object, ...]] = set()
         self._again: Callable[[], Sequence[Any]] = _none
         self._now: set[tuple[object, ...]] = set()
+        self._told_apart = False  # do the keys tell this page's records apart?
+        self._digest_before = self._digest = ""
+
+    def again(self, digest: str) -> bool:
+        """Are the records of this page those of the page before, by their keys or by their digest?"""
+        self._digest = digest
+        same_keys = self._told_apart and bool(self._now) and self._now == self._before
+        return same_keys or digest == self._digest_before
 
     def new(self, records: Sequence[Any]) -> Sequence[Any]:
         """Those records that the page before didn't have."""
@@ -36,6 +44,7 @@ class Repeats:
             return records
         keys = self._keys(records)
         self._now = set(keys)
+        self._told_apart = len(self._now) == len(keys)
         if self._before.isdisjoint(self._now):
             return records
         earlier = self._again()
@@ -44,7 +53,8 @@ class Repeats:
 
     def turn(self, again: Callable[[], Sequence[Any]]) -> None:
         """The next page comes; ``again`` gives all records of the one that was."""
-        self._before, self._again, self._now = self._now, again, set()
+        self._before, self._again, self._now = self._now, again if self._paths else _none, set()
+        self._digest_before, self._digest, self._told_apart = self._digest, "", False
 
     def _keys(self, records: Sequence[Any]) -> list[tuple[object, ...]]:
         read = Records(records, self._paths)

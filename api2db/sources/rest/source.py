@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from api2db.errors import ConfigError
 from api2db.nearest import nearest
 from api2db.sources.page import Page
-from api2db.sources.rest import graphql
+from api2db.sources.rest import graphql, options
 from api2db.sources.rest.client import OPTIONS, Rest
 from api2db.sources.rest.declared import check_options, checked, mistaken
 from api2db.sources.rest.paging import Paging
@@ -98,12 +98,14 @@ class RestSource:
         elif variables is not None:
             raise mistaken("RestSource: variables= are those of a query=")
         try:
-            params, self._incremental = taken_out(params or {}, incremental)
+            params, self._incremental = taken_out(options.mapping("params", params), incremental)
             self._method, self._body, self._query = method, body, query
         except ConfigError as error:
             raise mistaken(f"RestSource({path or self.rest.base!r}): {error}") from None
         given = variables if query is not None else json
-        self._template = Template(path, dict(params or {}), dict(headers or {}), given)
+        self._template = Template(
+            path, dict(params or {}), dict(checked(lambda: options.mapping("headers", headers))), given
+        )
         self._children: PerParent | None = None
         self.plan = self.rest.plan(
             self.rest.ask(method, path, params=params, headers=headers, json=json, body=body),

@@ -62,27 +62,56 @@ class _Turn:
     walk: Walk
     page: RestPage
     answered: Answered
+    repeats: Repeats
 
     @cached_property
     def next(self) -> Step | None:
-        """Raises SourceError where the same request would be sent again."""
-        with about(self.page.ask):
-            step = self._after()
+        """Raises SourceError where the same request would be sent again, or the page before came once more."""
+        step = self.onward
+        if step is not None and self._again():
+            self._repeated(
+                RepeatedPage(
+                    "this page has the records of the page before, and says that there are more: what is sent to ask"
+                    " for the next one has no effect; check paging="
+                )
+            )
+            step = None
         # The page knows its place now and needs this no more: without the circle it is freed once it is handed on.
         self.page.reach = partial(self.walk.place_after, step)
         return step
 
+    @cached_property
+    def onward(self) -> Step | None:
+        """The next step as the convention says it, which may need no records for it. Raises SourceError."""
+        with about(self.page.ask):
+            return self._after()
+
+    def look_onward(self) -> None:
+        """Raises SourceError where the convention can't go on, before anybody says where the records are."""
+        self.onward  # noqa: B018
+
     def place(self) -> Any:
         return self.walk.place_after(self.next)
+
+    def _again(self) -> bool:
+        try:
+            records = self.page.counted()
+        except SourceError:
+            return False  # who reads the body alone needn't say where records are
+        return bool(records) and self.repeats.again(self.answered.digest)
+
+    def _repeated(self, error: RepeatedPage) -> None:
+        """Raises it, unless that is how the pages end."""
+        if not getattr(self.walk.plan.paging, "repeat_ends", False):
+            raise RepeatedPage(f"{self.page.ask}: {error}")
+        self.page.drop()
 
     def _after(self) -> Step | None:
         paging = self.walk.plan.paging
         try:
             step = paging.after(self.answered)
-        except RepeatedPage:
-            if not getattr(paging, "repeat_ends", False):
-                raise
-            self.page.drop()
+        except RepeatedPage as error:
+            self._repeated(error)
             return None
         if step is not None and self.walk.asked_before(paging.ask(self.answered.first, step)):
             raise SourceError(
@@ -146,8 +175,7 @@ class Walk:
                 for each in (fetched, self._recalled.get(ask.identity())):
                     if each is not None:
                         each.remember({_NEXT: step})
-                if plan.key:
-                    repeats.turn(turn.page.again())
+                repeats.turn(turn.page.again())
                 del turn
             del fetched  # no page is held while the next one is fetched
         if is_nothing or (told is not NO_PLACE and (told or {}) != self.place_after(step)):
@@ -194,10 +222,13 @@ class Walk:
     def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> _Turn:
         plan = self.plan
         page = self._page(ask, answer, repeats.new)
-        turn = _Turn(self, page, Answered(plan.first, step, answer, page.body, page.counted))
+        turn = _Turn(self, page, Answered(plan.first, step, answer, page.body, page.counted), repeats)
         page.reach = turn.place
-        if not plan.paging.counts or not isinstance(plan.select, Found):
-            turn.place()  # a mistake is told before the page is handed out
+        # A mistake is told before the page is handed out.
+        if not isinstance(plan.select, Found):
+            turn.place()
+        elif not plan.paging.counts:
+            turn.look_onward()
         return turn
 
     def _empty(self, step: Step | None) -> RestPage:

@@ -91,3 +91,8 @@ def checked_path(text: str) -> Path:
 def value_at(body: object, text: str) -> Any:
     """What is there; None where the path leads nowhere."""
     return path_of(text).read(body)
+
+
+def is_true(value: object) -> bool:
+    """Does what says whether there is more say that there is? Also as text."""
+    return value.strip().lower() not in ("", "false", "0", "no") if isinstance(value, str) else bool(value)

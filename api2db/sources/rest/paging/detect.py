@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Final
@@ -11,7 +12,18 @@ from api2db.errors import SourceError
 from api2db.nearest import nearest
 from api2db.sources.rest.ask import Ask, is_address
 from api2db.sources.rest.paging.convention import Answered, Paging, Step, path_of, value_at
-from api2db.sources.rest.paging.link import LinkHeader
+from api2db.sources.rest.paging.link import LinkHeader, relations
+from api2db.sources.rest.paging.more import (
+    ENVELOPES,
+    MORE,
+    PAGES,
+    TOTALS,
+    check_all,
+    check_full,
+    first_number,
+    number_of,
+    says_more,
+)
 from api2db.sources.rest.paging.next_cursor import NextCursor
 from api2db.sources.rest.paging.next_url import NextUrl
 from api2db.sources.rest.paging.number import PageNumber
@@ -24,14 +36,10 @@ _BY: Final = "by"
 _CONVENTIONS: Final[Mapping[str, Callable[..., Paging]]] = {
     made.__name__: made for made in (LinkHeader, NextUrl, NextCursor, OffsetLimit, PageNumber, Single)
 }
-_ENVELOPES: Final = (
-    *("", "meta.", "pagination.", "paging.", "page_info.", "pageInfo.", "info.", "metadata.", "page."),
-    *("meta.page.", "meta.pagination."),
-)
 _URLS: Final = (
     *(
         prefix + name
-        for prefix in _ENVELOPES
+        for prefix in ENVELOPES
         for name in ("next", "next_url", "nextUrl", "next_page_url", "nextPageUrl")
     ),
     *("links.next", "links.next.href", "_links.next", "_links.next.href", "meta.pagination.links.next", "next.href"),
@@ -50,32 +58,18 @@ _CURSORS: Final = {
     "continuationToken": "continuationToken",
 }
 _CURSOR_PATHS: Final = {
-    **{prefix + name: param for prefix in (*_ENVELOPES, "response_metadata.") for name, param in _CURSORS.items()},
+    **{prefix + name: param for prefix in (*ENVELOPES, "response_metadata.") for name, param in _CURSORS.items()},
+    "metadata.continue": "continue",
     "paging.next.after": "after",
     "pages.next.starting_after": "starting_after",
 }
-_NEXT_NUMBERS: Final = tuple(prefix + name for prefix in _ENVELOPES for name in ("next_page", "nextPage"))
+_SURE_URLS: Final = frozenset(path for path in _URLS if "rl" in path.split(".")[-1].lower() or "ink" in path)
+# "orders?page=2"
+_RELATIVE: Final = re.compile(r"[\w./%~-]+\?[^?=\s]+=")
+_NEXT_HEADER: Final = "X-Next-Page"
+_NEXTS: Final = tuple(prefix + "next" for prefix in ENVELOPES)
+_NEXT_NUMBERS: Final = tuple(prefix + name for prefix in ENVELOPES for name in ("next_page", "nextPage"))
 _RELATIONS: Final = frozenset(("next", "prev", "previous", "first", "last"))
-_MORE: Final = tuple(prefix + name for prefix in _ENVELOPES for name in ("has_more", "hasMore", "more", "hasNextPage"))
-_TOTALS: Final = tuple(
-    prefix + name
-    for prefix in _ENVELOPES
-    for name in (
-        "total",
-        "total_count",
-        "totalCount",
-        "total-count",
-        "total_results",
-        "totalResults",
-        "total_items",
-        "totalItems",
-    )
-)
-_PAGES: Final = tuple(
-    prefix + name
-    for prefix in _ENVELOPES
-    for name in ("total_pages", "totalPages", "total-pages", "pages", "page_count", "last_page")
-)
 _PAGE: Final = ("page", "page_number", "pageNumber", "number", "current_page", "currentPage", "current-page")
 # Those in brackets are JSON:API's.
 _PAGE_PARAMS: Final = ("page", "page_number", "pageNumber", "p", "page[number]")
@@ -103,6 +97,8 @@ class Detect:
         found, inner = _taken_apart(answered.step)
         if found is None:
             found = detected(answered)
+            if isinstance(found, Single):
+                check_full(answered)
             said = f"request={answered.first} by={found}"
             if said not in self.told:
                 self.told.add(said)
@@ -113,29 +109,42 @@ class Detect:
 
 def detected(answered: Answered) -> Paging:
     """The convention of an answer to a first request. Raises SourceError if there is more, but not how."""
-    if not _RELATIONS.isdisjoint(answered.answer.links):
+    if not _RELATIONS.isdisjoint(relations(answered.answer.headers.get("Link", ""))):
         return LinkHeader()
+    if number_of(answered.answer.headers.get(_NEXT_HEADER)):
+        return NextCursor(header=_NEXT_HEADER, param=_page_param(answered.first))
     body = answered.body
-    if not isinstance(body, dict):
-        return _by_params(answered, None) or Single()
+    if isinstance(body, dict):
+        found = _next_in(answered, body)
+        if found is not None:
+            return found
+        ends = any(path_of(path).read(body, "") in (None, False) for path in (*_URLS, *_CURSOR_PATHS, *_NEXT_NUMBERS))
+        if ends and says_more(body) is None:
+            return Single()  # what would say the next page says that there is none
+    counting = _by_params(answered, body) or (_by_body(answered.first, body) if isinstance(body, dict) else None)
+    if counting is not None:
+        return counting
+    check_all(answered)
+    return Single()
+
+
+def _next_in(answered: Answered, body: dict[str, Any]) -> Paging | None:
+    """The answer says what asks for the next page: its address, a cursor or its number."""
     for path in _URLS:
-        if _is_url(value_at(body, path)):
+        if _is_url(value_at(body, path), certain=path in _SURE_URLS):
             return NextUrl(path)
     for path, param in _CURSOR_PATHS.items():
         if value_at(body, path):
             return NextCursor(path, param)
     for path in _NEXT_NUMBERS:
-        if _number(value_at(body, path)):
+        if number_of(value_at(body, path)):
             return NextCursor(path, _page_param(answered.first), empty_ends=True)
-    if any(path_of(path).read(body, "") in (None, False) for path in (*_URLS, *_CURSOR_PATHS, *_NEXT_NUMBERS)):
-        return Single()  # what would say the next page says that there is none
-    counting = _by_params(answered, body) or _by_body(answered.first, body)
-    if counting is not None:
-        return counting
-    more = next((path for path in _MORE if value_at(body, path) is True), None)
-    if more is not None:
-        raise SourceError(f"{more!r} says that there is more, but nothing how to ask for it; say paging=")
-    return Single()
+    for path in _NEXTS:
+        value, param = value_at(body, path), _page_param(answered.first)
+        this = number_of(answered.first.param(param))
+        if isinstance(value, int) and not isinstance(value, bool) and value == (1 if this is None else this) + 1:
+            return NextCursor(path, param)
+    return None
 
 
 def as_json(paging: Paging) -> dict[str, Any]:
@@ -163,32 +172,32 @@ def _taken_apart(step: Step) -> tuple[Paging | None, Step]:
     return of_json(step["paging"]), {name: value for name, value in step.items() if name != "paging"}
 
 
-def _by_params(answered: Answered, body: dict[str, Any] | None) -> Paging | None:
+def _by_params(answered: Answered, body: object) -> Paging | None:
     """The request itself says a page or an offset."""
     first = answered.first
-    has_more = next((path for path in _MORE if isinstance(value_at(body, path), bool)), None)
-    page = next((name for name in _PAGE_PARAMS if _number(first.param(name)) is not None), None)
+    has_more = next((path for path in MORE if isinstance(value_at(body, path), bool)), None)
+    page = next((name for name in _PAGE_PARAMS if number_of(first.param(name)) is not None), None)
     if page is not None:
         usual = "page[size]" if page == "page[number]" else "per_page"
-        size = next((name for name in _SIZE_PARAMS if _number(first.param(name))), usual)
+        size = next((name for name in _SIZE_PARAMS if number_of(first.param(name))), usual)
         return PageNumber(
-            size=_number(first.param(size)),
+            size=number_of(first.param(size)),
             param=page,
             size_param=size,
-            start=_number(first.param(page)) or 0,
-            pages=_first(body, _PAGES),
+            start=number_of(first.param(page)) or 0,
+            pages=first_number(body, PAGES),
             has_more=has_more,
         )
-    limit = next((name for name in _LIMIT_PARAMS if _number(first.param(name))), None)
-    offset = next((name for name in _OFFSET_PARAMS if _number(first.param(name)) is not None), None)
-    total = _first(body, _TOTALS)
+    limit = next((name for name in _LIMIT_PARAMS if number_of(first.param(name))), None)
+    offset = next((name for name in _OFFSET_PARAMS if number_of(first.param(name)) is not None), None)
+    total = first_number(body, TOTALS)
     if offset is None and (limit is None or (total is None and value_at(body, "offset") is None)):
         return None
-    if offset is None and isinstance(_by_body(first, body or {}), PageNumber):
+    if offset is None and isinstance(body, dict) and isinstance(_by_body(first, body), PageNumber):
         return None  # the answer says its number, so the parameter is the size of a page
-    start = _number(first.param(offset)) or 0 if offset else 0
+    start = number_of(first.param(offset)) or 0 if offset else 0
     return OffsetLimit(
-        limit=_number(first.param(limit)) if limit else None,
+        limit=number_of(first.param(limit)) if limit else None,
         offset_param=offset or ("page[offset]" if limit == "page[limit]" else "offset"),
         limit_param=limit or "limit",
         start=start,
@@ -200,38 +209,32 @@ def _by_params(answered: Answered, body: dict[str, Any] | None) -> Paging | None
 def _page_param(first: Ask) -> str:
     """How the request calls the number of a page."""
     usual = "page" if first.param("page[size]") is None else "page[number]"
-    return next((name for name in _PAGE_PARAMS if _number(first.param(name)) is not None), usual)
+    return next((name for name in _PAGE_PARAMS if number_of(first.param(name)) is not None), usual)
 
 
 def _by_body(first: Ask, body: dict[str, Any]) -> Paging | None:
     """The answer says which page or offset it is, and how much there is."""
-    pages, total = _first(body, _PAGES), _first(body, _TOTALS)
+    pages, total = first_number(body, PAGES), first_number(body, TOTALS)
     page = next(
         (
             prefix + name
-            for prefix in _ENVELOPES
+            for prefix in ENVELOPES
             for name in _PAGE
-            if _number(value_at(body, prefix + name)) is not None
+            if number_of(value_at(body, prefix + name)) is not None
         ),
         None,
     )
     if page is not None and (pages or total):
-        start = _number(value_at(body, page)) or 0
-        return PageNumber(pages=pages, total=None if pages else total, start=start, param=_page_param(first))
-    offset = next((prefix + "offset" for prefix in _ENVELOPES if value_at(body, prefix + "offset") == 0), None)
+        start = number_of(value_at(body, page)) or 0
+        return PageNumber(
+            pages=pages, total=None if pages or start > 1 else total, start=start, param=_page_param(first)
+        )
+    offset = next((prefix + "offset" for prefix in ENVELOPES if value_at(body, prefix + "offset") == 0), None)
     return OffsetLimit(total=total) if offset is not None and total is not None else None
 
 
-def _first(body: object, paths: tuple[str, ...]) -> str | None:
-    """The first path that leads to a number."""
-    return next((path for path in paths if _number(value_at(body, path)) is not None), None)
-
-
-def _number(value: object) -> int | None:
-    if isinstance(value, str) and value.isdecimal():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _is_url(value: object) -> bool:
-    return isinstance(value, str) and (is_address(value) or value.startswith(("/", "?")))
+def _is_url(value: object, *, certain: bool) -> bool:
+    """``certain``: an address it is, however short. Else it may be a cursor."""
+    if not isinstance(value, str) or not value:
+        return False
+    return certain or is_address(value) or value.startswith(("/", "?")) or _RELATIVE.match(value) is not None

@@ -23,10 +23,22 @@ class LinkHeader:
         return at_address(first, step)
 
     def after(self, answered: Answered) -> Step | None:
-        return step_to(answered, answered.answer.links.get(self.rel, {}).get("url"))
+        return step_to(answered, relations(answered.answer.headers.get("Link", "")).get(self.rel.lower()))
 
 
 _WITH: Final = "with"
+
+
+def relations(header: str) -> dict[str, str]:
+    """Relation, in lower case -> address, of a Link header: ``rel="next last"`` are two. Of several the first."""
+    from requests.utils import parse_header_links
+
+    found: dict[str, str] = {}
+    for link in parse_header_links(header) if header else ():
+        named = {name.lower(): value for name, value in link.items()}
+        for relation in named.get("rel", "").lower().split():
+            found.setdefault(relation, named["url"])
+    return found
 
 
 def step_to(answered: Answered, address: str | None) -> Step | None:

@@ -8,7 +8,7 @@ from typing import Any
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.declared import mistaken
-from api2db.sources.rest.paging.convention import Answered, Step, checked_path, value_at
+from api2db.sources.rest.paging.convention import Answered, Step, checked_path, is_true, value_at
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class NextCursor:
 
     path      of the cursor in the body ("meta.next_cursor"); or
     header    the header it is in; or
-    last      its path in the last record, for APIs that go on after an id ("id")
+    last      its path in the last record, which has to have it, for APIs that go on after an id ("id")
     param     the parameter it is sent back as; or
     field     the field of the JSON body ("page.after")
     has_more  path of what says whether there is more; without it the end is where there is no cursor
@@ -53,7 +53,7 @@ class NextCursor:
         return first.with_fields(**{str(self.field): step["cursor"]})
 
     def after(self, answered: Answered) -> Step | None:
-        if self.has_more is not None and not value_at(answered.body, self.has_more):
+        if self.has_more is not None and not is_true(value_at(answered.body, self.has_more)):
             return None
         found = self._cursor(answered)
         if found is None or found in ("", False):
@@ -69,4 +69,9 @@ class NextCursor:
             return answered.answer.headers.get(self.header)
         if self.path is not None:
             return value_at(answered.body, self.path)
-        return value_at(answered.records[-1], str(self.last)) if answered.records else None
+        if not answered.records:
+            return None
+        found = value_at(answered.records[-1], str(self.last))
+        if found is None:
+            raise SourceError(f"the last record has no {self.last!r} to go on after; correct last=")
+        return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.declared import mistaken
+from api2db.sources.rest.declared import check_whole
 from api2db.sources.rest.paging.convention import Answered, Step, checked_path, value_at
 from api2db.sources.rest.paging.totals import Counting, whole
 
@@ -16,7 +16,7 @@ class PageNumber(Counting):
 
     size     how many are asked for a page; None: what the API gives
     start    the number of the first page
-    pages    path of the number of the last page
+    pages    path of the number of pages there are
     param, size_param    their names
     """
 
@@ -28,8 +28,9 @@ class PageNumber(Counting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size is not None and self.size < 1:
-            raise mistaken(f"PageNumber(size={self.size!r}): at least one record a page")
+        if self.size is not None:
+            check_whole("PageNumber(size=", self.size, 1)
+        check_whole("PageNumber(start=", self.start, 0)
         if self.pages is not None:
             checked_path(self.pages)
 
@@ -49,4 +50,7 @@ class PageNumber(Counting):
         if self.pages is None:
             return False
         found = value_at(answered.body, self.pages)
-        return found is not None and number - self.start + 1 >= whole(found, f"the number of pages at {self.pages!r}")
+        if found is None:
+            return False
+        first = min(self.start, 1)  # whoever starts at page 5 of 9 wants five
+        return number - first + 1 >= whole(found, f"the number of pages at {self.pages!r}")

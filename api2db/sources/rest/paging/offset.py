@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.declared import mistaken
+from api2db.sources.rest.declared import check_whole
 from api2db.sources.rest.paging.convention import Answered, Step
 from api2db.sources.rest.paging.totals import Counting
 
@@ -27,8 +27,9 @@ class OffsetLimit(Counting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.limit is not None and self.limit < 1:
-            raise mistaken(f"OffsetLimit(limit={self.limit!r}): at least one record a page")
+        if self.limit is not None:
+            check_whole("OffsetLimit(limit=", self.limit, 1)
+        check_whole("OffsetLimit(start=", self.start, 0)
 
     def ask(self, first: Ask, step: Step) -> Ask:
         values: dict[str, object] = {self.offset_param: step.get("offset", self.start)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from api2db.errors import SourceError
 from api2db.sources.rest.find import kind_of
-from api2db.sources.rest.paging.convention import Answered, RepeatedPage, Step, checked_path, value_at
+from api2db.sources.rest.paging.convention import Answered, RepeatedPage, Step, checked_path, is_true, value_at
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 class Counting:
     """What conventions that count have in common.
 
-    total        path of the number of all records
+    total        path of the number of all records; one that is exceeded by what came isn't believed
     has_more     path of what says whether there is more
     short_ends   a page with fewer records than were asked for is the last one; without it that is the empty
                  page, which costs a request more, but a server that gives fewer than asked for hides nothing
@@ -59,8 +60,11 @@ class Counting:
         if self.has_more is not None:
             more = value_at(answered.body, self.has_more)
             if more is not None:
-                return not _true(more)
+                return not is_true(more)
         total = self._total(answered)
+        if total is not None and count and before + count > total:
+            self._disbelieve(answered, total, before + count)
+            total = None
         if total is not None and before + count >= total:
             return True
         if count == 0:
@@ -79,6 +83,15 @@ class Counting:
             step["short"] = True  # said once, when the next page shows that this wasn't the last
         return step
 
+    def _disbelieve(self, answered: Answered, total: int, gave: int) -> None:
+        said = f"total {answered.first}"
+        if said not in self._told:
+            self._told.add(said)
+            log.warning(
+                "the API says there are fewer than it gives; it is read on request=%s says=%d gave=%d",
+                answered.first, total, gave,
+            )  # fmt: skip
+
     def _total(self, answered: Answered) -> int | None:
         if self.total is None:
             return None
@@ -88,12 +101,8 @@ class Counting:
 
 def whole(value: object, what: str) -> int:
     """A whole number, also as text. Raises SourceError."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value == int(value):
         return int(value)
-    if isinstance(value, str) and value.strip().isdecimal():
+    if isinstance(value, str) and value.strip().removeprefix("-").isdecimal():
         return int(value)
     raise SourceError(f"{what} should be a whole number, but is {kind_of(value)}")
-
-
-def _true(value: object) -> bool:
-    return value.strip().lower() not in ("", "false", "0", "no") if isinstance(value, str) else bool(value)
