@@ -27,9 +27,6 @@ GROUP_BYTES = 24 * 2**20
 GROUP_SHARDS = 500
 GROUP = Limits(GROUP_ROWS, GROUP_BYTES, GROUP_SHARDS)
 
-# What comes during a load waits so long for more: each load costs a transaction, and flushes, however little it brings.
-GATHER_S = 0.1
-
 # A stopped stream looks again this often: a password may have been mended, and nobody is on call.
 STOPPED_PROBE_S = 300.0
 
@@ -200,8 +197,6 @@ class Delivery:
             self.failed(error, lane)
         else:
             self._succeeded(lane)
-            if shards and len(taken.shards) == len(shards) < GROUP_SHARDS:
-                self._gather(lane)
             self._report(receipts)
 
     def _deliver(self, lane: Lane, taken: Taken) -> list[Receipt]:
@@ -294,12 +289,6 @@ class Delivery:
         if recovered:
             self.journal.stream_state(self.collector, self.stream, State.OK.value)
             self._log.info("stream recovered collector=%s stream=%s", self.collector, self.stream)
-
-    def _gather(self, lane: Lane) -> None:
-        """All that waited is loaded, and meanwhile more came: where they come as fast as that, several share a load."""
-        with self._lock:
-            if lane.shards and not lane.parked and not self.at_once:
-                lane.due = self.clock() + GATHER_S
 
     def failed(self, error: Exception, lane: Lane) -> None:
         """A load failed and is repeated later. Past the retries its shard is parked, once per outage."""

@@ -15,7 +15,7 @@ from api2db.errors import ConfigError, FatalError, RetryableError
 from api2db.journal.journal import Journal
 from api2db.quarantine import RowQuarantine
 from api2db.retry import MIN_DELAY_S, RetryPolicy
-from api2db.runtime.delivery import GATHER_S, GROUP_ROWS, STOPPED_PROBE_S, Delivery, State
+from api2db.runtime.delivery import GROUP_ROWS, STOPPED_PROBE_S, Delivery, State
 from api2db.runtime.lanes import Waiting
 from api2db.runtime.pool import DeliveryPool
 from api2db.spool.collector import CollectorSpool
@@ -100,27 +100,6 @@ def test_batches_are_loaded_oldest_first_in_shared_transactions_and_dropped(benc
     assert bench.sink.transactions == [20]
     assert bench.shards.queue(STREAM).waiting() == []
     assert bench.sink.published == [batch.created_ns for batch in bench.sink.loaded]
-
-
-def test_what_comes_faster_than_it_is_loaded_shares_loads_and_what_comes_slower_is_loaded_at_once(bench):
-    load, more = bench.sink.load, iter([3, 0])
-
-    def meanwhile(*given):
-        bench.accept(*range(next(more, 0)))
-        return load(*given)
-
-    bench.sink.load = meanwhile
-    bench.accept(1)
-    bench.delivery.step()
-    assert bench.delivery.due_in_s() == GATHER_S
-    bench.accept(4, 5)
-    bench.delivery.step()  # before its time
-    assert bench.sink.transactions == [1]
-    bench.now += GATHER_S
-    bench.delivery.step()
-    assert bench.sink.transactions == [1, 5]
-    bench.accept(6)
-    assert bench.delivery.due_in_s() == 0
 
 
 def test_a_transaction_holds_no_more_than_its_limit_of_rows(bench):
