@@ -26,7 +26,7 @@ from sqlalchemy import URL, make_url
 
 from api2db.batch import Receipt
 from api2db.chaos.proxy import Proxy
-from api2db.errors import ConfigError, FatalError, RetryableError, SinkError
+from api2db.errors import FatalError, RetryableError, SinkError
 from api2db.sinks.my_session import Sessions
 from api2db.sinks.sql import SqlSink
 from api2db.sinks.transaction import TableWork
@@ -452,10 +452,10 @@ def test_if_exists_fail_survives_a_death_between_table_and_load(place: MariaDBPl
         ({"connect_timeout": "soon"}, "number of seconds"),
     ],
 )
-def test_a_parameter_that_cannot_be_is_a_config_error(query: dict[str, str], says: str) -> None:
+def test_a_parameter_that_cannot_be_stops_the_stream_and_says_why(query: dict[str, str], says: str) -> None:
     url = URL.create("mysql+pymysql", "u", "p", "127.0.0.1", 1, "d", query=query)
     sink = SqlSink(stream="s", url=url, table="t")
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(FatalError, match=says):
         sink.connect()
     sink.close()
 

@@ -184,7 +184,7 @@ def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setitem(sys.modules, driver, None)
     sink = SqlSink(stream="s", url=make_url(f"{dialect}://localhost/x"), table="t")
     extra = "postgresql" if dialect == "postgresql" else "mysql"
-    with pytest.raises(ConfigError, match=rf'pip install "api2db-daemon\[{extra}\]"'):
+    with pytest.raises(FatalError, match=rf'pip install "api2db-daemon\[{extra}\]"'):
         sink.connect()
 
 
@@ -198,8 +198,8 @@ def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch, 
         ("sqlite:///:memory:", "memory"),
     ],
 )
-def test_a_url_that_cannot_work_is_a_config_error(url: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_a_url_that_cannot_work_stops_the_stream_and_says_why(url: str, says: str) -> None:
+    with pytest.raises((ConfigError, FatalError), match=says):
         SqlSink(stream="s", url=make_url(url), table="t").connect()
 
 
