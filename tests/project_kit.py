@@ -96,6 +96,20 @@ class Project:
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 
+    def asked(self, *arguments: str, env: Mapping[str, str]) -> dict[str, Any]:
+        """The answer of ``api2db``, which has to find nothing wrong."""
+        done = subprocess.run(
+            [sys.executable, "-c", "from api2db.cli.main import main; main()", *arguments, "--json"],
+            cwd=self.folder,
+            env={**os.environ, **env, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
     @property
     def console(self) -> str:
         return (self.folder / "console.txt").read_text()

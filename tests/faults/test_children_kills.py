@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +11,7 @@ from sqlalchemy import make_url
 
 from tests.contract.places import MariaDBPlace
 from tests.http_api import HttpApi
-from tests.project_kit import REPOSITORY, TIMEOUT_S, Project, eventually
+from tests.project_kit import TIMEOUT_S, Project, eventually
 
 COLLECTOR = """
     import os
@@ -43,21 +39,6 @@ def lines(numbers: list[int]) -> list[tuple[int, int, int, str]]:
     """What of so many records is in the table of lines in the end."""
     newest = {number % 11: record(number)["order"]["lines"] for number in numbers}
     return [(key, at, one["n"], one["text"]) for key in sorted(newest) for at, one in enumerate(newest[key])]
-
-
-def asked(project: Project, *arguments: str, env: dict[str, str]) -> dict[str, Any]:
-    """The answer of ``api2db``, which has to find nothing wrong."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from api2db.cli.main import main; main()", *arguments, "--json"],
-        cwd=project.folder,
-        env={**os.environ, **env, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def mend(project: Project) -> None:
@@ -98,10 +79,10 @@ def test_killed_between_a_row_and_its_children_both_are_there_or_neither(
                     [n for n in everything if n % 13 or not record(n)["order"]["lines"]]
                 )
             mend(project)
-            assert asked(project, "replay", "orders", "--from", "quarantine", env=env)["rows"] > 0
+            assert project.asked("replay", "orders", "--from", "quarantine", env=env)["rows"] > 0
             with postgres.connect(database) as connection:
                 rows = connection.execute(TEXT).fetchall()
             assert rows == [(*row[:3], row[3].replace("\0", "")) for row in lines(everything)]
-            assert asked(project, "audit", env=env)["holds"]
+            assert project.asked("audit", env=env)["holds"]
         finally:
             project.close()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from contextlib import closing
-from typing import Any
 
 from api2db.sinks.duck_connection import open_file
 from tests.http_api import HttpApi
-from tests.project_kit import REPOSITORY, TIMEOUT_S, Project, eventually
+from tests.project_kit import TIMEOUT_S, Project, eventually
 
 COLLECTOR = """
     import os
@@ -31,21 +27,6 @@ LAKE = """
     db_name = "lake.duckdb"
     batch_column = "_batch_id"
 """
-
-
-def asked(project: Project, *arguments: str, env: dict[str, str]) -> dict[str, Any]:
-    """The answer of ``api2db``, which has to find nothing wrong."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from api2db.cli.main import main; main()", *arguments, "--json"],
-        cwd=project.folder,
-        env={**os.environ, **env, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def ids(project: Project) -> list[int]:
@@ -77,8 +58,8 @@ def test_killed_while_it_loads_duckdb_and_set_back_to_an_older_copy_every_row_is
             assert ids(project) == list(range(1, 221))
             os.replace(tmp_path / "older", tmp_path / "lake.duckdb")
             assert ids(project) == list(range(1, 181))
-            asked(project, "replay", "numbers", env=env)
+            project.asked("replay", "numbers", env=env)
             assert ids(project) == list(range(1, 221))
-            assert asked(project, "audit", "--deep", env=env)["holds"]
+            assert project.asked("audit", "--deep", env=env)["holds"]
         finally:
             project.close()

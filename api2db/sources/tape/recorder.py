@@ -84,38 +84,39 @@ class Recorder:
         """Ask, and write down what came: the head at once, a body that is streamed as it is read. Raises HttpError."""
         from api2db.secret import shown_url
         from api2db.sources.answer import HttpError
-        from api2db.sources.tape import identity as of
+        from api2db.sources.tape import kept
+        from api2db.sources.tape.identity import identity
 
-        hidden = of.credentials(request, secrets)
+        hidden = kept.credentials(request, secrets)
         withheld = self._withheld(request, secrets)
         with self._lock:
             self._asked += 1
             number = self._asked
         about = {
             "n": number,
-            "identity": of.identity(request, secrets),
+            "identity": identity(request, secrets),
             "withheld": withheld,
-            "asked": of.hidden(f"{request.method} {shown_url(str(request.url))}", hidden),
+            "asked": kept.hidden(f"{request.method} {shown_url(str(request.url))}", hidden),
         }
         try:
             answer = ask()
         except HttpError as error:
-            self._write({"kind": "failed", **about, "error": of.hidden(str(error), hidden)})
+            self._write({"kind": "failed", **about, "error": kept.hidden(str(error), hidden)})
             raise
         head = {
             "kind": "answer",
             **about,
             "status": answer.status_code,
             "reason": answer.reason or "",
-            "url": of.kept_url(str(answer.url), hidden),
-            "headers": of.kept_headers(answer.headers, hidden),
+            "url": kept.url(str(answer.url), hidden),
+            "headers": kept.headers(answer.headers, hidden),
             "encoding": answer.encoding,
         }
         self._write(head)
         if not answer._content_consumed:
             answer.taped = lambda chunks: self._streamed(number, chunks, request, hidden)
             return answer
-        self._pieces(number, of.kept_body(request, answer.content or b"", hidden))
+        self._pieces(number, kept.body(request, answer.content or b"", hidden))
         self._write({"kind": "end", "n": number})
         return answer
 
@@ -147,20 +148,19 @@ class Recorder:
         self, number: int, chunks: Iterable[bytes], request: PreparedRequest, hidden: list[str]
     ) -> Iterator[bytes]:
         from api2db.sources.answer import HttpError
+        from api2db.sources.tape import kept
         from api2db.sources.tape.frames import PIECE_BYTES
-        from api2db.sources.tape.identity import hidden as of_hidden
-        from api2db.sources.tape.identity import kept_body
 
         held: list[bytes] = []
         size = 0
         # Of a secret that the next piece ends, so much may be at the end of this one.
-        kept = max((len(secret.encode()) for secret in hidden), default=1) - 1
+        tail = max((len(secret.encode()) for secret in hidden), default=1) - 1
 
         def write(*, last: bool) -> None:
             nonlocal held, size
             if held:
-                body = kept_body(request, b"".join(held), hidden)
-                end = len(body) if last else max(0, len(body) - kept)
+                body = kept.body(request, b"".join(held), hidden)
+                end = len(body) if last else max(0, len(body) - tail)
                 self._pieces(number, body[:end])
                 held, size = [body[end:]] if body[end:] else [], 0
 
@@ -175,7 +175,7 @@ class Recorder:
             self._write({"kind": "end", "n": number})
         except HttpError as error:
             write(last=True)
-            self._write({"kind": "broke", "n": number, "error": of_hidden(str(error), hidden)})
+            self._write({"kind": "broke", "n": number, "error": kept.hidden(str(error), hidden)})
             raise
         finally:
             write(last=True)  # of what was not read to its end
