@@ -139,6 +139,12 @@ class Collector:
         returned = self.import_target(**given) if given else self.import_target(since)
         return returned if self.cursor is not None else ending(returned)
 
+    def found_form(self, types: Mapping[str, str]) -> Any:
+        """The form where ``api_form`` gives none: columns and types are found, going by those that are known."""
+        from api2db.form import InferredForm  # pandas and pyarrow, which the function's own process may never need
+
+        return InferredForm(types, self.children)
+
     def __repr__(self) -> str:
         return f"Collector({self.name!r}, {self.schedule.text})"
 

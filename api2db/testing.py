@@ -32,7 +32,6 @@ def poll_recorded(collector: Collector | Path, recorded: Path) -> pa.Table:
     functions that ask by ``Rest`` or ``Http``. Raises what the collector raises, ConfigError for files that can't be
     used.
     """
-    from api2db.form import InferredForm
     from api2db.sources.payload import items, shape, take_cursor
     from api2db.sources.tape.recorder import TAPE
 
@@ -42,7 +41,7 @@ def poll_recorded(collector: Collector | Path, recorded: Path) -> pa.Table:
         item = next(items(one.poll(None if one.cursor is None else one.cursor.since(None))), None)
     finally:
         TAPE.reset(token)
-    shaped = shape(take_cursor(item)[0], one.api_form() or InferredForm({}, one.children))
+    shaped = shape(take_cursor(item)[0], one.api_form() or one.found_form({}))
     if shaped is None:
         raise SourceError(f"collector {one.name}: the recorded answer has no rows")
     return shaped.table

@@ -236,7 +236,7 @@ class Job:
         """Shape one item and accept it. What can't be shaped is kept as it arrived, and the poll fails."""
         records, cursor = payload.take_cursor(item)
         try:
-            shaped = payload.shape(records, form or self._inferred())
+            shaped = payload.shape(records, form or self.collector.found_form(self._shards.state.types))
         except (ShapeError, SourceError) as error:
             path = keep_payload(
                 self._layout,
@@ -311,12 +311,6 @@ class Job:
         if self._form is None:
             self._form = self.collector.api_form()
         return self._form
-
-    def _inferred(self) -> Form:
-        """A form that knows what the batches before have told of the types: a generator's items one after the other."""
-        from api2db.form import InferredForm
-
-        return InferredForm(self._shards.state.types, self.collector.children)
 
     def _close(self, run: Run, outcome: str, cause: str | None) -> None:
         """Write down how the run ended. With the run's lock held."""

@@ -160,10 +160,9 @@ class Mending:
             self._count(kind, -size)
 
     def _shape(self, path: Path, kind: str) -> Shaped | None:
-        from api2db.form import InferredForm
 
         collector = self.part.collector
-        form: Form = collector.api_form() or InferredForm(self.part.shards.state.types, collector.children)
+        form: Form = collector.api_form() or collector.found_form(self.part.shards.state.types)
         if kind == SOURCE:
             return payload.shape(json.loads(path.read_bytes())["payload"], form)
         rows = [json.loads(line)["row"] for line in path.read_text("ascii").splitlines()]

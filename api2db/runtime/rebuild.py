@@ -173,7 +173,7 @@ class Rebuilding:
         if self.done is not None and batch_id in self.done:
             return
         try:
-            shaped = payload.shape(records, self._form or self._inferred())
+            shaped = payload.shape(records, self._form or self.part.collector.found_form(self.part.shards.state.types))
         except (ShapeError, SourceError) as error:
             raise type(error)(f"item {number + 1}: {error}") from error
         if shaped is None:
@@ -201,11 +201,6 @@ class Rebuilding:
             return REBUILT + new_batch_id()[len(REBUILT) :]
         told = f"{self.works.kept.spool.layout.id}/{self.into[0].name}/{started_ns}/{number}"
         return REBUILT + hashlib.sha256(told.encode()).hexdigest()[: 32 - len(REBUILT)]
-
-    def _inferred(self) -> Form:
-        from api2db.form import InferredForm
-
-        return InferredForm(self.part.shards.state.types, self.part.collector.children)
 
     @contextmanager
     def _in_time(self) -> Iterator[None]:

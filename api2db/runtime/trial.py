@@ -150,7 +150,7 @@ def _poll(
                 break
             trial.items += 1
             records, cursor = payload.take_cursor(item)
-            shaped = payload.shape(records, form or _inferred(types, collector))
+            shaped = payload.shape(records, form or collector.found_form(types))
             if shaped is not None:
                 types = dict(shaped.types or types)
                 steps.add(shaped.steps)
@@ -174,12 +174,6 @@ def _poll(
     trial.seconds = time.monotonic() - began_s
     trial.exchanges, trial.steps = watch.exchanges, list(steps)
     return tables
-
-
-def _inferred(types: dict[str, str], collector: Collector) -> Form:
-    from api2db.form import InferredForm
-
-    return InferredForm(types, collector.children)
 
 
 def _close(iterator: object) -> bool:
