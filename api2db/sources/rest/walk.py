@@ -274,7 +274,7 @@ def step_of(cursor: Any) -> Step:
         return {}
     if not isinstance(found, dict):
         raise SourceError(
-            "the cursor isn't one that a page had: begin again with api2db reset; or, if cursor= is meant as a parameter"
-            " of the API's, give it as params={'cursor': ...}"
+            "the cursor isn't one that a page had: begin again with api2db reset; or, if cursor= is meant as a"
+            " parameter of the API's, give it as params={'cursor': ...}"
         )
     return found
