@@ -45,7 +45,7 @@ class PollContext:
     credentials  the folder of credentials by name
     tokens       the folder where tokens are kept that were given out to us; None: they can't be kept
     hosts        whose turn it is at each host; None: this process' own
-    seen         the folder of records that may come again; None: they are in the place
+    seen         the folder of records that may come again; None: they are in the cursor
     key          the collector's: columns of its table
     kept         what sources keep for as long as the poll goes on, by their own keys
     ends         called once the poll's function is through; what they raise fails the poll

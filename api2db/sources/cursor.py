@@ -21,13 +21,13 @@ _UTC = datetime.UTC
 class Cursor:
     """Given as the default of a collector function's parameter; the function is called with where to go on.
 
-    column  the column, as the form names it, whose largest accepted value is the place reached
+    column  the column, as the form names it, whose largest accepted value is the cursor
     start   what the first poll gets: a number or text, as the API wants it
-    lag     read again this far behind the place reached, for APIs that publish late: a duration ("10m")
+    lag     read again this far behind the cursor, for APIs that publish late: a duration ("10m")
             for times, a number for numbers
 
-    Times are handed over as ISO-8601 text in UTC with microseconds, numbers and text as they are. The place
-    reached moves by the rename that accepts the batch, and never back.
+    Times are handed over as ISO-8601 text in UTC with microseconds, numbers and text as they are. The cursor
+    moves by the rename that accepts the batch, and never back.
     """
 
     column: str
@@ -42,7 +42,7 @@ class Cursor:
         return value if self.lag is None else _minus(value, self.lag, self.column)
 
     def after(self, table: pa.Table, reached: str | None) -> str | None:
-        """JSON text of the place reached once ``table`` is accepted. Raises SourceError if there is no such column."""
+        """JSON text of the cursor once ``table`` is accepted. Raises SourceError if there is no such column."""
         if self.column not in table.column_names:
             raise SourceError(
                 f"the cursor's column {self.column!r} isn't among the rows' columns ({', '.join(table.column_names)})"

@@ -1,4 +1,4 @@
-"""What a source that keeps its place yields."""
+"""What a source that keeps its cursor itself yields."""
 
 from __future__ import annotations
 

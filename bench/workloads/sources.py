@@ -57,10 +57,10 @@ source = RestSource("API", "/linked/0", params={{"of": PAGES}}, records="", incr
 
 
 @collector(every=3600, to=["bench"], shape={rows.SHAPE!r}, timeout=600)
-def events(place):
+def events(cursor):
     while not Path("go").exists():
         time.sleep(0.01)
-    yield from source(place)
+    yield from source(cursor)
 """
 
 

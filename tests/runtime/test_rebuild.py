@@ -159,9 +159,9 @@ def test_what_a_rest_source_left_out_is_left_out_again_without_waiting_or_creden
     api = Rest("{url}", auth="quakes", rate="100/h")
 
     @collector(every=3600, to=[{to}], tape="7d", shape={shape}{more})
-    def quakes(place):
+    def quakes(cursor):
         new = Incremental("at", start=0, lag=10)
-        for page in api.pages("", since=new, place=place, key="id"):
+        for page in api.pages("", since=new, cursor=cursor, key="id"):
             yield page.rows("")
     """
     credentials = quakes.folder / "AUTH" / "quakes.json"

@@ -32,14 +32,14 @@ def test_times_are_handed_over_as_iso_text_in_utc():
     assert Cursor("at").since(naive) == "2026-01-01T00:00:00.000000"
 
 
-def test_a_lag_reads_again_behind_the_place_reached():
+def test_a_lag_reads_again_behind_the_cursor():
     reached = json.dumps("2026-01-01T00:05:00.000000+00:00")
     assert Cursor("at", lag="10m").since(reached) == "2025-12-31T23:55:00.000000+00:00"
     assert Cursor("at", lag=10).since("25") == 15
 
 
 @given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1) | st.none(), min_size=1), min_size=1))
-def test_the_place_reached_is_the_largest_value_ever_accepted(pages):
+def test_the_cursor_is_the_largest_value_ever_accepted(pages):
     reached = None
     for page in pages:
         reached = Cursor("at").after(column(*page, type=pa.int64()), reached)

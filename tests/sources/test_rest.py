@@ -1,4 +1,4 @@
-"""A client of REST APIs: requests, pages, rows, places."""
+"""A client of REST APIs: requests, pages, rows, cursors."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_rows_are_a_table_of_the_columns_named(http_api: HttpApi):
 def test_a_page_says_where_the_next_poll_goes_on(http_api: HttpApi):
     api = Rest(http_api.url)
     http_api.script(numbered(0, 2, **linked(http_api, 2)), numbered(2, 3))
-    first = next(api.pages(place=None)).rows(n="n:int")
+    first = next(api.pages(cursor=None)).rows(n="n:int")
     assert isinstance(first, Page)
-    rest = [page.rows(n="n:int") for page in api.pages(place=json.loads(json.dumps(first.cursor)))]
+    rest = [page.rows(n="n:int") for page in api.pages(cursor=json.loads(json.dumps(first.cursor)))]
     assert [page.records.table.to_pylist() for page in rest] == [[{"n": 2}]]
     assert rest[-1].cursor == {}, "the next poll begins at the beginning"
 
 
-def test_a_declared_source_yields_pages_with_their_places(http_api: HttpApi):
+def test_a_declared_source_yields_pages_with_their_cursors(http_api: HttpApi):
     http_api.script(numbered(0, 2, **linked(http_api, 2)), numbered(2, 3))
     pages = list(RestSource(http_api.url, params={"state": "open"})(None))
     assert [page.records for page in pages] == [[{"n": 0}, {"n": 1}], [{"n": 2}]]

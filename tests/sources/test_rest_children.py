@@ -42,8 +42,8 @@ def test_a_request_is_made_for_each_record_of_the_parent_and_its_fields_are_in_t
 
 
 def test_killed_after_any_page_it_goes_on_there_and_nothing_comes_twice_or_never(orders):
-    places = [page.cursor for page in orders(None)]
-    for killed_after in range(len(places) - 1):
+    cursors = [page.cursor for page in orders(None)]
+    for killed_after in range(len(cursors) - 1):
         pages = orders(None)
         before = [next(pages) for _ in range(killed_after + 1)]
         after = orders(json.loads(json.dumps(before[-1].cursor)))
@@ -55,11 +55,11 @@ def test_a_limit_of_pages_is_that_of_the_whole_poll_and_the_next_poll_goes_on(se
     source = RestSource(
         api, "/accounts/{id_}/orders", parent=RestSource(api, "/accounts"), parent_fields={"id_": "id"}, max_pages=2
     )
-    found, place, polls = [], None, 0
-    while place != {}:
-        pages = list(source(place))
+    found, cursor, polls = [], None, 0
+    while cursor != {}:
+        pages = list(source(cursor))
         assert sum(bool(page.records) for page in pages) <= 2
-        place, polls = pages[-1].cursor, polls + 1
+        cursor, polls = pages[-1].cursor, polls + 1
         found += [row["order"] for page in pages for row in page.records or ()]
     assert found == [order for _, order in ORDERS]
     assert polls > 2
@@ -87,8 +87,8 @@ def test_children_of_children_go_on_too(server):
     assert rows == [(account, order, str(number)) for account, order in ORDERS for number in ACCOUNTS]
     cut = len(whole) // 2
     pages = items(None)
-    place = [next(pages) for _ in range(cut)][-1].cursor
-    further = list(items(json.loads(json.dumps(place))))
+    cursor = [next(pages) for _ in range(cut)][-1].cursor
+    further = list(items(json.loads(json.dumps(cursor))))
     assert [page.records for page in further] == [page.records for page in whole[cut:]]
 
 

@@ -35,8 +35,10 @@ COLLECTORS = {
     "number_said": "RestSource('{root}/number', paging=PageNumber(400, pages='total_pages'))",
     "silent_number": "RestSource('{root}/silent_number', paging=PageNumber())",
     "last_again": "RestSource('{root}/last_again', paging=PageNumber(repeat_ends=True))",
-    "nodes": "lambda place: Rest('{root}').graphql(QUERY, records='feed.events', place=place)",
-    "edges": "lambda place: Rest('{root}').graphql(QUERY, {'edges': True}, records='feed.events.edges', place=place)",
+    "nodes": "lambda cursor: Rest('{root}').graphql(QUERY, records='feed.events', cursor=cursor)",
+    "edges": (
+        "lambda cursor: Rest('{root}').graphql(QUERY, {'edges': True}, records='feed.events.edges', cursor=cursor)"
+    ),
     "whole": "RestSource('{root}/whole')",
     "lines": "RestSource('{root}/lines')",
 }
@@ -56,8 +58,8 @@ MODULE = """
 
 
     @collector(every="1h", name={name!r}, shape=SHAPE)
-    def source(place):
-        for page in ({source})(place):
+    def source(cursor):
+        for page in ({source})(cursor):
             yield page.rows() if hasattr(page, "rows") else page
 """
 

@@ -20,8 +20,9 @@ CODE = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DO
 HOST = "https://api.example.org"
 # Those whose API isn't of the convention they are called after.
 CONVENTIONS = {
-    **dict.fromkeys(("by_link_header", "with_a_place", "declared", "link_header"), "link"),
+    **dict.fromkeys(("by_link_header", "with_a_cursor", "declared", "link_header"), "link"),
     "next_url": "url",
+    "next_cursor": "cursor",
     "children": "accounts",
 }
 RECORDS = [{"id": str(number), "total": number / 2, "placed_at": "2026-02-01T10:00:00Z"} for number in range(1, 8)]
@@ -104,13 +105,13 @@ def test_the_ten_lines_of_the_readme_read_an_api_with_its_lists_and_then_what_is
     with Shop(orders, size=3) as server:
         namespace: dict[str, Collector] = {}
         exec(compile(code.replace(HOST, server.root), "README.md", "exec"), namespace)
-        place, rows = None, []
+        cursor, rows = None, []
         for poll in range(2):
-            for item in payload.items(namespace["orders"].poll(place)):
-                records, cursor = payload.take_cursor(item)
+            for item in payload.items(namespace["orders"].poll(cursor)):
+                records, carried = payload.take_cursor(item)
                 shaped = payload.shape(records, _found())
                 rows += shaped.table.to_pylist() if shaped is not None else []
-                place = json.loads(cursor) if cursor is not None else place
+                cursor = json.loads(carried) if carried is not None else cursor
             assert [row["id"] for row in rows] == list(range(1, 9 + poll))
             server.add({"id": 9, "total": 4.5, "updated_at": "2026-02-09T00:00:00Z", "lines": []})
         assert rows[6]["lines"] == [{"sku": "a", "quantity": 7}]

@@ -72,10 +72,10 @@ def test_a_parameter_that_the_api_ignores_is_an_error_before_anything_comes_twic
 def test_the_last_page_given_again_is_known_also_by_a_poll_that_goes_on_there(server):
     source = RestSource(server.root, "/last_again", paging=PageNumber(repeat_ends=True))
     pages = source(None)
-    place = [next(pages).cursor for _ in range(3)][-1]
-    assert place["next"]["page"] == 4
-    # Killed here; the next poll is handed the last place.
-    assert [(page.records, page.cursor) for page in source(json.loads(json.dumps(place)))] == [([], {})]
+    cursor = [next(pages).cursor for _ in range(3)][-1]
+    assert cursor["next"]["page"] == 4
+    # Killed here; the next poll is handed the last cursor.
+    assert [(page.records, page.cursor) for page in source(json.loads(json.dumps(cursor)))] == [([], {})]
 
 
 def test_empty_pages_in_the_middle_end_nothing_where_a_cursor_goes_on(server):
@@ -119,15 +119,15 @@ def test_what_has_changed_when_it_comes_again_is_news(server):
 
 def test_a_limit_of_pages_leaves_the_rest_to_the_next_poll(server):
     source = RestSource(server.root, "/link", max_pages=2)
-    polls, place = [], None
+    polls, cursor = [], None
     for _ in range(3):
-        pages = list(source(place))
-        place = pages[-1].cursor
+        pages = list(source(cursor))
+        cursor = pages[-1].cursor
         polls.append([record["id"] for page in pages for record in page.records])
     assert polls == [ALL[:20], ALL[20:], ALL[:20]]
 
 
-def test_a_deadline_leaves_the_rest_to_the_next_poll_and_without_a_place_it_is_an_error(server):
+def test_a_deadline_leaves_the_rest_to_the_next_poll_and_without_a_cursor_it_is_an_error(server):
     first, *others = list(RestSource(server.root, "/link", deadline=0)(None))
     assert not others
     assert first.cursor["next"]["url"].endswith("at=10")
@@ -275,7 +275,7 @@ LINK = {"Link": '</x?page=2>; rel="next"'}
         ({}, {}, {"features": []}, Single()),
     ],
 )  # fmt: skip
-def test_the_convention_is_found_in_the_first_answer_and_kept_in_the_place(params, headers, answer, found):
+def test_the_convention_is_found_in_the_first_answer_and_kept_in_the_cursor(params, headers, answer, found):
     response = requests.Response()
     response.headers.update(headers)
     response.url = "https://api.example.org/a"
@@ -402,24 +402,24 @@ def test_whoever_begins_at_a_later_page_is_asked_for_none_behind_the_last(server
 
 def test_a_convention_that_was_found_is_gone_on_with_by_the_next_poll(server):
     source = RestSource(server.root, "/number", params={"per_page": 10}, max_pages=1)
-    read, place = [], None
+    read, cursor = [], None
     for _ in range(3):
-        (page,) = source(place)
-        place = json.loads(json.dumps(page.cursor))
+        (page,) = source(cursor)
+        cursor = json.loads(json.dumps(page.cursor))
         read += [record["id"] for record in page.records]
     assert read == ALL
-    assert place == {}
+    assert cursor == {}
 
 
-def test_a_credential_that_an_api_repeats_in_its_addresses_is_sent_again_but_not_kept_in_the_place(server):
+def test_a_credential_that_an_api_repeats_in_its_addresses_is_sent_again_but_not_kept_in_the_cursor(server):
     remember("hunter2hunter2")
     link = '</items?api_key=s3cret-of-mine&sig=hunter2hunter2&q=a%2Fb+c&page=2>; rel="next"'
     server.script(Answer(body=b'[{"id": 1}]', headers=(("Link", link),)), Answer(body=b'[{"id": 2}]'))
     source = RestSource(server.root, "/items", params={"api_key": "s3cret-of-mine", "q": "a/b c"})
-    place = json.loads(json.dumps(next(source(None)).cursor))
-    assert place["next"]["url"] == f"{server.root}/items?q=a%2Fb+c&page=2"
-    assert "s3cret" not in json.dumps(place)
-    assert [page.records for page in source(place)] == [[{"id": 2}]]
+    cursor = json.loads(json.dumps(next(source(None)).cursor))
+    assert cursor["next"]["url"] == f"{server.root}/items?q=a%2Fb+c&page=2"
+    assert "s3cret" not in json.dumps(cursor)
+    assert [page.records for page in source(cursor)] == [[{"id": 2}]]
     assert server.requests[1].params == {"api_key": "s3cret-of-mine", "q": "a/b c", "page": "2"}
 
 

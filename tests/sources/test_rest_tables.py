@@ -25,8 +25,8 @@ MODULE = """
 
 
     @collector(every="1h", key="id", shape={{"id": "id", "total": "total:float"}}, children={{"lines": LINES}})
-    def without_columns(place):
-        for page in api.pages("/link", place=place):
+    def without_columns(cursor):
+        for page in api.pages("/link", cursor=cursor):
             yield page.rows()
 
 

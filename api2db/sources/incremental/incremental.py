@@ -47,7 +47,7 @@ class Incremental:
     order         how the API's pages are sorted by the field: "ascending", "newest_first", or None: not at all
     sent_in       "params" of the request, or the fields of its "json" body, "filter.since" for one inside another
     identity      paths whose values tell one record from another; everything in it by default
-    partitions    values each of which has a place of its own: accounts, stations
+    partitions    values each of which has a cursor of its own: accounts, stations
     partition_param   the parameter that takes one
 
     Frozen; knows nothing of HTTP. Raises ConfigError.
@@ -89,11 +89,11 @@ class Incremental:
             raise ConfigError(f"Incremental({self.field!r}): {error}") from None
 
     def at(self, value: object) -> Rank:
-        """A place that a person names: ``start``, or where a cursor was reset to. Raises ConfigError."""
+        """A value that a person names: ``start``, or where a cursor was reset to. Raises ConfigError."""
         try:
             return self.kind.told(self.kind.declared(value))
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{value!r} is no place in {self.field!r}: {error}") from error
+            raise ConfigError(f"{value!r} is no value of {self.field!r}: {error}") from error
 
     def _check(self) -> None:
         if self.order not in _ORDERS:

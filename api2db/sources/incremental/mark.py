@@ -1,4 +1,4 @@
-"""How far one partition has been read: what a place holds of it."""
+"""How far one partition has been read: what a cursor holds of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from api2db.sources.incremental.values import Rank
 _SKEW_US = 600 * SECOND_US
 _RANKS = ("low", "to", "at", "top", "reached", "old")
 _MARKS = ("floor", "high", "begin")
-_UNDER_WAY = "walk"  # as places are kept that have it
+_UNDER_WAY = "walk"  # as cursors are kept that have it
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Mark:
         if not isinstance(kept, dict):
             return cls(floor=how.at(kept), begin=None if how.window_width is None else how.at(kept))
         if "parts" in kept:
-            raise SourceError("the place that was reached is one of partitions: begin again with api2db reset")
+            raise SourceError("the cursor is one of partitions: begin again with api2db reset")
         try:
             stretch = kept.get(_UNDER_WAY)
             ranks = (
@@ -141,7 +141,7 @@ class Mark:
             return cls(**marks, under_way=None if stretch is None else UnderWay(**ranks, step=stretch.get("step")))
         except (ValueError, TypeError, AttributeError) as error:
             raise SourceError(
-                f"the place that was reached isn't one of {how.field!r} ({error}): the field, or its kind, was changed;"
+                f"the cursor isn't one of {how.field!r} ({error}): the field, or its kind, was changed;"
                 " begin again with api2db reset, or go on from a value with api2db reset --to VALUE"
             ) from error
 

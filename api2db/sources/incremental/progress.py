@@ -1,4 +1,4 @@
-"""One poll: its stretches one after the other, partition by partition, and the place after each page. Knows no HTTP."""
+"""One poll: its stretches, partition by partition, and the cursor after each page. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Fresh:
-    """A page's new records, and the place to accept with them.
+    """A page's new records, and the cursor to accept with them.
 
-    moved   False: there is nothing to accept, neither a record nor a place
+    moved   False: there is nothing to accept, neither a record nor a cursor
     enough  the stretch ends here
     is_old  all of the page is older than what was asked for
     """
 
     records: Sequence[Any]
-    place: dict[str, Any]
+    cursor: dict[str, Any]
     moved: bool
     enough: bool
     is_old: bool = False
 
 
 class Progress:
-    """Where a source goes on from ``place``. One thread.
+    """Where a source goes on from ``cursor``. One thread.
 
     ::
 
@@ -60,13 +60,13 @@ class Progress:
             for records, step in pages(stretch.params, stretch.step):    # step: of the page behind; None: the last one
                 fresh = progress.take(records, step)
                 if fresh.moved:
-                    yield Page(fresh.records, fresh.place)
+                    yield Page(fresh.records, fresh.cursor)
                     progress.accepted()
                 if fresh.enough:
                     break
 
-    place    JSON: what the page accepted last carried; None at first; a single value: begin there
-    folder   where records that may come again are kept, ``name``'s; None: in the place
+    cursor   JSON: what the page accepted last carried; None at first; a single value: begin there
+    folder   where records that may come again are kept, ``name``'s; None: in the cursor
     parted   partitions are given to ``stretches``
     key      paths that tell one record from another
     now_us   the clock: microseconds since 1970
@@ -78,7 +78,7 @@ class Progress:
     def __init__(
         self,
         how: Incremental,
-        place: object,
+        cursor: object,
         *,
         folder: Path | None = None,
         name: str = "",
@@ -88,13 +88,13 @@ class Progress:
     ) -> None:
         self._how = how.keyed(key) if key else how
         self._now_us = now_us
-        held: dict[str, Any] = place if isinstance(place, dict) else {}
+        held: dict[str, Any] = cursor if isinstance(cursor, dict) else {}
         self._seen = Seen(folder, name, held.get("seen"))
         self._parted = parted or how.partitions is not None
-        self._everywhere = None if isinstance(place, dict) else place
-        self._marks = _marks(how, place, parted=self._parted)
+        self._everywhere = None if isinstance(cursor, dict) else cursor
+        self._marks = _marks(how, cursor, parted=self._parted)
         self._part = str(held.get("part", _SINGLE))
-        self._accepted = self._place()
+        self._accepted = self._cursor()
         self._is_over = self._begins_again = False
         self._failure: SourceError | None = None
         self._first: Rank | None = None  # value of the page before
@@ -135,13 +135,13 @@ class Progress:
         self._marks[part] = taken.mark
         self._is_over = taken.enough
         self._seen.keep(part, taken.fresh, needed(self._how, taken.mark))
-        place = self._place()
-        moved = bool(taken.records) or _without_part(place) != _without_part(self._accepted)
-        return Fresh(taken.records, place, moved, taken.enough, taken.is_old)
+        cursor = self._cursor()
+        moved = bool(taken.records) or _without_part(cursor) != _without_part(self._accepted)
+        return Fresh(taken.records, cursor, moved, taken.enough, taken.is_old)
 
     def accepted(self) -> None:
         """What ``take`` gave last is accepted."""
-        self._accepted = self._place()
+        self._accepted = self._cursor()
         self._seen.accepted()
 
     def failed(self, error: SourceError) -> None:
@@ -184,27 +184,27 @@ class Progress:
             if not self._is_over or not (goes_on or under_way.to is not None):
                 return
 
-    def _place(self) -> dict[str, Any]:
+    def _cursor(self) -> dict[str, Any]:
         marks = {part: mark.kept(self._how) for part, mark in self._marks.items()}
-        place: dict[str, Any] = {"parts": marks, "part": self._part} if self._parted else marks.get(_SINGLE, {})
-        if self._seen.place is not None:
-            place["seen"] = self._seen.place
-        return place
+        cursor: dict[str, Any] = {"parts": marks, "part": self._part} if self._parted else marks.get(_SINGLE, {})
+        if self._seen.in_cursor is not None:
+            cursor["seen"] = self._seen.in_cursor
+        return cursor
 
 
-def _marks(how: Incremental, place: object, *, parted: bool) -> dict[str, Mark]:
+def _marks(how: Incremental, cursor: object, *, parted: bool) -> dict[str, Mark]:
     if not parted:
-        return {_SINGLE: Mark.taken(how, place or None)}
-    if not place or not isinstance(place, dict):
+        return {_SINGLE: Mark.taken(how, cursor or None)}
+    if not cursor or not isinstance(cursor, dict):
         return {}
-    parts = place.get("parts")
+    parts = cursor.get("parts")
     if not isinstance(parts, dict):
-        raise SourceError("the place that was reached knows of no partitions: begin again with api2db reset")
+        raise SourceError("the cursor knows of no partitions: begin again with api2db reset")
     return {str(part): Mark.taken(how, kept) for part, kept in parts.items()}
 
 
-def _without_part(place: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in place.items() if name != "part"}
+def _without_part(cursor: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in cursor.items() if name != "part"}
 
 
 def _listed(names: Iterable[str]) -> str:

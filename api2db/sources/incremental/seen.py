@@ -1,8 +1,8 @@
 """Records that may come again, kept so that they count from the moment their page is accepted, however it ends.
 
-A few are in the place itself. More are in a file: each page's are appended and flushed before the page is handed
-over, and the place that is accepted with the page says up to which of them they count. So a file that is longer than
-its place says holds what was never accepted: it is cut there.
+A few are in the cursor itself. More are in a file: each page's are appended and flushed before the page is handed
+over, and the cursor that is accepted with the page says up to which of them they count. So a file that is longer than
+the cursor says holds what was never accepted: it is cut there.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from api2db.files import make_dir, write_atomic
 from api2db.sources.incremental.known import Known
 from api2db.sources.incremental.values import Rank
 
-# So many digests may be in a place, which travels in every shard.
-IN_PLACE: Final = 20
+# So many digests may be in a cursor, which travels in every shard.
+MOST_IN_CURSOR: Final = 20
 _SPARE: Final = 1000
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -31,14 +31,15 @@ _decode = msgspec.json.Decoder().decode
 class Seen:
     """All partitions' records that may come again. One thread.
 
-    folder  where the files are, ``<name>.<number>``; None: all are in the place, however many
-    place   what the place of the page accepted last held of them, as JSON; after ``keep`` what that page's has to hold
+    folder     where the files are, ``<name>.<number>``; None: all are in the cursor, however many
+    in_cursor  what the cursor of the page accepted last held of them, as JSON; after ``keep`` what that page's has to
+               hold
 
-    Raises SourceError where the file lacks what the place counts on.
+    Raises SourceError where the file lacks what the cursor counts on.
     """
 
-    def __init__(self, folder: Path | None, name: str, place: Mapping[str, Any] | None) -> None:
-        self.place: dict[str, Any] | None = None if place is None else dict(place)
+    def __init__(self, folder: Path | None, name: str, in_cursor: Mapping[str, Any] | None) -> None:
+        self.in_cursor: dict[str, Any] | None = None if in_cursor is None else dict(in_cursor)
         self._folder = folder
         self._name = name
         self._parts: dict[str, Known] = {}
@@ -46,7 +47,7 @@ class Seen:
         self._count = 0  # entries in it
         self._length = 0  # its bytes
         self._outdated: list[Path] = []
-        found = place or {}
+        found = in_cursor or {}
         rows: dict[str, dict[bytes, Rank]] = {}
         if "file" in found:
             self._number, self._count = int(found["file"]), int(found["count"])
@@ -63,18 +64,18 @@ class Seen:
         return self._parts.setdefault(part, Known())
 
     def keep(self, part: str, fresh: Mapping[bytes, Rank], needed: Callable[[Rank], bool]) -> None:
-        """Remember a page's records; ``place`` is what its place has to hold for them from now on.
+        """Remember a page's records; ``in_cursor`` is what its cursor has to hold for them from now on.
 
         On disk when this returns. Raises SourceError if it can't be written: nothing is remembered then.
         """
         known = self.known(part)
         known.add(fresh)
-        known.prune(needed, 0 if len(known) <= 2 * IN_PLACE else _SPARE)
+        known.prune(needed, 0 if len(known) <= 2 * MOST_IN_CURSOR else _SPARE)
         live = sum(map(len, self._parts.values()))
-        if self._folder is None or live <= IN_PLACE:
+        if self._folder is None or live <= MOST_IN_CURSOR:
             self._retire()
             rows = [[name, digest.hex(), rank] for name, one in self._parts.items() for digest, rank in one.items()]
-            self.place = {"rows": rows} if rows else None
+            self.in_cursor = {"rows": rows} if rows else None
             return
         try:
             if not self._number or self._count + len(fresh) > 2 * live + _SPARE:
@@ -86,7 +87,7 @@ class Seen:
                 f"the records that may come again can't be written to {self._folder}: {error.strerror}; nothing of this"
                 " page is accepted, the next poll asks for it again"
             ) from error
-        self.place = {"file": self._number, "count": self._count}
+        self.in_cursor = {"file": self._number, "count": self._count}
 
     def accepted(self) -> None:
         """The page of the last ``keep`` is accepted: files of before aren't needed any more."""
@@ -135,7 +136,7 @@ class Seen:
         reach("seen.written")
 
     def _read(self) -> dict[str, dict[bytes, Rank]]:
-        """What counts of the file that the place names."""
+        """What counts of the file that the cursor names."""
         if self._folder is None:
             return {}
         path = self._path(self._number)

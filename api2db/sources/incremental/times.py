@@ -110,7 +110,7 @@ class Times:
         return Times(unit, self.zone, self.format).rank(value)
 
     def kept(self, rank: int) -> object:
-        """As a place holds it: ISO-8601 in UTC."""
+        """As a cursor holds it: ISO-8601 in UTC."""
         if not _FIRST_US <= rank <= _LAST_US:
             return rank
         return (_EPOCH + rank * _MICROSECOND).isoformat()

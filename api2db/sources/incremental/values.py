@@ -1,10 +1,10 @@
-"""A cursor's values: as records hold them, as they are compared, as they are kept in a place, as an API is asked.
+"""A cursor's values: as records hold them, as they are compared, as they are kept in it, as an API is asked.
 
 They are compared as *ranks*: times as whole microseconds since 1970 UTC, numbers and texts as they are. Each kind has
 
 rank, ranks   of what a record holds, of what a page's records hold. Raises ValueError for what isn't of the kind
 declared      the rank of what a person names: ``start``
-kept, taken   a rank as a place holds it (JSON), and back
+kept, taken   a rank as a cursor holds it (JSON), and back
 back, width   a rank less a lag; the rank of a lag or a window. Raises ConfigError
 text          what the API is told, never later than the rank; ``told`` is the rank of that
 before        a text for APIs that give what comes *after* it; ``after`` one that isn't before the rank

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api2db.sources.rest.client import Rest
-from api2db.sources.rest.page import NO_PLACE, RestPage
+from api2db.sources.rest.page import NO_CURSOR, RestPage
 from api2db.sources.rest.paging import (
     Connection,
     LinkHeader,
@@ -18,7 +18,7 @@ from api2db.sources.rest.records import At, HeaderRow, Keyed, Parallel
 from api2db.sources.rest.source import RestSource
 
 __all__ = [
-    "NO_PLACE",
+    "NO_CURSOR",
     "At",
     "Connection",
     "HeaderRow",

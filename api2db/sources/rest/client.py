@@ -14,7 +14,7 @@ from api2db.sizes import size_bytes
 from api2db.sources.rest import options
 from api2db.sources.rest.ask import Ask, as_params, is_address, joined, json_body
 from api2db.sources.rest.declared import check_options, check_whole, checked, mistaken
-from api2db.sources.rest.page import NO_PLACE, RestPage
+from api2db.sources.rest.page import NO_CURSOR, RestPage
 from api2db.sources.rest.paging import Detect, Paging
 from api2db.sources.rest.records import selector
 from api2db.sources.rest.since import SinceWalk, held_in, taken_out
@@ -90,7 +90,7 @@ class Rest:
         records: object = None,
         paging: Paging | None = None,
         key: str | tuple[str, ...] | None = None,
-        place: Any = NO_PLACE,
+        cursor: Any = NO_CURSOR,
         max_pages: int | None = None,
         deadline: float | str | None = None,
         format: str | None = None,
@@ -107,7 +107,7 @@ class Rest:
         records      where the records are in an answer; found if it isn't said, and ``page.rows`` may say it
         paging       how the next page is asked for; found in the first answer if it isn't said
         key          the fields that identify a record: what moves to the next page while one reads comes once
-        place        where to go on: what the collector was handed
+        cursor       where to go on: what the collector was handed
         max_pages    of one poll
         deadline     of one poll: no page is asked for after it
         format       "json", "ndjson", "csv", "tsv" or "xml", where the Content-Type doesn't say it, or the wrong;
@@ -135,9 +135,9 @@ class Rest:
             ignore=ignore,
         )
         if how is not None:
-            checked(lambda: held_in(place))
-            return (page for _, page in SinceWalk(how, plan, self.fetcher, place).pages())
-        return Walk(plan, self.fetcher, place).pages()
+            checked(lambda: held_in(cursor))
+            return (page for _, page in SinceWalk(how, plan, self.fetcher, cursor).pages())
+        return Walk(plan, self.fetcher, cursor).pages()
 
     def graphql(
         self,
@@ -150,10 +150,10 @@ class Rest:
         after: str = "after",
         **options: Any,
     ) -> Iterator[RestPage]:
-        """The answers to a query. Where it takes ``$after`` it is asked again with each cursor.
+        """The answers to a query. Where it takes ``$after`` it is asked again with each of the API's cursors.
 
         records  path of a connection below ``data``, "repository.issues": its nodes are the records
-        after    the variable that takes the cursor
+        after    the variable that takes the API's cursor
 
         The other options are those of ``pages``. An answer with errors is a SourceError. Raises ConfigError where
         the query takes no cursor or doesn't ask for pageInfo.

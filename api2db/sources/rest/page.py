@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from api2db.sources.answer import Answer
 
 
-class NoPlace:
-    """Nobody keeps a place."""
+class NoCursor:
+    """Nobody keeps a cursor."""
 
 
-NO_PLACE = NoPlace()
+NO_CURSOR = NoCursor()
 Forms = dict[object, "Form"]
 Sift = Callable[[Sequence[Any], Any], tuple[Sequence[Any], Any]]
-"""Records, and the place after their page, to those that are new and the place to keep."""
+"""Records, and the cursor after their page, to those that are new and the cursor to keep."""
 
 
 class RestPage:
@@ -52,9 +52,9 @@ class RestPage:
         self.answer = answer
         with about(ask):
             self.body = None if answer is None else decode(answer)
-        self.reach: Callable[[], Any] = lambda: NO_PLACE  # the place after this page; who made the page sets it
+        self.reach: Callable[[], Any] = lambda: NO_CURSOR  # the cursor after this page; who made the page sets it
         self._decode = decode
-        self.on_place: Callable[[], None] = lambda: None  # told that somebody wants to know the place
+        self.on_cursor: Callable[[], None] = lambda: None  # told that somebody wants to know the cursor
         self.ends = False  # nobody wants the pages behind it
         self._select = select
         self._new = new
@@ -64,15 +64,15 @@ class RestPage:
         self._sift: Sift | None = None
 
     @property
-    def place(self) -> Any:
-        """How far everything up to this page reaches, for the next poll; ``NO_PLACE`` where no place is kept."""
-        self.on_place()
+    def cursor(self) -> Any:
+        """How far everything up to this page reaches, for the next poll; ``NO_CURSOR`` where none is kept."""
+        self.on_cursor()
         if self._sift is not None:
             self._take(None)
         return self.reach()
 
     def sift(self, sift: Sift) -> None:
-        """Have ``sift`` say which records are new, and the place after them; once, when they are asked for."""
+        """Have ``sift`` say which records are new, and the cursor after them; once, when they are asked for."""
         self._sift = sift
 
     def records(self, path: object = None, /) -> list[Any]:
@@ -85,12 +85,12 @@ class RestPage:
     def rows(self, path: object = None, /, **columns: Any) -> Shaped | Page | list[Any]:
         """The table of ``column="path:kind"``, to be yielded; without columns the records, for the collector's form.
 
-        With a place it comes in a ``Page``. Raises SourceError, ConfigError, ShapeError.
+        With a cursor it comes in a ``Page``. Raises SourceError, ConfigError, ShapeError.
         """
         taken = self._take(path)
         rows: Any = self._form(columns).shape(taken) if columns else list(taken)
-        place = self.place
-        return rows if place is NO_PLACE else Page(rows, place)
+        cursor = self.cursor
+        return rows if cursor is NO_CURSOR else Page(rows, cursor)
 
     def counted(self) -> Sequence[Any]:
         """All records of the answer: what paging counts."""
@@ -108,10 +108,10 @@ class RestPage:
             # Another list of the same answer: paging counts the first one.
             return self._selected(path)
         # Before anything is handed out: it raises if this answer is the one before once more.
-        place = self.reach()
+        cursor = self.reach()
         if self._sift is not None:
-            self._records, place = self._sift(self._records, place)
-            self._sift, self.reach = None, lambda: place
+            self._records, cursor = self._sift(self._records, cursor)
+            self._sift, self.reach = None, lambda: cursor
         return self._records
 
     def drop(self) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PARENT: Final = "parent"  # the place of the parent's page that is worked on
+_PARENT: Final = "parent"  # the cursor of the parent's page that is worked on
 _OF: Final = "of"  # whose children's page is next
 _DONE: Final = "done"  # whose children are all there
 _NEXT: Final = "next"
@@ -31,8 +31,8 @@ _NEXT: Final = "next"
 class Parent(Protocol):
     """Where parents' records come from."""
 
-    def batches(self, place: Any) -> Iterator[tuple[Any, Sequence[Any], Any]]:
-        """Page by page: the place before it, its records, the place after it."""
+    def batches(self, cursor: Any) -> Iterator[tuple[Any, Sequence[Any], Any]]:
+        """Page by page: the cursor before it, its records, the cursor after it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PerParent:
     needed   those whose values are in the request
     plan     of the request that a parent's values make
 
-    The place is how far the parent is read, and its record that is worked on: ``{"parent": …, "of": …, "next": …}``.
+    The cursor is how far the parent is read, and its record that is worked on: ``{"parent": …, "of": …, "next": …}``.
     A record that isn't found there again, since the parent has changed, has its page begun anew: nothing is left out.
     """
 
@@ -55,9 +55,9 @@ class PerParent:
     max_pages: int | None = None
     deadline_s: float | None = None
 
-    def pages(self, place: Any) -> Iterator[Page]:
+    def pages(self, cursor: Any) -> Iterator[Page]:
         """Raises SourceError, HttpError."""
-        told: Any = place or {}
+        told: Any = cursor or {}
         left = self.max_pages
         ends_s = None if self.deadline_s is None else time.monotonic() + self.deadline_s
         reached = dict(told)
@@ -77,7 +77,7 @@ class PerParent:
                 done = {_PARENT: before, _DONE: names[number]} if number + 1 < len(parents) else _beyond(after)
                 child: Any = {}
                 for page in Walk(plan, self.fetcher(), {_NEXT: step} if step else {}).pages():
-                    child = page.place
+                    child = page.cursor
                     told = done if not child else {_PARENT: before, _OF: names[number], _NEXT: child[_NEXT]}
                     yield Page(self.copied(parents[number], page.records()), told)
                     left = left if left is None else left - 1

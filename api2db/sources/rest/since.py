@@ -14,7 +14,7 @@ from api2db.sources.context import POLL, PollContext, PutOff, Stopping
 from api2db.sources.incremental.incremental import Incremental
 from api2db.sources.incremental.progress import Fresh, Progress, Stretch
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.page import NO_PLACE, Forms, RestPage
+from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.walk import UNKNOWN_STEP, Plan, Walk
 from api2db.sources.tape.recorder import is_played
 
@@ -36,7 +36,7 @@ class SinceWalk:
 
     plan     its limits are those of the poll
     of       partition -> its request; ``plan`` for all by default
-    place    where to go on: ``{"since": …}``, or a single value to begin at
+    cursor   where to go on: ``{"since": …}``, or a single value to begin at
     certain  each page is accepted before the next is asked for, so that a page without news may be left out
     parted   ``pages`` is given the partitions
     """
@@ -44,7 +44,7 @@ class SinceWalk:
     how: Incremental
     plan: Plan
     fetcher: Fetcher
-    place: Any
+    cursor: Any
     of: Callable[[str], Plan] | None = None
     certain: bool = False
     parted: bool = False
@@ -52,7 +52,7 @@ class SinceWalk:
     _left: int | None = None
     _ends_s: float | None = None
     _has_moved: bool = False
-    _is_placed: bool = False
+    _is_cursor_taken: bool = False
 
     def pages(self, partitions: Sequence[str] | None = None) -> Iterator[tuple[str, RestPage]]:
         """Partition and page; what isn't new is left out of each.
@@ -63,7 +63,7 @@ class SinceWalk:
         if context.kept.setdefault(_KEPT, self) is not self:
             raise ConfigError("two Incremental in one poll: make a collector for each")
         if not self.certain:
-            context.ends.append(self._check_place)
+            context.ends.append(self._check_cursor)
         if context.whole:
             raise ConfigError("each poll replaces the table, and an Incremental brings what is new alone: give key=")
         progress = Progress(
@@ -92,8 +92,8 @@ class SinceWalk:
                 return
 
     def _held(self, context: PollContext) -> Any:
-        """What the place holds; played back, with the records that polls of before brought this time."""
-        held = held_in(self.place)
+        """What the cursor holds; played back, with the records that polls of before brought this time."""
+        held = held_in(self.cursor)
         if not is_played() or not isinstance(held, dict):
             return held
         rest = {name: value for name, value in held.items() if name != _SEEN}
@@ -109,15 +109,15 @@ class SinceWalk:
             # Of pages that are gone on with the first ones are missing.
             conditional=plan.conditional and stretch.step is None and not stretch.is_once,
         )
-        place = {} if stretch.step is None else {"next": stretch.step}
-        walk = Walk(plan, self.fetcher, place, tells_nothing=True, _forms=self._forms)
+        cursor = {} if stretch.step is None else {"next": stretch.step}
+        walk = Walk(plan, self.fetcher, cursor, tells_nothing=True, _forms=self._forms)
         taken: list[Fresh] = []
         pages = walk.pages()
         while (page := self._next(pages, stretch, progress, is_first=not taken)) is not None:
-            if page.answer is None and page.place:
+            if page.answer is None and page.cursor:
                 return  # cut short
             page.sift(self._sifter(progress, taken, context))
-            page.on_place = self._placed
+            page.on_cursor = self._cursor_taken
             if self._left is not None and page.answer is not None:
                 self._left -= 1
             before = len(taken)
@@ -153,15 +153,15 @@ class SinceWalk:
     def _sifter(
         self, progress: Progress, taken: list[Fresh], context: PollContext
     ) -> Callable[[Sequence[Any], Any], tuple[Sequence[Any], Any]]:
-        def sift(records: Sequence[Any], place: Any) -> tuple[Sequence[Any], Any]:
-            fresh = progress.take(records, place.get("next") if place else None)
+        def sift(records: Sequence[Any], cursor: Any) -> tuple[Sequence[Any], Any]:
+            fresh = progress.take(records, cursor.get("next") if cursor else None)
             taken.append(fresh)
             self._has_moved = self._has_moved or fresh.moved
             if fresh.is_old:
                 self._tell_old(context.collector)
             if is_played():
-                context.state[_SEEN] = fresh.place.get(_SEEN)
-            return fresh.records, {_SINCE: fresh.place}
+                context.state[_SEEN] = fresh.cursor.get(_SEEN)
+            return fresh.records, {_SINCE: fresh.cursor}
 
         return sift
 
@@ -175,30 +175,30 @@ class SinceWalk:
                 self.plan.first, self.how.field, self.how.param,
             )  # fmt: skip
 
-    def _placed(self) -> None:
-        self._is_placed = True
+    def _cursor_taken(self) -> None:
+        self._is_cursor_taken = True
 
-    def _check_place(self) -> None:
+    def _check_cursor(self) -> None:
         """Raises SourceError where nobody keeps how far things are: each poll would bring the same."""
-        if self._has_moved and not self._is_placed:
+        if self._has_moved and not self._is_cursor_taken:
             raise SourceError(
-                f"{self.plan.first}: there are new records, and the place after them wasn't yielded, so that the next"
-                " poll would bring them again: yield page.rows(...), or Page(rows, page.place)"
+                f"{self.plan.first}: there are new records, and the cursor after them wasn't yielded, so that the next"
+                " poll would bring them again: yield page.rows(...), or Page(rows, page.cursor)"
             )
 
     def _is_spent(self) -> bool:
         return self._left == 0 or (self._ends_s is not None and time.monotonic() >= self._ends_s)
 
 
-def held_in(place: Any) -> Any:
-    """What the place of a source holds for its Incremental. Raises ConfigError where there is no place."""
-    if place is NO_PLACE:
-        raise ConfigError("an Incremental goes on from a place: give place=, which the collector's function is handed")
-    if not isinstance(place, dict):
-        return place
-    if place and _SINCE not in place:
-        raise SourceError("the place isn't one of an Incremental: begin again with api2db reset")
-    return place.get(_SINCE)
+def held_in(cursor: Any) -> Any:
+    """What the cursor of a source holds for its Incremental. Raises ConfigError where there is none."""
+    if cursor is NO_CURSOR:
+        raise ConfigError("an Incremental goes on from a cursor: give cursor=, what the collector's function is handed")
+    if not isinstance(cursor, dict):
+        return cursor
+    if cursor and _SINCE not in cursor:
+        raise SourceError("the cursor isn't one of an Incremental: begin again with api2db reset")
+    return cursor.get(_SINCE)
 
 
 def taken_out(

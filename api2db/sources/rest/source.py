@@ -52,7 +52,7 @@ class RestSource:
                    column of the rows too
 
     incremental    asks for what is new alone; it may be a parameter's value, too. With a parent each of its records
-                   has a place of its own
+                   has a cursor of its own
 
     The other options are those of ``Rest.pages``, and of ``Rest`` where ``api`` is an address. Raises ConfigError,
     which names the line of the declaration.
@@ -124,13 +124,13 @@ class RestSource:
         about = f"RestSource({path or self.rest.base!r})"
         self._children = checked(lambda: self._of_parent(parent, parent_fields, path), about)
 
-    def __call__(self, place: Any) -> Iterator[Page]:
-        """One poll, from ``place`` on: a ``Page`` an answer. None and ``{}`` are the beginning."""
-        return self._pages(place, self.plan)
+    def __call__(self, cursor: Any) -> Iterator[Page]:
+        """One poll, from ``cursor`` on: a ``Page`` an answer. None and ``{}`` are the beginning."""
+        return self._pages(cursor, self.plan)
 
-    def batches(self, place: Any) -> Iterator[tuple[Any, Sequence[Any], Any]]:
-        """The records for who asks for each of them: also those that are as they were; with the places around them."""
-        before = place or {}
+    def batches(self, cursor: Any) -> Iterator[tuple[Any, Sequence[Any], Any]]:
+        """The records for who asks for each of them: also those that are as they were; with the cursors around them."""
+        before = cursor or {}
         for page in self._pages(before, replace(self.plan, conditional=False)):
             records: Any = page.records or ()
             yield before, records, page.cursor
@@ -139,30 +139,30 @@ class RestSource:
     def __repr__(self) -> str:
         return f"RestSource({self.plan.first})"
 
-    def _pages(self, place: Any, plan: Plan) -> Iterator[Page]:
+    def _pages(self, cursor: Any, plan: Plan) -> Iterator[Page]:
         if self._incremental is not None:
-            yield from self._new(self._incremental, place, plan)
+            yield from self._new(self._incremental, cursor, plan)
             return
         if self._children is not None:
-            yield from replace(self._children, plan=lambda values: self._filled(plan, values)).pages(place)
+            yield from replace(self._children, plan=lambda values: self._filled(plan, values)).pages(cursor)
             return
-        for page in Walk(plan, self.rest.fetcher, place).pages():
-            item = Page(page.records(), page.place)
+        for page in Walk(plan, self.rest.fetcher, cursor).pages():
+            item = Page(page.records(), page.cursor)
             del page  # one page of dicts at a time: nothing is held while the next one comes
             yield item
             del item
 
-    def _new(self, how: Incremental, place: Any, plan: Plan) -> Iterator[Page]:
+    def _new(self, how: Incremental, cursor: Any, plan: Plan) -> Iterator[Page]:
         """What is new, of each record of a parent by itself."""
-        walk = SinceWalk(how, plan, self.rest.fetcher, place, certain=True)
+        walk = SinceWalk(how, plan, self.rest.fetcher, cursor, certain=True)
         if self._children is None:
             for _, page in walk.pages():
-                yield Page(page.records(), page.place)
+                yield Page(page.records(), page.cursor)
             return
         parents = self._children.parents()
         walk = replace(walk, parted=True, of=lambda name: self._filled(plan, parents[name]))
         for name, page in walk.pages(list(parents)):
-            yield Page(self._children.copied(parents[name], page.records()), page.place)
+            yield Page(self._children.copied(parents[name], page.records()), page.cursor)
 
     def _filled(self, plan: Plan, values: Mapping[str, object]) -> Plan:
         made = self._template.filled(values)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from api2db.errors import SourceError
 from api2db.sources.context import POLL
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.page import NO_PLACE, Forms, RestPage, about
+from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage, about
 from api2db.sources.rest.paging import Answered, Paging, RepeatedPage, Step
 from api2db.sources.rest.records import Found, Select
 from api2db.sources.rest.repeats import Repeats
@@ -76,8 +76,8 @@ class _Turn:
                 )
             )
             step = None
-        # The page knows its place now and needs this no more: without the circle it is freed once it is handed on.
-        self.page.reach = partial(self.walk.place_after, step)
+        # The page knows its cursor now and needs this no more: without the circle it is freed once it is handed on.
+        self.page.reach = partial(self.walk.cursor_after, step)
         return step
 
     @cached_property
@@ -90,8 +90,8 @@ class _Turn:
         """Raises SourceError where the convention can't go on, before anybody says where the records are."""
         self.onward  # noqa: B018
 
-    def place(self) -> Any:
-        return self.walk.place_after(self.next)
+    def cursor(self) -> Any:
+        return self.walk.cursor_after(self.next)
 
     def _again(self) -> bool:
         try:
@@ -125,13 +125,13 @@ class _Turn:
 class Walk:
     """One poll of a plan, in one thread.
 
-    place   where to go on, ``{"next": step}``; with nothing in it: at the start. NO_PLACE: none is kept
+    cursor  where to go on, ``{"next": step}``; with nothing in it: at the start. NO_CURSOR: none is kept
     tells_nothing  a status that means that there is nothing is a page without records, too
     """
 
     plan: Plan
     fetcher: Fetcher
-    place: Any = NO_PLACE
+    cursor: Any = NO_CURSOR
     tells_nothing: bool = False
     _asked: set[str] = field(default_factory=set)
     _forms: Forms = field(default_factory=dict)
@@ -139,12 +139,12 @@ class Walk:
     _is_anew: bool = False  # what they told wasn't known any more
 
     def pages(self) -> Iterator[RestPage]:
-        """Each answer that brought something new, and at the end one without rows if only the place has moved.
+        """Each answer that brought something new, and at the end one without rows if only the cursor has moved.
 
         Raises SourceError, HttpError.
         """
-        plan, told = self.plan, self.place
-        step: Step | None = step_of(self.place)
+        plan, told = self.plan, self.cursor
+        step: Step | None = step_of(self.cursor)
         ends_s = None if plan.deadline_s is None else time.monotonic() + plan.deadline_s
         repeats = Repeats(plan.key)
         number, recalled, is_nothing = 0, False, False
@@ -158,7 +158,7 @@ class Walk:
             number += 1
             recalled = False
             if fetched is _LOST:
-                step, repeats = step_of(self.place), Repeats(plan.key)
+                step, repeats = step_of(self.cursor), Repeats(plan.key)
             elif fetched is None:
                 step, is_nothing = None, self.tells_nothing
             elif fetched.answer is None:
@@ -170,7 +170,7 @@ class Walk:
             else:
                 turn = self._turn(ask, step, fetched.answer, repeats)
                 yield turn.page
-                told = turn.place()
+                told = turn.cursor()
                 step = None if turn.page.ends else turn.next
                 for each in (fetched, self._recalled.get(ask.identity())):
                     if each is not None:
@@ -178,15 +178,15 @@ class Walk:
                 repeats.turn(turn.page.again())
                 del turn
             del fetched  # no page is held while the next one is fetched
-        if is_nothing or (told is not NO_PLACE and (told or {}) != self.place_after(step)):
+        if is_nothing or (told is not NO_CURSOR and (told or {}) != self.cursor_after(step)):
             yield self._empty(step)
 
     def asked_before(self, ask: Ask) -> bool:
         return ask.identity() in self._asked
 
-    def place_after(self, step: Step | None) -> Any:
-        if self.place is NO_PLACE:
-            return NO_PLACE
+    def cursor_after(self, step: Step | None) -> Any:
+        if self.cursor is NO_CURSOR:
+            return NO_CURSOR
         return {} if step is None else {_NEXT: step}
 
     def _fetch(self, ask: Ask, *, recalled: bool) -> Any:
@@ -223,17 +223,17 @@ class Walk:
         plan = self.plan
         page = self._page(ask, answer, repeats.new)
         turn = _Turn(self, page, Answered(plan.first, step, answer, page.body, page.counted), repeats)
-        page.reach = turn.place
+        page.reach = turn.cursor
         # A mistake is told before the page is handed out.
         if not isinstance(plan.select, Found):
-            turn.place()
+            turn.cursor()
         elif not plan.paging.counts:
             turn.look_onward()
         return turn
 
     def _empty(self, step: Step | None) -> RestPage:
         page = self._page(self.plan.first, None, lambda records: records)
-        page.reach = partial(self.place_after, step)
+        page.reach = partial(self.cursor_after, step)
         return page
 
     def _page(self, ask: Ask, answer: Answer | None, new: Callable[[Sequence[Any]], Sequence[Any]]) -> RestPage:
@@ -247,8 +247,8 @@ class Walk:
 
     def _cut_short(self, number: int) -> None:
         said = f"{self.plan.first}: its deadline of {self.plan.deadline_s:g} s is over after {number} pages"
-        if self.place is NO_PLACE:
-            raise SourceError(f"{said}, and there are more; with a place the next poll would go on there")
+        if self.cursor is NO_CURSOR:
+            raise SourceError(f"{said}, and there are more; with a cursor the next poll would go on there")
         log.info("%s; the next poll goes on there", said)
 
 
@@ -265,13 +265,16 @@ def _tell_of_leaving(ask: Ask) -> None:
     )
 
 
-def step_of(place: Any) -> Step:
-    """The step that a place says to go on with. Raises SourceError for what isn't a place of pages."""
-    if place is NO_PLACE or not place:
+def step_of(cursor: Any) -> Step:
+    """The step that a cursor says to go on with. Raises SourceError for what isn't a cursor of pages."""
+    if cursor is NO_CURSOR or not cursor:
         return {}
-    found = place.get(_NEXT) if isinstance(place, dict) else place
+    found = cursor.get(_NEXT) if isinstance(cursor, dict) else cursor
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise SourceError("the place isn't one that a page had: begin again with api2db reset")
+        raise SourceError(
+            "the cursor isn't one that a page had: begin again with api2db reset; or, if cursor= is meant as a"
+            " parameter of the API's, give it as params={'cursor': ...}"
+        )
     return found

@@ -18,11 +18,11 @@ _SECRET: Final = re.compile(
     r"|key|pass(word|wd|phrase)?|pwd|(client|api|app)?_?secret|sig(nature)?|jwt|session(_?id)?|credentials?|assertion"
     r"|code_verifier)$"
 )
-_PLACE: Final = re.compile(r"(?i)page|next|cursor|contin|sync|start|after|scroll")
+_PAGING: Final = re.compile(r"(?i)page|next|cursor|contin|sync|start|after|scroll")
 
 
 def is_secret(name: str) -> bool:
-    return _SECRET.search(name) is not None and _PLACE.search(name) is None
+    return _SECRET.search(name) is not None and _PAGING.search(name) is None
 
 
 def identity(request: PreparedRequest, secrets: Iterable[str]) -> str:

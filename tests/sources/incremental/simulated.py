@@ -37,7 +37,7 @@ class Row:
 
 
 class Api:
-    """Pages of its rows. ``by``: a step is the place of the last row ("token"), or a number of rows ("offset")."""
+    """Pages of its rows. ``by``: a step is where the last row is ("token"), or a number of rows ("offset")."""
 
     def __init__(self, *, order: str | None, inclusive: bool, unit: str, size: int, by: str) -> None:
         self.now_s = 0
@@ -101,16 +101,16 @@ class Reader:
         self.pages = 0
         self._api, self._how, self._folder, self._chance = api, how, folder, chance
         self._forgets = forgets
-        self._place = "null"
+        self._cursor = "null"
 
     @property
-    def place(self) -> Any:
-        return json.loads(self._place)
+    def cursor(self) -> Any:
+        return json.loads(self._cursor)
 
     def poll(self, *, kills: bool, meanwhile: Any = lambda: None) -> bool:
         """One poll; False if it was killed."""
         now_us = lambda: (EPOCH_S + self._api.now_s) * 1_000_000  # noqa: E731
-        progress = Progress(self._how, self.place, folder=self._folder, name="quakes", now_us=now_us)
+        progress = Progress(self._how, self.cursor, folder=self._folder, name="quakes", now_us=now_us)
         for stretch in progress.stretches():
             step, is_over = stretch.step, False
             if step is not None and self._forgets and self._chance.random() < 0.2:
@@ -131,7 +131,7 @@ class Reader:
                     return False  # written, not accepted
                 if fresh.moved:
                     self.delivered += [(record["id"], record["version"]) for record in fresh.records]
-                    self._place = json.dumps(fresh.place)
+                    self._cursor = json.dumps(fresh.cursor)
                     if kills and self._chance.random() < 0.1:
                         return False  # accepted, and the poll doesn't hear of it
                     progress.accepted()

@@ -35,14 +35,14 @@ def polled(folder: Path | None = None):
         POLL.reset(token)
 
 
-def poll(source, place=None, folder=None):
-    """The ids of one poll, and the place after it."""
+def poll(source, cursor=None, folder=None):
+    """The ids of one poll, and the cursor after it."""
     ids = []
     with polled(folder):
-        for page in source(place):
+        for page in source(cursor):
             ids += [record["id"] for record in page.records or ()]
-            place = json.loads(json.dumps(page.cursor))
-    return ids, place
+            cursor = json.loads(json.dumps(page.cursor))
+    return ids, cursor
 
 
 def events(server, path="/events", **options):
@@ -52,31 +52,31 @@ def events(server, path="/events", **options):
 
 def test_only_what_is_new_is_asked_for_and_delivered(server):
     source = events(server)
-    ids, place = poll(source)
+    ids, cursor = poll(source)
     assert ids == list(range(25))
     server.add(event(25), event(99, 23.5))
-    ids, place = poll(source, place)
+    ids, cursor = poll(source, cursor)
     assert ids == [99, 25], "the late one too, and none of those that were seen again"
     assert server.asked[0] == {"since": at(0)}
     assert server.asked[-1] == {"since": at(19)}, "the newest less the lag"
-    assert poll(source, place) == ([], place)
+    assert poll(source, cursor) == ([], cursor)
 
 
 def test_a_record_that_changed_is_delivered_again_and_one_that_only_looks_older_is_not(server):
     source = events(server, identity=("id", "state"))
-    _, place = poll(source)
+    _, cursor = poll(source)
     server.replace([event(number, state="paid" if number == 23 else None, views=number) for number in range(25)])
-    assert poll(source, place)[0] == [23]
+    assert poll(source, cursor)[0] == [23]
 
 
 def test_a_poll_that_ends_at_any_page_goes_on_at_the_next(server):
     source = events(server, lag=None)
-    ids, place = [], None
+    ids, cursor = [], None
     for _ in range(3):
         with polled():
-            page = next(source(place))
+            page = next(source(cursor))
         ids += [record["id"] for record in page.records]
-        place = page.cursor
+        cursor = page.cursor
     assert ids == list(range(25))
     assert [one.get("page", "1") for one in server.asked] == ["1", "2", "3"]
 
@@ -86,14 +86,14 @@ def test_windows_are_asked_for_one_after_the_other_and_never_again(server):
     server.replace([event(number, number * day) for number in range(25)])
     new = Incremental("at", "since", start=at(0), window="10d", until_param="until", order="ascending")
     source = RestSource(server.root, "/events", incremental=new)
-    ids, place = poll(source)
+    ids, cursor = poll(source)
     assert ids == list(range(25))
     ends = [(one["since"], one["until"]) for one in server.asked]
     assert ends[:2] == [(at(0), at(10 * day)), (at(10 * day), at(20 * day))]
     assert ends[-1][0] in (at(20 * day), at(30 * day)), "the last one goes up to now"
     before = len(ends)
     server.add(event(25, (dt.datetime.now(dt.UTC) - START).total_seconds() / 60 - 1))
-    assert poll(source, place)[0] == [25]
+    assert poll(source, cursor)[0] == [25]
     assert len(server.asked) == before + 1
 
 
@@ -102,19 +102,19 @@ def test_a_window_of_which_the_api_says_that_there_is_nothing_is_over(server):
     server.replace([event(number, number * day) for number in range(20, 25)])
     server.empty_is_404 = True
     new = Incremental("at", "since", start=at(0), window="10d", until_param="until")
-    ids, place = poll(RestSource(server.root, "/events", incremental=new, ignore=(404,)))
+    ids, cursor = poll(RestSource(server.root, "/events", incremental=new, ignore=(404,)))
     assert (ids, server.asked[1]["since"]) == (list(range(20, 25)), at(10 * day))
-    assert "walk" not in place["since"]
+    assert "walk" not in cursor["since"]
 
 
 def test_newest_first_pages_are_read_until_one_is_known():
     with SinceServer([event(number) for number in range(30)], newest_first=True) as server:
         source = RestSource(server.root, "/events", incremental=Incremental("at", order="newest_first", format="iso"))
-        ids, place = poll(source)
+        ids, cursor = poll(source)
         assert ids == list(range(29, -1, -1))
         server.add(*(event(number) for number in range(30, 45)))
         before = len(server.requests)
-        ids, place = poll(source, place)
+        ids, cursor = poll(source, cursor)
         assert ids == list(range(44, 29, -1))
         assert [one.get("page", "1") for one in server.asked[before:]] == ["1", "2"]
 
@@ -122,12 +122,12 @@ def test_newest_first_pages_are_read_until_one_is_known():
 def test_an_answer_that_is_unchanged_is_asked_for_once_and_nothing_behind_it():
     with SinceServer([event(number) for number in range(30)], newest_first=True) as server:
         source = RestSource(server.root, "/events", incremental=Incremental("at", order="newest_first", format="iso"))
-        place, state = None, {}
+        cursor, state = None, {}
         for requests, news in ((3, 30), (1, 5), (1, 0)):
             before, token = len(server.requests), POLL.set(context := PollContext("events", state=dict(state)))
-            pages = list(source(place))
+            pages = list(source(cursor))
             POLL.reset(token)
-            place, state = pages[-1].cursor if pages else place, context.state
+            cursor, state = pages[-1].cursor if pages else cursor, context.state
             assert (len(server.requests) - before, sum(len(page.records) for page in pages)) == (requests, news)
             if news == 30:
                 server.add(*(event(number) for number in range(30, 35)))
@@ -140,18 +140,18 @@ def test_newest_first_pages_that_were_cut_short_leave_no_gap():
             page = next(source(None))
         ids = [record["id"] for record in page.records]
         server.add(*(event(number) for number in range(30, 37)))
-        more, place = poll(source, page.cursor)
+        more, cursor = poll(source, page.cursor)
         assert sorted(ids + more) == list(range(37)), "those of the gap, and those that came meanwhile, each once"
-        assert poll(source, place)[0] == []
+        assert poll(source, cursor)[0] == []
 
 
-def test_what_may_come_again_is_beside_the_place_where_it_is_much(server, tmp_path):
+def test_what_may_come_again_is_beside_the_cursor_where_it_is_much(server, tmp_path):
     source = events(server, lag="1d")
-    _, place = poll(source, folder=tmp_path / "seen")
-    assert len(json.dumps(place)) < 200
+    _, cursor = poll(source, folder=tmp_path / "seen")
+    assert len(json.dumps(cursor)) < 200
     assert [path.name for path in (tmp_path / "seen").iterdir()] == ["events.1"]
     server.add(event(25))
-    assert poll(source, place, tmp_path / "seen")[0] == [25]
+    assert poll(source, cursor, tmp_path / "seen")[0] == [25]
 
 
 def test_a_collector_s_own_process_is_told_where_that_is(tmp_path):
@@ -161,20 +161,20 @@ def test_a_collector_s_own_process_is_told_where_that_is(tmp_path):
 
 def test_without_what_was_seen_the_source_says_so_instead_of_delivering_twice(server, tmp_path):
     source = events(server, lag="1d")
-    _, place = poll(source, folder=tmp_path)
+    _, cursor = poll(source, folder=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(SourceError, match=r"events\.1 .*damaged.* lacks records .* api2db reset --to VALUE"):
-        poll(source, place, tmp_path)
+        poll(source, cursor, tmp_path)
     file.unlink()
     with pytest.raises(SourceError, match=r"No such file.*put it back"):
-        poll(source, place, tmp_path)
+        poll(source, cursor, tmp_path)
     assert poll(source, at(20), tmp_path)[0] == [20, 21, 22, 23, 24], "as after api2db reset --to"
 
 
 @pytest.mark.parametrize("change", range(1, 13))
 def test_a_full_disk_fails_the_poll_and_what_was_not_accepted_comes_with_the_next(server, tmp_path, change):
-    source, ids, place = events(server, lag="1d"), [], None
+    source, ids, cursor = events(server, lag="1d"), [], None
     server.add(*(event(number) for number in range(25, 45)))
     arm_disk(f"ENOSPC@{change}@{tmp_path}")
     try:
@@ -184,10 +184,10 @@ def test_a_full_disk_fails_the_poll_and_what_was_not_accepted_comes_with_the_nex
         ):
             for page in source(None):
                 ids += [record["id"] for record in page.records]
-                place = json.loads(json.dumps(page.cursor))
+                cursor = json.loads(json.dumps(page.cursor))
     finally:
         arm_disk(f"ENOSPC@999999@{tmp_path}")
-    assert ids + poll(source, place, tmp_path / "seen")[0] == list(range(45))
+    assert ids + poll(source, cursor, tmp_path / "seen")[0] == list(range(45))
 
 
 def test_a_step_the_api_forgot_is_begun_anew_and_nothing_is_delivered_twice(server, tmp_path):
@@ -200,7 +200,7 @@ def test_a_step_the_api_forgot_is_begun_anew_and_nothing_is_delivered_twice(serv
     assert {"since": at(9)} in server.asked, "from the last record that was accepted on"
 
 
-def test_each_partition_has_a_place_of_its_own_and_one_that_fails_holds_up_no_other(server):
+def test_each_partition_has_a_cursor_of_its_own_and_one_that_fails_holds_up_no_other(server):
     server.accounts = {name: [event(number, account=name) for number in range(3)] for name in "abc"}
     how = Incremental("at", "since", start=at(1), partitions=["a", "b", "c"], partition_param="account")
     source = RestSource(Rest(server.root, retry=0), "/events", incremental=how)
@@ -219,9 +219,9 @@ def test_each_partition_has_a_place_of_its_own_and_one_that_fails_holds_up_no_ot
         ("c", 2),
     ]
     server.accounts["b"].append(event(7, account="b"))
-    ids, place = poll(source, pages[-1].cursor)
+    ids, cursor = poll(source, pages[-1].cursor)
     assert ids == [1, 2, 7], "what a had all along, and b's new one"
-    assert set(place["since"]["parts"]) == {"a", "b", "c"}
+    assert set(cursor["since"]["parts"]) == {"a", "b", "c"}
 
 
 def test_an_api_that_is_away_fails_the_poll_at_once_however_many_partitions_there_are(server):
@@ -233,7 +233,7 @@ def test_an_api_that_is_away_fails_the_poll_at_once_however_many_partitions_ther
     assert "partitions failed" not in str(error.value)
 
 
-def test_each_record_of_a_parent_has_a_place_of_its_own_and_a_new_one_begins_at_the_start(server):
+def test_each_record_of_a_parent_has_a_cursor_of_its_own_and_a_new_one_begins_at_the_start(server):
     server.accounts = {"a": [event(1)], "b": [event(2), event(3)]}
     source = RestSource(
         Rest(server.root, retry=0),
@@ -256,8 +256,8 @@ def test_each_record_of_a_parent_has_a_place_of_its_own_and_a_new_one_begins_at_
 def test_a_function_that_asks_page_by_page_gets_what_is_new(server):
     api = Rest(server.root)
 
-    def recent(place):
-        for page in api.pages("/events", since=Incremental("at", start=at(20), lag="2m"), place=place):
+    def recent(cursor):
+        for page in api.pages("/events", since=Incremental("at", start=at(20), lag="2m"), cursor=cursor):
             yield page.rows("items", number="id:int")
 
     with polled():
@@ -269,28 +269,28 @@ def test_a_function_that_asks_page_by_page_gets_what_is_new(server):
     assert second.records.table.to_pylist() == [{"number": 25}]
 
 
-def test_a_function_that_yields_what_is_new_without_the_place_after_it_is_told_so(server):
+def test_a_function_that_yields_what_is_new_without_the_cursor_after_it_is_told_so(server):
     api = Rest(server.root)
 
-    def pages(place):
-        return api.pages("/events", since=Incremental("at", start=at(0)), place=place)
+    def pages(cursor):
+        return api.pages("/events", since=Incremental("at", start=at(0)), cursor=cursor)
 
-    def bare(place):
-        for page in pages(place):
+    def bare(cursor):
+        for page in pages(cursor):
             yield page.records()
 
-    def at_once(place):
-        rows = [record for page in pages(place) for record in page.records()]
+    def at_once(cursor):
+        rows = [record for page in pages(cursor) for record in page.records()]
         return rows
 
-    def whole(place):
+    def whole(cursor):
         rows = []
-        for page in pages(place):
+        for page in pages(cursor):
             rows += page.records()
-        yield Page(rows, page.place)
+        yield Page(rows, page.cursor)
 
     for function in (bare, at_once):
-        with polled(), pytest.raises(SourceError, match=r"yield page.rows\(...\), or Page\(rows, page.place\)"):
+        with polled(), pytest.raises(SourceError, match=r"yield page.rows\(...\), or Page\(rows, page.cursor\)"):
             list(collector(every="1m", name="events")(function).poll(None))
     with polled():
         (page,) = collector(every="1m", name="events")(whole).poll(None)
@@ -301,8 +301,8 @@ def test_records_that_are_all_older_than_what_was_asked_for_are_told_once(server
     server.replace([{"id": number, "at": 1_772_366_400 + number} for number in range(3)])
     server.ignores_bounds = True
     source = RestSource(server.root, "/events", params={"since": Incremental("at:ms", start="2026-01-01")})
-    ids, place = poll(source)
-    assert (ids, poll(source, place)[0]) == ([], [])
+    ids, cursor = poll(source)
+    assert (ids, poll(source, cursor)[0]) == ([], [])
     (told,) = [record.getMessage() for record in caplog.records]
     assert "older than what was asked for" in told
     assert "'at:ms'" in told
@@ -333,7 +333,7 @@ def test_an_answer_that_fails_is_no_partition_s_end(server):
         ({"field": "at"}, "give start="),
         ({"field": "at", "start": "2026", "format": "sometimes"}, "one of iso, iso-naive"),
         ({"field": "at", "start": at(0), "zone": "Mars/Olympus"}, "no time zone"),
-        ({"field": "at", "start": "yesterday", "format": "iso"}, "'yesterday' is no place"),
+        ({"field": "at", "start": "yesterday", "format": "iso"}, "'yesterday' is no value of 'at'"),
         ({"field": "at", "start": at(0), "lag": "soon"}, "'soon' is not a duration"),
         ({"field": "n", "start": 5, "lag": "1h"}, "'1h' isn't a number"),
         ({"field": "n", "start": "abc", "lag": "1h"}, "lag and window need times or numbers"),
@@ -392,7 +392,7 @@ def test_records_that_are_not_as_declared_are_an_error_that_says_which(server):
         poll(RestSource(server.root, "/events", incremental=Incremental("when", start=at(0))))
     with pytest.raises(SourceError, match="nothing at identity='uuid'"):
         poll(events(server, identity="uuid"))
-    with pytest.raises(SourceError, match="place that was reached is one of partitions"):
+    with pytest.raises(SourceError, match="the cursor is one of partitions"):
         poll(events(server), {"since": {"parts": {"a": {}}}})
     with pytest.raises(SourceError, match=r"isn't one of 'at' .* api2db reset"):
         poll(events(server), {"since": {"high": "z"}})

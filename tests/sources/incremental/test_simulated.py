@@ -84,7 +84,7 @@ def check(api: Api, reader: Reader) -> None:
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch):
     """So that a few records already need the file, and another one."""
-    monkeypatch.setattr(seen, "IN_PLACE", 3)
+    monkeypatch.setattr(seen, "MOST_IN_CURSOR", 3)
     monkeypatch.setattr(seen, "_SPARE", 5)
 
 

@@ -93,29 +93,29 @@ def test_what_is_sent_never_leaves_out_what_was_asked_for(moment, format, zone):
     assert kind.taken(kind.kept(rank)) == rank
 
 
-def pages_of(how, place, *pages, **options):
-    """What one poll takes of pages, and the place after it."""
-    progress = Progress(how, place, **options)
+def pages_of(how, cursor, *pages, **options):
+    """What one poll takes of pages, and the cursor after it."""
+    progress = Progress(how, cursor, **options)
     stretch = next(progress.stretches())
     taken = [progress.take(page, number if page is not pages[-1] else None) for number, page in enumerate(pages)]
-    return stretch.params, [record["id"] for fresh in taken for record in fresh.records], taken[-1].place
+    return stretch.params, [record["id"] for fresh in taken for record in fresh.records], taken[-1].cursor
 
 
 def test_texts_in_an_order_only_the_api_knows_go_on_at_the_last_one():
     how = Incremental("token", "after", format="opaque", order="ascending")
     first = [{"id": 1, "token": "z"}, {"id": 2, "token": "b"}]
-    _, ids, place = pages_of(how, None, first, [{"id": 3, "token": "k"}])
-    assert (ids, place["high"]) == ([1, 2, 3], "k")
-    asked, ids, place = pages_of(how, place, [{"id": 3, "token": "k"}, {"id": 4, "token": "a"}])
-    assert (asked, ids, place["high"]) == ({"after": "k"}, [4], "a")
+    _, ids, cursor = pages_of(how, None, first, [{"id": 3, "token": "k"}])
+    assert (ids, cursor["high"]) == ([1, 2, 3], "k")
+    asked, ids, cursor = pages_of(how, cursor, [{"id": 3, "token": "k"}, {"id": 4, "token": "a"}])
+    assert (asked, ids, cursor["high"]) == ({"after": "k"}, [4], "a")
 
 
 def test_numbers_are_read_again_as_far_behind_as_was_said():
     how = Incremental("n", "above", start=0, lag=5, inclusive=False)
-    _, ids, place = pages_of(how, None, [{"id": n, "n": n} for n in range(10)])
+    _, ids, cursor = pages_of(how, None, [{"id": n, "n": n} for n in range(10)])
     assert ids == list(range(10))
     asked, ids, _ = pages_of(
-        how, place, [{"id": n, "n": n} for n in (4, 5, 6)] + [{"id": 66, "n": 6}, {"id": 10, "n": 10}]
+        how, cursor, [{"id": n, "n": n} for n in (4, 5, 6)] + [{"id": 66, "n": 6}, {"id": 10, "n": 10}]
     )
     assert (asked, ids) == ({"above": "3"}, [66, 10])
 
@@ -128,8 +128,8 @@ def test_records_may_hold_times_as_they_are_sent():
 def test_a_stretch_that_is_begun_anew_never_goes_back_before_what_was_asked_for():
     """An API that can't be asked gives everything, also what lies far before."""
     how = Incremental("n", order="ascending", format="number")
-    place = {"high": 9, "walk": {"low": 9, "reached": 4, "top": 4, "step": 2}}
-    progress = Progress(how, place)
+    cursor = {"high": 9, "walk": {"low": 9, "reached": 4, "top": 4, "step": 2}}
+    progress = Progress(how, cursor)
     stretches = progress.stretches()
     next(stretches)
     progress.lost_step()
@@ -155,9 +155,9 @@ def test_records_of_another_kind_than_start_fail_the_poll(start, value):
 def test_a_record_dated_far_ahead_does_not_move_what_is_reached():
     how = Incremental("at", "since", start="2026-01-01")
     far = {"id": 9, "at": "9999-12-31T00:00:00Z"}
-    _, ids, place = pages_of(how, None, [{"id": 1, "at": "2026-02-01T00:00:00Z"}, far])
-    assert (ids, place["high"]) == ([1, 9], "2026-02-01T00:00:00+00:00")
-    asked, ids, _ = pages_of(how, place, [{"id": 2, "at": "2026-02-02T00:00:00Z"}, far])
+    _, ids, cursor = pages_of(how, None, [{"id": 1, "at": "2026-02-01T00:00:00Z"}, far])
+    assert (ids, cursor["high"]) == ([1, 9], "2026-02-01T00:00:00+00:00")
+    asked, ids, _ = pages_of(how, cursor, [{"id": 2, "at": "2026-02-02T00:00:00Z"}, far])
     assert (asked, ids) == ({"since": "2026-02-01T00:00:00Z"}, [2])
 
 
@@ -176,37 +176,37 @@ def test_newest_first_pages_may_begin_later_where_more_than_a_page_appeared_mean
     assert pages_of(how, None, [{"id": 4, "n": 4}], [{"id": 6, "n": 6}], [{"id": 3, "n": 3}])[1] == [4, 3]
 
 
-@pytest.mark.parametrize("others", [0, 30], ids=["in the place", "in a file"])
+@pytest.mark.parametrize("others", [0, 30], ids=["in the cursor", "in a file"])
 def test_what_changes_back_within_the_lag_is_delivered_again_where_there_is_a_key(tmp_path, others):
     how = Incremental("n", "above", start=0, lag=5)
     more = [{"id": 100 + number, "n": 7} for number in range(others)]
-    delivered, place = [], None
+    delivered, cursor = [], None
     for state in ("A", "B", "A", "A", "B"):
         page = [{"id": 1, "n": 7, "state": state}, *more]
-        progress = Progress(how, place, folder=tmp_path, name="it", key=("id",))
+        progress = Progress(how, cursor, folder=tmp_path, name="it", key=("id",))
         next(progress.stretches())
         fresh = progress.take(page, None)
         delivered += [record["state"] for record in fresh.records if record["id"] == 1]
-        place = fresh.place
+        cursor = fresh.cursor
         progress.accepted()
     assert delivered == ["A", "B", "A", "B"]
-    assert "file" in place["seen"] if others else len(place["seen"]["rows"]) == 1
+    assert "file" in cursor["seen"] if others else len(cursor["seen"]["rows"]) == 1
 
 
 @pytest.mark.parametrize("has_rows", [True, False])
 def test_windows_that_a_clock_far_ahead_closed_are_asked_for_again_and_nothing_comes_twice(has_rows):
     how = Incremental("at", "since", start="2026-03-01", window="1d", until_param="until", lag="2h")
     rows = [{"id": 1, "at": "2026-03-01T11:00:00Z"}] if has_rows else []
-    place, delivered, asked = None, [], []
+    cursor, delivered, asked = None, [], []
     for years, late in ((0, []), (1, []), (0, [{"id": 2, "at": "2026-03-01T10:30:00Z"}])):
         now_us = micros(NOON.replace(year=2026 + years))
-        progress = Progress(how, place, now_us=lambda now_us=now_us: now_us)
+        progress = Progress(how, cursor, now_us=lambda now_us=now_us: now_us)
         for stretch in progress.stretches():
             asked.append(stretch.params["since"])
             answer = [row for row in rows + late if stretch.params["since"] <= row["at"] < stretch.params["until"]]
             fresh = progress.take(answer, None)
             delivered += [record["id"] for record in fresh.records]
-            place = fresh.place
+            cursor = fresh.cursor
             progress.accepted()
     assert delivered == ([1, 2] if has_rows else [2])
     assert asked[-1] == ("2026-03-01T09:00:00Z" if has_rows else "2026-03-01T00:00:00Z")

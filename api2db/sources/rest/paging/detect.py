@@ -45,7 +45,7 @@ _URLS: Final = (
     *("links.next", "links.next.href", "_links.next", "_links.next.href", "meta.pagination.links.next", "next.href"),
     *("nextLink", r"@odata\.nextLink", r"odata\.nextLink", "next_link", "next_page", "next_page.uri"),
 )
-# How a cursor is called in answers, and how in requests.
+# How an API's cursor is called in answers, and how in requests.
 _CURSORS: Final = {
     "nextPageToken": "pageToken",
     "next_page_token": "page_token",
@@ -80,7 +80,7 @@ _LIMIT_PARAMS: Final = ("limit", "count", "per_page", "page_size", "top", "rows"
 
 @dataclass(frozen=True)
 class Detect:
-    """The convention that the first answer shows; each step says which it was, so that a place does.
+    """The convention that the first answer shows; each step says which it was, so that a collector's cursor does.
 
     told   what was logged already: that is said once, not at each poll
     """
@@ -129,7 +129,7 @@ def detected(answered: Answered) -> Paging:
 
 
 def _next_in(answered: Answered, body: dict[str, Any]) -> Paging | None:
-    """The answer says what asks for the next page: its address, a cursor or its number."""
+    """The answer says what asks for the next page: its address, the API's cursor or its number."""
     for path in _URLS:
         if _is_url(value_at(body, path), certain=path in _SURE_URLS):
             return NextUrl(path)
@@ -148,22 +148,23 @@ def _next_in(answered: Answered, body: dict[str, Any]) -> Paging | None:
 
 
 def as_json(paging: Paging) -> dict[str, Any]:
-    """A convention as a place holds it."""
+    """A convention as a collector's cursor holds it."""
     options = [(one.name, one.default) for one in fields(paging) if one.init]  # type: ignore[arg-type]
     given = {name: getattr(paging, name) for name, default in options if getattr(paging, name) != default}
     return {_BY: type(paging).__name__, **given}
 
 
 def of_json(value: Mapping[str, Any]) -> Paging:
-    """The convention a place holds. Raises SourceError for what isn't one."""
+    """The convention a collector's cursor holds. Raises SourceError for what isn't one."""
     options = {name: option for name, option in value.items() if name != _BY}
     make = _CONVENTIONS.get(value.get(_BY, ""))
     if make is None:
-        raise SourceError(f"the place says paging by {value.get(_BY)!r}{nearest(str(value.get(_BY)), _CONVENTIONS)}")
+        said = value.get(_BY)
+        raise SourceError(f"the collector's cursor says paging by {said!r}{nearest(str(said), _CONVENTIONS)}")
     try:
         return make(**options)
     except TypeError as error:
-        raise SourceError(f"the place's paging can't be read: {error}") from None
+        raise SourceError(f"the paging in the collector's cursor can't be read: {error}") from None
 
 
 def _taken_apart(step: Step) -> tuple[Paging | None, Step]:
@@ -234,7 +235,7 @@ def _by_body(first: Ask, body: dict[str, Any]) -> Paging | None:
 
 
 def _is_url(value: object, *, certain: bool) -> bool:
-    """``certain``: an address it is, however short. Else it may be a cursor."""
+    """``certain``: an address it is, however short. Else it may be the API's cursor."""
     if not isinstance(value, str) or not value:
         return False
     return certain or is_address(value) or value.startswith(("/", "?")) or _RELATIVE.match(value) is not None

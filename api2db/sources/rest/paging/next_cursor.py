@@ -13,7 +13,7 @@ from api2db.sources.rest.paging.convention import Answered, Step, checked_path, 
 
 @dataclass(frozen=True)
 class NextCursor:
-    """A cursor, taken from one place and sent back in another.
+    """A cursor of the API's, taken from one place and sent back in another.
 
     path      of the cursor in the body ("meta.next_cursor"); or
     header    the header it is in; or
@@ -34,7 +34,7 @@ class NextCursor:
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.path, self.header, self.last)) != 1:
-            raise mistaken("NextCursor takes the cursor from one place: give path=, header= or last=")
+            raise mistaken("NextCursor takes the API's cursor from one place: give path=, header= or last=")
         if (self.param is None) == (self.field is None):
             raise mistaken("NextCursor sends the cursor back: give param= (of the address) or field= (of the body)")
         for path in (self.path, self.last, self.has_more):

@@ -52,13 +52,13 @@ def test_killed_after_any_pages_every_record_comes_once(server, data, count, siz
     server.size = size
     server.replace([{"id": str(number)} for number in range(count)])
     source = RestSource(server.root, "/" + path.removesuffix(" found"), **options)
-    read, place = [], None
+    read, cursor = [], None
     while True:
         kept = data.draw(st.integers(1, 6), label="pages until the kill")
-        for page, _ in zip(source(place), range(kept), strict=False):
+        for page, _ in zip(source(cursor), range(kept), strict=False):
             read += [record["id"] for record in page.records]
-            place = json.loads(json.dumps(page.cursor))
-        if place == {}:
+            cursor = json.loads(json.dumps(page.cursor))
+        if cursor == {}:
             break
     assert read == [str(number) for number in range(count)]
 
@@ -88,15 +88,15 @@ def test_pages_that_are_unchanged_are_gone_through_and_bring_nothing(server):
     source = RestSource(server.root, "/link", paging=LinkHeader())
     fetcher = Remembering(source.rest.fetcher)
 
-    def poll(place):
-        pages = Walk(source.plan, fetcher, place).pages()  # type: ignore[arg-type]
-        return [([record["id"] for record in page.records()], page.place) for page in pages]
+    def poll(cursor):
+        pages = Walk(source.plan, fetcher, cursor).pages()  # type: ignore[arg-type]
+        return [([record["id"] for record in page.records()], page.cursor) for page in pages]
 
     assert [ids for ids, _ in poll(None)] == [[0, 1], [2, 3], [4]]
-    assert poll({}) == [], "nothing changed, and the place is where it was"
+    assert poll({}) == [], "nothing changed, and the cursor is where it was"
     fetcher.changed = {f"{server.root}/link?at=2"}
     assert poll({}) == [([2, 3], {"next": {"url": f"{server.root}/link?at=4"}}), ([], {})]
-    assert [place for _, place in poll({"next": {"url": f"{server.root}/link?at=4"}})] == [{}], "the place is told"
+    assert [cursor for _, cursor in poll({"next": {"url": f"{server.root}/link?at=4"}})] == [{}], "the cursor is told"
 
 
 def test_a_page_that_its_reader_stopped_at_is_asked_for_in_full_since_what_follows_is_not_known(server):
@@ -144,10 +144,10 @@ def test_a_next_page_that_an_unchanged_one_told_and_nobody_knows_any_more_is_fou
         poll()
 
 
-@pytest.mark.parametrize("place", ["2026-02-01", 7, {"next": "a"}, ["x"]])
-def test_a_place_that_no_page_had_is_an_error_that_says_what_to_do(server, place):
-    with pytest.raises(SourceError, match="api2db reset"):
-        list(RestSource(server.root, "/link")(place))
+@pytest.mark.parametrize("cursor", ["2026-02-01", 7, {"next": "a"}, ["x"]])
+def test_a_cursor_that_no_page_had_is_an_error_that_says_what_to_do(server, cursor):
+    with pytest.raises(SourceError, match=r"api2db reset; or, .* params=\{'cursor': \.\.\.\}"):
+        list(RestSource(server.root, "/link")(cursor))
 
 
 COLLECTOR = """
