@@ -27,6 +27,10 @@ GROUP_BYTES = 24 * 2**20
 GROUP_SHARDS = 500
 GROUP = Limits(GROUP_ROWS, GROUP_BYTES, GROUP_SHARDS)
 
+# Once all that waited is in, a stream rests for as long as that load took, this long at most: what comes thick and fast
+# then shares loads, and its polls have the processor meanwhile. Behind a backlog nothing rests.
+REST_S = 0.1
+
 # A stopped stream looks again this often: a password may have been mended, and nobody is on call.
 STOPPED_PROBE_S = 300.0
 
@@ -71,6 +75,7 @@ class Delivery:
         self._lock = threading.Lock()
         self._paced = self.sink if isinstance(self.sink, Paced) else None
         self._limits = limits_of(self.sink)
+        self._rests_until = 0.0
         self.at_once = False  # whatever pace the place asks for: somebody waits for it
         self.turn = threading.Lock()  # held for a step; whoever else holds it may change what waits
         self.queue = self.spool.queue(self.stream)
@@ -156,6 +161,11 @@ class Delivery:
         # A place that may not be loaded yet is reached all the same, the first time.
         return due_in_s if self._unconnected else max(due_in_s, self._paced_s())
 
+    @property
+    def rest_s(self) -> float:
+        """Seconds until whoever shares a processor with polls should call the next ``step``."""
+        return max(0.0, self._rests_until - self.clock())
+
     def _paced_s(self) -> float:
         return 0.0 if self._paced is None or self.at_once else self._paced.wait_s()
 
@@ -165,6 +175,7 @@ class Delivery:
             self._step()
 
     def _step(self) -> None:
+        began, there = self.clock(), sum(self.backlog)
         lane, shards = self._choose()
         if self._paced_s():
             shards = []
@@ -197,6 +208,7 @@ class Delivery:
             self.failed(error, lane)
         else:
             self._succeeded(lane)
+            self._rests_until = self.clock() + min(self.clock() - began, REST_S) if len(taken.shards) == there else 0.0
             self._report(receipts)
 
     def _deliver(self, lane: Lane, taken: Taken) -> list[Receipt]:

@@ -54,6 +54,7 @@ class DeliveryPool:
         due_in_s = delivery.due_in_s()
         if due_in_s is None:
             return
+        due_in_s = max(due_in_s, delivery.rest_s)
         if due_in_s > 0:
             at = time.monotonic() + due_in_s
             if self._timed.get(id(delivery), at + 1) <= at:

@@ -137,6 +137,13 @@ class Answer(Response):
         if self.status_code >= 400:
             raise self.error(self._start())
 
+    @property
+    def content(self) -> bytes:
+        """As of requests, read in larger pieces: its own are so small that a page of records takes dozens."""
+        if not (isinstance(self._content, bytes) or self._content_consumed or self.raw is None):
+            self._content = b"".join(self.iter_content(_PIECE_BYTES))
+        return super().content
+
     def iter_content(self, chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
         chunks = super().iter_content(chunk_size, decode_unicode)
         if self._content_consumed:

@@ -15,7 +15,7 @@ from api2db.errors import ConfigError, FatalError, RetryableError
 from api2db.journal.journal import Journal
 from api2db.quarantine import RowQuarantine
 from api2db.retry import MIN_DELAY_S, RetryPolicy
-from api2db.runtime.delivery import GROUP_ROWS, STOPPED_PROBE_S, Delivery, State
+from api2db.runtime.delivery import GROUP_ROWS, REST_S, STOPPED_PROBE_S, Delivery, State
 from api2db.runtime.lanes import Waiting
 from api2db.runtime.pool import DeliveryPool
 from api2db.spool.collector import CollectorSpool
@@ -108,6 +108,42 @@ def test_a_transaction_holds_no_more_than_its_limit_of_rows(bench):
         bench.delivery.notify(bench.shards.accept(rows(*range(size)), None))
     bench.run()
     assert bench.sink.transactions == [1, 1, 1]
+
+
+class SlowSink(MemorySink):
+    """Each load takes so many seconds of the bench's clock."""
+
+    load_s = 0.0
+
+    def load(self, batches, quarantine):
+        self.bench.now += self.load_s
+        return super().load(batches, quarantine)
+
+
+@pytest.mark.parametrize(("load_s", "rest_s"), [(0.0, 0.0), (0.03, 0.03), (5.0, REST_S)])
+def test_a_stream_that_keeps_up_rests_as_long_as_its_load_took_so_that_small_batches_share_the_next(
+    make, load_s, rest_s
+):
+    bench = make(SlowSink())
+    bench.sink.bench, bench.sink.load_s = bench, load_s
+    bench.accept(1)
+    bench.run(1)
+    assert bench.delivery.rest_s == pytest.approx(rest_s)
+    bench.now += rest_s
+    assert bench.delivery.rest_s == 0
+
+
+def test_a_stream_with_a_backlog_does_not_rest(make):
+    bench = make(SlowSink())
+    bench.sink.bench, bench.sink.load_s = bench, 0.03
+    size = GROUP_ROWS // 2 + 1
+    for _ in range(3):
+        bench.delivery.notify(bench.shards.accept(rows(*range(size)), None))
+    bench.run(1)
+    assert (bench.sink.transactions, bench.delivery.rest_s) == ([1], 0)
+    bench.run()
+    assert bench.sink.transactions == [1, 1, 1]
+    assert bench.delivery.rest_s > 0
 
 
 def test_a_failed_load_is_repeated_until_it_is_in_and_nothing_is_dropped_before(bench):
