@@ -14,6 +14,7 @@ from api2db.chaos.attack import Attack
 from api2db.chaos.faults import KILL, KILL_AT, KILL_STARTING, KILL_STOPPING, schedule
 from api2db.chaos.victim import Victim
 from api2db.failpoint import POINTS
+from tests import warm
 from tests.contract.places import MariaDBPlace
 from tests.http_api import HttpApi
 from tests.project_kit import REPOSITORY, Project, eventually
@@ -142,7 +143,7 @@ def attack(watched: Watched, kills: int, seed: str) -> tuple[int, Attack]:
     """Kill it so often, in all ways there are, while new rows appear. How many rows there are then, and the attack."""
     project = watched.project
     env = {**os.environ, **watched.env, "PYTHONPATH": str(REPOSITORY)}
-    victim = Victim([sys.executable, "main.py"], project.folder, project.folder / "console.txt", env)
+    victim = Victim([sys.executable, "main.py"], project.folder, project.folder / "console.txt", env, warm.Popen)
     attack = Attack(victim)
     count = watched.api.count()
     try:
