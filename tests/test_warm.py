@@ -73,7 +73,7 @@ def test_a_program_sees_what_it_would_had_it_been_started_anew(folder: Path, wor
         ("1 / 0", 1, 'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\nZeroDivisionError'),
         ("import os; os._exit(4)", 4, ""),
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, ""),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT, "Traceback"),
+        ("raise KeyboardInterrupt", -signal.SIGINT, "Traceback"),
         ("import atexit, sys; atexit.register(lambda: sys.stderr.write(__name__))", 0, "__main__"),
         ("import threading as t; t.Timer(0.1, lambda: print(__name__, file=__import__('sys').stderr)).start()", 0,
          "__main__\n"),

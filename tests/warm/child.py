@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from api2db import failpoint
-from tests.warm.parent import FIRST_FILTER, Order
+from tests.warm.parent import FIRST_FILTER, ON_INTERRUPT, Order
 
 
 def become(order: Order, path: list[str]) -> list[str]:
@@ -29,7 +29,7 @@ def become(order: Order, path: list[str]) -> list[str]:
         os.environ["LC_CTYPE"] = "C.UTF-8"  # as Python has it: PEP 538
     time.tzset()
     os.chdir(order.cwd)
-    _signals()
+    signal.signal(signal.SIGINT, ON_INTERRUPT)
     assert sys.stdout.errors is not None
     _streams("surrogateescape" if coerced else sys.stdout.errors, bool(order.env.get("PYTHONUNBUFFERED")))
     words = list(order.command)
@@ -78,16 +78,6 @@ def execute(words: list[str]) -> None:
             error.with_traceback(ours.tb_next)  # without the line of this function
         sys.excepthook(type(error), error, error.__traceback__)
         raise SystemExit(1) from None
-
-
-def _signals() -> None:
-    ignored = {signal.SIGPIPE, signal.SIGXFSZ}
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGINT, *ignored}:
-        signal.signal(number, signal.SIG_DFL)
-    for number in ignored:
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _streams(errors: str, unbuffered: bool) -> None:

@@ -40,6 +40,7 @@ MODULES = (
     "sqlalchemy.dialects.sqlite",
 )
 MESSAGE_BYTES = 1 << 20
+ON_INTERRUPT = signal.getsignal(signal.SIGINT)  # what Python begins with, which is nothing if that is inherited
 FIRST_FILTER = warnings.filters[0]  # of the warnings that Python begins with, before libraries add theirs
 
 
