@@ -124,6 +124,24 @@ def test_two_at_once_have_what_is_theirs(tmp_path: Path) -> None:
     assert [sorted(each.splitlines()) for each in said] == [["err", "one to 0"], ["err", "two to 1"]]
 
 
+@pytest.mark.skipif(sys.platform != "linux" or bool(os.environ.get("API2DB_TEST_COLD")), reason="nothing is forked")
+def test_all_others_are_children_of_one_process_and_leave_nothing_open_there_nor_here() -> None:
+    parent = int(warm.run([sys.executable, "-c", "import os; print(os.getppid())"], capture_output=True).stdout)
+    assert parent != os.getpid()
+
+    def files() -> list[int]:
+        return [len(os.listdir(f"/proc/{pid}/fd")) for pid in (parent, os.getpid())]
+
+    # What earlier tests left may go away meanwhile.
+    before = files()
+    for status in range(5):
+        started = warm.Popen(
+            [sys.executable, "-c", f"import os; os._exit({status} + (os.getppid() != {parent}) * 100)"]
+        )
+        assert started.wait(TIMEOUT_S) == status
+    eventually(lambda: all(now <= then for now, then in zip(files(), before, strict=True)), what="all closed again")
+
+
 def test_an_armed_point_is_where_it_dies() -> None:
     code = "from api2db.failpoint import reach; reach('spool.acked'); print(1, flush=True); reach('spool.acked')"
     env = {**os.environ, "PYTHONPATH": str(warm.REPOSITORY), "API2DB_FAILPOINT": "spool.acked:2"}
@@ -156,8 +174,11 @@ def test_what_takes_a_start_has_one(command: list[str], options: dict[str, Any])
     assert type(process) is subprocess.Popen
 
 
-def test_all_are_started_anew_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("API2DB_TEST_COLD", "1")
+@pytest.mark.parametrize(("variable", "value"), [("API2DB_TEST_COLD", "1"), ("PYTEST_VERSION", "")])
+def test_all_are_started_anew_where_that_is_asked_for_and_outside_pytest(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
     process = warm.Popen([sys.executable, "-c", ""])
     assert process.wait(TIMEOUT_S) == 0
     assert type(process) is subprocess.Popen

@@ -6,7 +6,8 @@ comes of it is a process as any other: with a pid, an environment, a folder and 
 signals, and ended as Python ends.
 
 Started anew, by ``subprocess``, is what can't be had of a fork (``_may_fork``), what is about starting (use
-``subprocess``), everything where API2DB_TEST_COLD is set, and where this isn't Linux.
+``subprocess``), everything where API2DB_TEST_COLD is set, where this isn't Linux, and outside pytest: what ``bench/``
+measures and kills has the starts that users have.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def run(
 
 
 def _may_fork(words: list[str], options: Mapping[str, Any]) -> bool:
-    if sys.platform != "linux" or os.environ.get("API2DB_TEST_COLD") or not options.keys() <= _OPTIONS:
+    wanted = os.environ.get("PYTEST_VERSION") and not os.environ.get("API2DB_TEST_COLD")
+    if sys.platform != "linux" or not wanted or not options.keys() <= _OPTIONS:
         return False
     at = 1
     while words[at : at + 1] == ["-W"] and words[at + 1] in ("error", "ignore"):
