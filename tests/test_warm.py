@@ -70,7 +70,7 @@ def test_a_program_sees_what_it_would_had_it_been_started_anew(folder: Path, wor
         ("print('x')", 0, ""),
         ("import sys; sys.exit(3)", 3, ""),
         ("raise SystemExit('no')", 1, "no\n"),
-        ("1 / 0", 1, 'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\nZeroDivisionError'),
+        ("1 / 0", 1, 'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\n'),
         ("import os; os._exit(4)", 4, ""),
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, ""),
         ("raise KeyboardInterrupt", -signal.SIGINT, "Traceback"),
