@@ -18,6 +18,8 @@ from typing import Any
 
 import pyarrow.dataset as ds
 
+from tests import warm
+
 REPOSITORY = Path(__file__).parents[1]
 TIMEOUT_S = 60.0
 
@@ -56,7 +58,7 @@ class Project:
     def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """``python main.py``, its output kept in ``console.txt``."""
         with open(self.folder / "console.txt", "a") as console:
-            process = subprocess.Popen(
+            process = warm.Popen(
                 [sys.executable, "main.py", *arguments],
                 cwd=self.folder,
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", **(env or {})},
@@ -85,7 +87,7 @@ class Project:
 
     def status(self) -> tuple[int, dict[str, Any]]:
         """Exit status and answer of ``python main.py --status --json``."""
-        done = subprocess.run(
+        done = warm.run(
             [sys.executable, "main.py", "--status", "--json"],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
@@ -98,7 +100,7 @@ class Project:
 
     def asked(self, *arguments: str, env: Mapping[str, str]) -> dict[str, Any]:
         """The answer of ``api2db``, which has to find nothing wrong."""
-        done = subprocess.run(
+        done = warm.run(
             [sys.executable, "-c", "from api2db.cli.main import main; main()", *arguments, "--json"],
             cwd=self.folder,
             env={**os.environ, **env, "PYTHONPATH": str(REPOSITORY)},

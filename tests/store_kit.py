@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ from api2db.store.places import with_stores
 from api2db.store.store import Store
 from api2db.store.store2sql import Store2Sql
 from api2db.stream.places import targets_of
+from tests import warm
+from tests.project_kit import REPOSITORY
 
 LONG_AGO_S = 1_600_000_000
 
@@ -168,10 +171,9 @@ def run_once(folder: Path, options: Mapping[str, Any], fault: str = "", disk: st
 
 def run_elsewhere(folder: Path, options: Mapping[str, Any], fault: str = "", disk: str = "") -> int:
     """The same in a process of its own; its exit status, -9 where the fault killed it."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.store_kit"])
-    process = context.Process(target=run_once, args=(folder, dict(options), fault, disk))
-    process.start()
-    process.join(60)
-    assert process.exitcode is not None, "it hangs"
-    return process.exitcode
+    code = (
+        "import json, sys; from pathlib import Path; from tests.store_kit import run_once; "
+        "folder, *given = json.loads(sys.argv[1]); run_once(Path(folder), *given)"
+    )
+    command = [sys.executable, "-c", code, json.dumps([str(folder), dict(options), fault, disk])]
+    return warm.run(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, timeout=60).returncode

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from api2db.cli import main as cli
+from tests import warm
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -26,7 +26,7 @@ def test_the_code_of_a_page_runs(page, tmp_path):
     code = "\n".join(BLOCK.findall(page.read_text()))
     script = tmp_path / "page.py"
     script.write_text(code)
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-W", "error", str(script)],
         cwd=tmp_path,
         env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},

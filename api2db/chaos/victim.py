@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 TIMEOUT_S = 60.0
@@ -21,10 +21,20 @@ class Victim:
 
     It tells that it runs by the service manager's protocol, so nothing is read from its output. Used by one thread.
     Linux only: process descriptors, ``prlimit``, and sockets in the abstract namespace.
+
+    popen  what starts it, as ``subprocess.Popen`` does
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, console: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        console: Path,
+        env: Mapping[str, str],
+        popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
+    ) -> None:
         self.console = console
+        self._popen = popen
         self._command = list(command)
         self._folder = folder
         self._env = dict(env)
@@ -56,7 +66,7 @@ class Victim:
             env["API2DB_FAILPOINT"] = failpoint
         self._started_at = time.monotonic()
         with self.console.open("ab") as console:
-            self._process = subprocess.Popen(
+            self._process = self._popen(
                 self._command,
                 cwd=self._folder,
                 env=env,

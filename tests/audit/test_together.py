@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 
@@ -16,6 +15,7 @@ from api2db.errors import ConfigError
 from api2db.layout import Layout
 from api2db.runtime.retention import Retention
 from api2db.runtime.status import read_status
+from tests import warm
 from tests.log_kit import Bench, rows, shards_in
 from tests.project_kit import REPOSITORY
 
@@ -89,7 +89,7 @@ def mended(bench):
 
 
 def killed_at(bench, point, *words):
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", "from api2db.cli.main import main; main()", "-C", str(bench.folder), *words],
         env={"PYTHONPATH": str(REPOSITORY), "API2DB_FAILPOINT": point, "PATH": "/usr/bin"},
         capture_output=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from api2db.chaos.count import Counted, count
 from api2db.chaos.scratch import Plan, Scratch, make
 from api2db.cli.here import Here
 from api2db.errors import ConfigError
+from tests import warm
 from tests.http_api import HttpApi
 from tests.project_kit import REPOSITORY, Project
 
@@ -71,7 +71,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Attacked:
     with HttpApi([{"id": n, "key": n % 7} for n in range(1, ROWS + 1)], since_field="id") as api:
         env = {k: v for k, v in os.environ.items() if not k.startswith("API2DB_")}
         env |= {"URL": api.url, "TMPDIR": str(folder / "tmp"), "PYTHONPATH": str(REPOSITORY)}
-        done = subprocess.run(
+        done = warm.run(
             [sys.executable, "-c", "from api2db.cli.main import main; main()", "-C", str(project.folder), *command],
             env=env, capture_output=True, text=True, timeout=280,
         )  # fmt: skip
@@ -84,7 +84,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Attacked:
 def test_where_nothing_was_accepted_nothing_is_said_to_hold(tmp_path: Path) -> None:
     silent = "from api2db import collector\n\n@collector(every=0.5)\ndef silent():\n    return None\n"
     project = Project(tmp_path, silent=silent)
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", "from api2db.cli.main import main; main()", "-C", str(project.folder),
          "chaos", "--faults", "1", "--seed", "5"],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, timeout=110,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 
 import pytest
 from click.testing import CliRunner
 
 from api2db.cli.main import main
+from tests import warm
 from tests.project_kit import REPOSITORY, Project, eventually
 
 COUNTER = """
@@ -34,7 +34,7 @@ def project(tmp_path):
 
 
 def audit(project, *arguments):
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", "from api2db.cli.main import main; main()", "audit", *arguments],
         cwd=project.folder,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from contextlib import closing
@@ -11,6 +10,7 @@ import pytest
 
 from api2db.journal.journal import Journal
 from api2db.layout import Layout, StoreLock
+from tests import warm
 from tests.project_kit import REPOSITORY, Project, eventually
 
 FAILING = """
@@ -30,7 +30,7 @@ def project(tmp_path):
 
 
 def check(project, *arguments):
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "main.py", "--check", *arguments],
         cwd=project.folder,
         env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin"},

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 
 import pytest
 
+from tests import warm
 from tests.project_kit import REPOSITORY, Project, eventually
 
 COUNTER = """
@@ -35,7 +35,7 @@ def project(tmp_path):
 
 
 def text(project, *arguments):
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "main.py", "--status", *arguments],
         cwd=project.folder,
         env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin"},

@@ -15,6 +15,7 @@ from api2db.batch import Receipt
 from api2db.chaos.proxy import Proxy
 from api2db.errors import FatalError, RetryableError
 from api2db.sinks.sql import SqlSink
+from tests import warm
 from tests.contract.conftest import MakeSink
 from tests.contract.places import DuckDBPlace, Place, PostgresPlace, Quarantine, SQLitePlace, batch, every_place, load
 from tests.servers import Postgres
@@ -50,7 +51,7 @@ def child(place: Place, options: str, *numbers: int, failpoint: str = "") -> sub
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "API2DB_FAILPOINT": failpoint}
     url = place.url.render_as_string(hide_password=False)
     command = [sys.executable, "-c", CHILD, url, options, *map(str, numbers)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    return warm.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
 APPEND = '{"stream": "s", "table": "t"}'

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 
 from api2db.batch import Receipt
@@ -137,16 +135,6 @@ def test_names_that_differ_only_in_case_keep_their_own_columns(place: Place, mak
     for _ in range(2):
         load(sink, batch({"temp": [1], "Temp": [2], "TEMP": [3]}))
     assert [tuple(sorted(row)) for row in place.query("SELECT * FROM t")] == [(1, 2, 3)] * 2
-
-
-def test_a_million_rows(place: Place, make_sink: MakeSink) -> None:
-    rows = 1_000_000
-    ids = pa.array(np.arange(rows))
-    table = pa.table({"id": ids, "half": pc.divide(ids.cast(pa.float64()), 2.0)})
-    assert not load(make_sink(table="t"), batch(table)).kept
-    assert place.query("SELECT count(*), sum(id), sum(half) FROM t") == [
-        (rows, rows * (rows - 1) // 2, rows * (rows - 1) / 4)
-    ]
 
 
 def test_one_bad_row_among_ten_thousand_is_found_by_column_check(place: Place, make_sink: MakeSink) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from google.api_core.exceptions import NotFound
 
+from tests import warm
 from tests.bigquery import PROJECT, Emulator
 from tests.google_front import Seen, Trouble
 from tests.http_api import HttpApi, Record
@@ -150,7 +151,7 @@ class Killed:
         merged = self.bigquery.query(f"SELECT key, id, text FROM {self.did}.latest ORDER BY key")
         assert merged == [(key, n, f"row {n}") for key, n in sorted(newest.items())]
         self.check_snapshot()
-        done = subprocess.run(
+        done = warm.run(
             [sys.executable, "-c", "from api2db.cli.main import main; main()", "audit"],
             cwd=self.project.folder,
             env={**os.environ, **self.env, "PYTHONPATH": str(REPOSITORY)},

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from api2db.chaos.victim import Victim
+from tests import warm
 from tests.project_kit import REPOSITORY, TIMEOUT_S, Project, eventually
 
 FIRST_S = 1_577_836_800  # 2020-01-01
@@ -106,7 +107,7 @@ class Backfill:
         self.hits: Counter[str] = Counter()
         self.project = Project(folder, events=COLLECTOR)
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "URL": feed.url}
-        self.victim = Victim([sys.executable, "main.py"], folder, folder / "console.txt", env)
+        self.victim = Victim([sys.executable, "main.py"], folder, folder / "console.txt", env, warm.Popen)
         self._chance = random.Random(seed)
 
     def kill(self, about_page: int) -> None:

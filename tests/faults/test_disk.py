@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.http_api import HttpApi
 from tests.project_kit import REPOSITORY, Project, eventually
 
@@ -34,7 +34,7 @@ def test_whichever_change_of_a_file_fails_every_row_is_in_each_place_once(errno:
     # In thirteen lives every change is one that fails, and around it twelve that don't.
     faults = [f"{errno}@{first}:250:{EVERY}" for first in range(1, EVERY + 1)]
     with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
-        done = subprocess.run(
+        done = warm.run(
             [sys.executable, "-W", "error", "-m", "tests.faults.disk_walk", folder, then, *faults],
             cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},

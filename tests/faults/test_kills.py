@@ -14,6 +14,7 @@ from api2db.chaos.attack import Attack
 from api2db.chaos.faults import KILL, KILL_AT, KILL_STARTING, KILL_STOPPING, schedule
 from api2db.chaos.victim import Victim
 from api2db.failpoint import POINTS
+from tests import warm
 from tests.contract.places import MariaDBPlace
 from tests.http_api import HttpApi
 from tests.project_kit import REPOSITORY, Project, eventually
@@ -120,11 +121,12 @@ def watched(tmp_path, postgres, database, mariadb, mariadb_database):
         watched.project.close()
 
 
-@pytest.mark.parametrize("passes", [1, 4])
 @pytest.mark.parametrize("point", [point for point in POINTS if point not in ELSEWHERE])
-def test_killed_at_any_point_of_the_path_every_row_is_in_each_place_once(watched, point, passes):
-    process = watched.project.start(env={**watched.env, "API2DB_FAILPOINT": f"{point}:{passes}"})
-    assert process.wait(60) == -signal.SIGKILL, f"{point} was not reached: {watched.project.console}"
+def test_killed_at_any_point_of_the_path_every_row_is_in_each_place_once(watched, point):
+    """At its first pass, where all is new, and again in the life after that, among other batches."""
+    for passes in (1, 4):
+        process = watched.project.start(env={**watched.env, "API2DB_FAILPOINT": f"{point}:{passes}"})
+        assert process.wait(60) == -signal.SIGKILL, f"{point}:{passes} was not reached: {watched.project.console}"
     watched.run_until_delivered(200)
     watched.check(200)
 
@@ -142,7 +144,7 @@ def attack(watched: Watched, kills: int, seed: str) -> tuple[int, Attack]:
     """Kill it so often, in all ways there are, while new rows appear. How many rows there are then, and the attack."""
     project = watched.project
     env = {**os.environ, **watched.env, "PYTHONPATH": str(REPOSITORY)}
-    victim = Victim([sys.executable, "main.py"], project.folder, project.folder / "console.txt", env)
+    victim = Victim([sys.executable, "main.py"], project.folder, project.folder / "console.txt", env, warm.Popen)
     attack = Attack(victim)
     count = watched.api.count()
     try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 
 import pytest
 from sqlalchemy import make_url
 
+from tests import warm
 from tests.http_api import HttpApi
 from tests.log_kit import Bench, rows
 from tests.project_kit import REPOSITORY, eventually
@@ -158,7 +158,7 @@ levels.stream(pd.DataFrame({{"n": [2]}}))
 assert levels.connected
 """
     (tmp_path / "script.py").write_text(script)
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "script.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, text=True,
         capture_output=True, timeout=60,
     )  # fmt: skip

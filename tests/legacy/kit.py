@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+from tests import warm
 from tests.project_kit import REPOSITORY, TIMEOUT_S
 
 SCRIPTS: dict[str, str] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
@@ -18,7 +19,7 @@ def run(folder: Path, command: str, *arguments: str, answers: str = "") -> subpr
     """``command`` in ``folder``, as the entry point of that name in pyproject.toml; ``answers`` are typed."""
     module, _, function = SCRIPTS[command].partition(":")
     code = f"import sys; from {module} import {function}; sys.argv[0] = {command!r}; sys.exit({function}())"
-    return subprocess.run(
+    return warm.run(
         [sys.executable, "-c", code, *arguments],
         cwd=folder,
         env={**os.environ, **PYTHONPATH},

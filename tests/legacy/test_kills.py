@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 import pytest
 
+from tests import warm
 from tests.legacy.kit import PYTHONPATH
 from tests.project_kit import TIMEOUT_S
 
@@ -99,7 +99,7 @@ for number in itertools.count(1):
     + [("clear", "killed")],
 )
 def test_interrupted_anywhere_the_list_is_whole_and_the_command_can_be_given_again(tmp_path, command, how):
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", WALK, str(tmp_path), command, how],
         env={**os.environ, **PYTHONPATH},
         capture_output=True,

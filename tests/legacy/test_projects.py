@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 
 import pytest
 
 from api2db.legacy.folder import Folder
+from tests import warm
 from tests.compat.feed import Feed
 from tests.compat.kit import Program
 from tests.http_api import Answer
@@ -22,7 +22,7 @@ def api2db(tmp_path, folder, *arguments):
     """``api2db -C folder …``, from another folder."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(exist_ok=True)
-    return subprocess.run(
+    return warm.run(
         [sys.executable, "-c", "from api2db.cli.main import main; main()", "-C", str(folder), *arguments],
         cwd=elsewhere,
         env={**os.environ, **PYTHONPATH, "API": "http://127.0.0.1:9"},

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 
 import pytest
 
+from tests import warm
 from tests.compat.feed import Feed
 from tests.compat.kit import Program
 from tests.omnisci.kit import PASSWORD, USER
@@ -33,7 +33,7 @@ def program(tmp_path, peer):
 
 
 def audited(program, *arguments):
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", "from api2db.cli.main import main; main()", "audit", "--json", *arguments],
         cwd=program.folder,
         env={**os.environ, **program.env, "PYTHONPATH": str(REPOSITORY)},

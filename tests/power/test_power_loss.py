@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 
 import pytest
 
+from tests import warm
 from tests.contract.places import DuckDBPlace
 from tests.power.daemon import Powered
 from tests.power.machine import Machine, why_not
@@ -86,7 +86,7 @@ def test_what_sqlite_has_committed_outlives_a_cut_at_any_of_its_flushes(machine)
     path, committed = machine.mount / "x.sqlite", 0
     for flush in (3, 9, 14):
         machine.cut_at(flush)
-        done = subprocess.run([sys.executable, "-c", COMMITS, str(path)], capture_output=True, text=True, timeout=60)
+        done = warm.run([sys.executable, "-c", COMMITS, str(path)], capture_output=True, text=True, timeout=60)
         assert done.returncode == -9, done.stderr
         committed = max(committed, *map(int, done.stdout.split() or ["0"]))
         machine.cut()
@@ -100,7 +100,7 @@ def test_what_our_sink_has_loaded_into_duckdb_outlives_a_cut_at_any_of_its_flush
     path, loaded = machine.mount / "x.duckdb", 0
     for flush in (8, 13):
         machine.cut_at(flush)
-        done = subprocess.run(
+        done = warm.run(
             [sys.executable, "-c", LOADS, str(path)],
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             capture_output=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 
@@ -15,6 +14,7 @@ import pytest
 
 from api2db.layout import Layout
 from api2db.quarantine import keep_payload, keep_rows
+from tests import warm
 from tests.log_kit import Bench, rows, shards_in
 from tests.project_kit import REPOSITORY
 
@@ -109,7 +109,7 @@ def test_a_file_whose_rows_were_replayed_once_is_not_loaded_again(bench):
 
 def killed_at(bench, point, *words):
     words = words or ("replay", "numbers", "--from", "quarantine")
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", "from api2db.cli.main import main; main()", "-C", str(bench.folder), *words],
         env={"PYTHONPATH": str(REPOSITORY), "API2DB_FAILPOINT": point, "PATH": "/usr/bin"},
         capture_output=True,

@@ -18,6 +18,7 @@ from api2db.runtime.job import Job
 from api2db.runtime.poll_context import Shared
 from api2db.runtime.run import Run
 from api2db.runtime.works import deliver_all
+from tests import warm
 from tests.http_api import TOO_MANY, Answer, HttpApi
 from tests.log_kit import Bench
 from tests.project_kit import REPOSITORY
@@ -200,7 +201,7 @@ def test_killed_in_the_midst_of_filling_a_place_the_same_command_completes_it_ea
     quakes.declare(NEW)
     words = [sys.executable, "-m", "api2db.cli.main", "-C", str(quakes.folder), "rebuild", "quakes", "--to", "copy"]
     code = "from api2db.cli.main import main; main()"
-    killed = subprocess.run(
+    killed = warm.run(
         [sys.executable, "-c", code, *words[3:]],
         env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "API2DB_FAILPOINT": point},
         capture_output=True,

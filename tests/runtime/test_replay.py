@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 
 import pyarrow.parquet as pq
 import pytest
 
+from tests import warm
 from tests.log_kit import Bench, accept, rows, shards_in
 from tests.project_kit import REPOSITORY, eventually
 
@@ -173,7 +173,7 @@ def test_killed_in_the_midst_of_a_replay_the_next_one_completes_it_in_order(make
     backup_and_restore(bench, rows(1, value=2), rows(1, value=3), rows(1, 2, value=4))
     command = "from api2db.cli.main import main; main()"
     for passes in (1, 2):
-        done = subprocess.run(
+        done = warm.run(
             [sys.executable, "-c", command, "-C", str(bench.folder), "replay", "numbers"],
             env={"PYTHONPATH": str(REPOSITORY), "API2DB_FAILPOINT": f"replay.linked:{passes}", "PATH": "/usr/bin"},
         )
@@ -190,7 +190,7 @@ def test_what_a_replay_to_a_place_left_waiting_is_delivered_by_the_same_command_
     bench = make(toml='[places.copy]\ntype = "local"\npath = "copy"\n')
     bench.collect("numbers", rows(1), rows(2), rows(3))
     command = "from api2db.cli.main import main; main()"
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", command, "-C", str(bench.folder), "replay", "numbers", "--to", "copy"],
         env={"PYTHONPATH": str(REPOSITORY), "API2DB_FAILPOINT": "replay.linked:3", "PATH": "/usr/bin"},
     )
@@ -326,7 +326,7 @@ def test_killed_while_a_batch_is_taken_out_it_is_in_once(tmp_path):
     bench.collect("numbers", rows(1, 2))
     sqlite(bench, "DELETE FROM numbers WHERE id = 2")
     words = ["replay", "numbers/sql.sqlite", "--since", "1h", "--again"]
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", "from api2db.cli.main import main; main()", "-C", str(bench.folder), *words],
         env={"PYTHONPATH": str(REPOSITORY), "API2DB_FAILPOINT": "replay.linked", "PATH": "/usr/bin"},
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests import warm
 from tests.log_kit import Bench, rows, shards_in
 from tests.project_kit import REPOSITORY
 
@@ -146,7 +146,7 @@ def test_killed_while_they_are_lent_every_row_is_in_once(bench):
     mend(bench)
     restore(bench)
     for passes in (1, 2):
-        done = subprocess.run(
+        done = warm.run(
             [sys.executable, "-c", "from api2db.cli.main import main; main()", "-C", str(bench.folder), "replay"],
             env={"PYTHONPATH": str(REPOSITORY), "API2DB_FAILPOINT": f"replay.linked:{passes}", "PATH": "/usr/bin"},
             capture_output=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 
@@ -11,6 +10,7 @@ import pytest
 
 from api2db.runtime import retention
 from api2db.runtime.retention import Retention
+from tests import warm
 from tests.audit.kit import NAME, SQL, Store
 from tests.project_kit import REPOSITORY
 
@@ -164,7 +164,7 @@ def test_killed_between_the_ledger_and_the_sums_the_next_pass_goes_on(store):
         "import sys; from pathlib import Path; from tests.audit.kit import Store;"
         "from tests.runtime.test_retention import sum_up; sum_up(Store(Path(sys.argv[1])))"
     )
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", script, str(store.folder)],
         cwd=REPOSITORY,
         env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "API2DB_FAILPOINT": "retention.forgot:1"},

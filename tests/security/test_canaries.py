@@ -111,6 +111,7 @@ def test_no_secret_is_in_anything_the_daemon_writes_or_says(tmp_path, postgres, 
         auth |= {"host": right.query.get("host") or right.host, "port": right.port}
         (tmp_path / "AUTH" / "authfile.json").write_text(json.dumps(auth))
         monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("API2DB_TEST_COLD", "1")  # its command line is looked at
         manager.bind("notify.sock")
         env = {
             "URL": api.url,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,6 +19,7 @@ from api2db.schema import JSON_METADATA
 from api2db.sinks.bigquery import BigQuerySink
 from api2db.sinks.bigquery.access import Access
 from api2db.sinks.bigquery.goal import parse_goal
+from tests import warm
 from tests.bigquery import PROJECT, Emulator
 from tests.google_front import ANSWER_LOST, DROPPED, FORBIDDEN, RATE_LIMITED, TOO_MANY, UNAVAILABLE, Seen, Trouble
 from tests.project_kit import REPOSITORY, TIMEOUT_S, Project, eventually
@@ -358,7 +358,7 @@ def _numbers(bigquery: Emulator, did: str) -> list[int]:
 
 def audit(folder: Path) -> tuple[int, dict[str, Any]]:
     """Exit status and answer of ``api2db audit --deep --json``."""
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", "from api2db.cli.main import main; main()", "audit", "--deep", "--json"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},

@@ -574,6 +574,7 @@ class HostileServer:
             client.recv(65536)
             # The answer to whatever was asked: LOCAL INFILE.
             self._send(client, 1, b"\xfb" + self._name)
+            client.settimeout(1)  # a client that would send it does so at once
             while data := client.recv(65536):
                 self.received += data
 

@@ -14,6 +14,7 @@ from textwrap import dedent
 import pandas as pd
 import pytest
 
+from tests import warm
 from tests.project_kit import REPOSITORY, eventually
 
 HEAD = """
@@ -35,7 +36,7 @@ class Script:
     def start(self, body: str, **env: str) -> subprocess.Popen[str]:
         path = self.folder / "script.py"
         path.write_text(HEAD + dedent(body))
-        return subprocess.Popen(
+        return warm.Popen(
             [sys.executable, str(path)],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), **env},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -22,6 +21,7 @@ from api2db.formats import FORMATS, store_dtypes
 from api2db.stream import Stream2Local
 from api2db.stream.compose import composing
 from api2db.stream.file_converter import FileConverter
+from tests import warm
 
 REPOSITORY = Path(__file__).parents[2]
 ALL = tuple(FORMATS)
@@ -418,6 +418,7 @@ class TestAnotherFileSystem:
 KILLED_AT = """
 import os, signal, sys
 from api2db.stream.file_converter import FileConverter
+from tests import warm
 
 left = int(sys.argv[1])
 
@@ -441,7 +442,7 @@ print("calls left:", left)
 def killed_at(step, *paths):
     """Compose in a process of its own; is there such a step?"""
     Path("killed.py").write_text(dedent(KILLED_AT))
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-W", "error", "killed.py", str(step), *paths],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
@@ -534,7 +535,7 @@ def test_a_store_killed_anywhere_leaves_the_old_file_or_the_new():
     seen = set()
     for step in range(20):
         assert FileConverter.csv_store("x.csv", frame((1, 2, 3)))
-        code = subprocess.run(
+        code = warm.run(
             [sys.executable, "killed.py", str(step)], env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, timeout=60
         ).returncode
         found = rows(FileConverter.csv_load("x.csv"))

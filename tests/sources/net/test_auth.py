@@ -23,6 +23,7 @@ from api2db.sources.context import POLL, PollContext
 from api2db.sources.http import HttpError
 from api2db.sources.net.fetcher import Fetcher
 from api2db.sources.rest.ask import Ask
+from tests import warm
 from tests.http_api import Answer, HttpApi
 from tests.project_kit import REPOSITORY, TIMEOUT_S
 from tests.sources.net.kit import get, quick, records
@@ -332,7 +333,7 @@ def test_a_kill_while_a_refresh_token_is_replaced_loses_none(
     def run(**env: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", ONE_REQUEST, tokens.url, str(tmp_path)]
         environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), **env}
-        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=TIMEOUT_S)
+        return warm.run(command, env=environ, capture_output=True, text=True, timeout=TIMEOUT_S)
 
     tokens.lifetime_s = -1
     assert run(API2DB_FAILPOINT=point).returncode == -signal.SIGKILL
