@@ -66,6 +66,8 @@ class Paging(Protocol):
     """A convention; immutable, used by any number of threads.
 
     counts   does ``after`` need the records, or the body and headers alone?
+
+    One may have ``heeds`` too: the headers that ``after`` reads. Without it, it may be any.
     """
 
     @property

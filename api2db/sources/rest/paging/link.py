@@ -18,6 +18,7 @@ class LinkHeader:
     rel: str = "next"
 
     counts: ClassVar[bool] = False
+    heeds: ClassVar[tuple[str, ...]] = ("Link",)
 
     def ask(self, first: Ask, step: Step) -> Ask:
         return at_address(first, step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from api2db.errors import SourceError
 from api2db.sources.rest.find import kind_of
@@ -33,6 +33,8 @@ class Counting:
     repeat_ends: bool = False
     in_body: bool = False
     _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+
+    heeds: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for path in (self.total, self.has_more):
