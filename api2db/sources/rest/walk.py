@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +15,7 @@ from api2db.sources.rest import heeded
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage, about
 from api2db.sources.rest.paging import Answered, Paging, RepeatedPage, Step
+from api2db.sources.rest.paging.convention import WAS
 from api2db.sources.rest.records import Found, Select
 from api2db.sources.rest.repeats import Repeats
 from api2db.sources.tape.recorder import is_played
@@ -59,12 +60,18 @@ class Plan:
 
 @dataclass
 class _Turn:
-    """One answer: its page, and what comes after it, found once."""
+    """One answer: its page, and what comes after it, found once.
+
+    is_resumed   the poll went on there: the page before was of another one
+    is_repeated  it is that page once more. It stays at that until the page behind it is another one
+    """
 
     walk: Walk
     page: RestPage
     answered: Answered
     repeats: Repeats
+    is_resumed: bool = False
+    is_repeated: bool = False
 
     @cached_property
     def next(self) -> Step | None:
@@ -79,7 +86,7 @@ class _Turn:
             )
             step = None
         # The page knows its cursor now and needs this no more: without the circle it is freed once it is handed on.
-        self.page.reach = partial(self.walk.cursor_after, step)
+        self.page.reach = partial(self.walk.cursor_after, self.answered.step if self.is_repeated else step)
         return step
 
     @cached_property
@@ -93,7 +100,8 @@ class _Turn:
         self.onward  # noqa: B018
 
     def cursor(self) -> Any:
-        return self.walk.cursor_after(self.next)
+        step = self.next
+        return self.walk.cursor_after(self.answered.step if self.is_repeated else step)
 
     def records(self) -> Sequence[Any] | None:
         """None where nobody has said which they are: who reads the body alone needn't."""
@@ -116,13 +124,29 @@ class _Turn:
         try:
             step = paging.after(self.answered)
         except RepeatedPage as error:
-            self._repeated(error)
-            return None
+            step = self._beyond() if self.is_resumed else None
+            if step is None:
+                self._repeated(error)
+                return None
         if step is not None and self.walk.asked_before(paging.ask(self.answered.first, step)):
             raise SourceError(
                 "the next page would be one that was asked for already: what is sent to ask for it has no effect,"
                 " or the API goes round in a circle; check paging="
             )
+        return step
+
+    def _beyond(self) -> Step | None:
+        """The step after the page before, come once more: as many records as it has may have come in before it since.
+
+        If so the page behind it is another one. If it is the same again, what asks for it is ignored, or it is the
+        last one given again.
+        """
+        answered = self.answered
+        known = {name: value for name, value in answered.step.items() if name != WAS}
+        step = self.walk.plan.paging.after(replace(answered, step=known))
+        if step is not None:
+            self.is_repeated = True
+            self.page.drop()
         return step
 
 
@@ -153,7 +177,8 @@ class Walk:
         ends_s = None if plan.deadline_s is None else time.monotonic() + plan.deadline_s
         repeats = Repeats(plan.key)
         number, recalled, is_nothing = 0, False, False
-        while step is not None and number != plan.max_pages:
+        is_resumed = bool(step)
+        while step is not None and (plan.max_pages is None or number < plan.max_pages):
             if ends_s is not None and number and time.monotonic() >= ends_s:
                 self._cut_short(number)
                 break
@@ -164,6 +189,8 @@ class Walk:
             recalled = False
             if fetched is _LOST:
                 step, repeats = step_of(self.cursor), Repeats(plan.key)
+                is_resumed = bool(step)
+                continue
             elif fetched is None:
                 step, is_nothing = None, self.tells_nothing
             elif fetched.answer is None:
@@ -176,8 +203,10 @@ class Walk:
                 step, is_nothing = None, self.tells_nothing
                 fetched.remember({_NEXT: step})
             else:
-                turn = self._turn(ask, step, fetched.answer, repeats)
-                yield turn.page
+                turn = self._turn(ask, step, fetched.answer, repeats, is_resumed=is_resumed)
+                if not turn.is_repeated:
+                    yield turn.page
+                number -= turn.is_repeated
                 told = turn.cursor()
                 step = None if turn.page.ends else turn.next
                 memo = heeded.memo(plan.paging, turn.answered, step, is_sure=turn.page.ends)
@@ -186,6 +215,7 @@ class Walk:
                         each.remember(memo)
                 repeats.turn(turn.page.again())
                 del turn
+            is_resumed = False
             del fetched  # no page is held while the next one is fetched
         if is_nothing or (told is not NO_CURSOR and (told or {}) != self.cursor_after(step)):
             yield self._empty(step)
@@ -261,9 +291,10 @@ class Walk:
         page = self._page(ask, answer, repeats.new)
         return _Turn(self, page, Answered(self.plan.first, step, answer, page.body, page.counted), repeats)
 
-    def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> _Turn:
+    def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats, *, is_resumed: bool) -> _Turn:
         plan = self.plan
         turn = self._made(ask, step, answer, repeats)
+        turn.is_resumed = is_resumed
         page = turn.page
         page.reach = turn.cursor
         # A mistake is told before the page is handed out.

@@ -372,7 +372,7 @@ _WAYS = [
 ]
 
 
-@pytest.mark.parametrize(("way", "name"), _WAYS, ids=" ".join)
+@pytest.mark.parametrize(("way", "name"), _WAYS)
 def test_a_next_page_that_a_header_tells_of_is_read_also_where_the_body_before_it_stays(
     polls: Make, way: str, name: str
 ) -> None:

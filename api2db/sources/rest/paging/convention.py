@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Step = dict[str, Any]
 """Which page: JSON, ``{}`` the first. With the first request it makes the request of that page."""
+WAS: Final = "was"
+"""In a step: the digest of the records of the page before it."""
 
 
 # Pages that differ, but not in their number of records nor in any of so many of them, aren't to be expected.

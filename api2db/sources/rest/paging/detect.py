@@ -98,7 +98,7 @@ class Detect:
     def after(self, answered: Answered) -> Step | None:
         found, inner = _taken_apart(answered.step)
         if found is None:
-            found = detected(answered)
+            found, inner = detected(answered), {}
             if isinstance(found, Single):
                 check_full(answered)
             said = f"request={answered.first} by={found}"
