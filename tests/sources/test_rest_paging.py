@@ -503,3 +503,21 @@ def test_links_that_are_written_as_the_rfc_says_are_read_back(written, spaces):
 @given(st.text('<>;,="\\ \tarel', max_size=40))
 def test_no_link_header_is_an_error(header):
     relations(header)
+
+
+@pytest.mark.parametrize("odd", [{}, {"name": "\ud800", "number": 2**70}], ids=["plain", "beyond JSON"])
+@pytest.mark.parametrize(
+    "paging", [OffsetLimit(), OffsetLimit(repeat_ends=True), NextCursor("next", param="after")], ids=repr
+)
+def test_large_pages_that_differ_in_a_single_record_all_come(server, paging, odd):
+    pages = [[{"value": 0, **odd} for _ in range(1200)] for _ in range(3)]
+    for number, page in enumerate(pages):
+        page[7 + 1100 * (number == 2)]["value"] = 1 + number
+    for number, page in enumerate([*pages, []]):
+        server.script(Answer(body=json.dumps({"items": page, "next": number + 1 if page else None}).encode()))
+    read = list(Rest(server.root).pages(paging=paging, records="items"))
+    assert [[record["value"] for record in page.records() if record["value"]] for page in read if page.records()] == [
+        [1],
+        [2],
+        [3],
+    ]
