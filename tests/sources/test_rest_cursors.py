@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api2db import RestSource
+from api2db import Rest, RestSource
 from api2db.errors import SourceError
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.rest import LinkHeader, NextCursor, NextUrl, OffsetLimit, PageNumber
@@ -71,7 +72,9 @@ class Remembering:
     memos: dict[str, object] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
 
-    def fetch(self, ask: Ask, *, conditional: bool = True, repeatable: bool | None = None) -> Fetched:
+    def fetch(
+        self, ask: Ask, *, conditional: bool = True, repeatable: bool | None = None, whole: object = None
+    ) -> Fetched:
         known = ask.identity() in self.memos and ask.url not in self.changed
         if conditional and known:
             return Fetched(None, self.memos[ask.identity()])
@@ -135,7 +138,9 @@ def test_a_next_page_that_an_unchanged_one_told_and_nobody_knows_any_more_is_fou
     fetcher.memos = {first: {"next": {"url": f"{server.root}/link?at=0&cursor=expired"}}}
     server.script(Answer(status))
     assert poll() == [0, 1, 2, 3, 4]
-    assert fetcher.memos[first] == {"next": {"url": f"{server.root}/link?at=2"}}, "and the next poll goes on there"
+    memo = fetcher.memos[first]
+    assert isinstance(memo, dict)
+    assert memo["next"] == {"url": f"{server.root}/link?at=2"}, "and the next poll goes on there"
     assert poll() == []
     assert caplog.text.count(f"answered {status} to where it went on before: its pages are read anew") == 1
     fetcher.memos = {first: {"next": {"url": f"{server.root}/link?at=0&cursor=expired"}}}
@@ -183,3 +188,70 @@ def test_a_daemon_killed_in_the_middle_of_a_parents_children_goes_on_at_the_page
     assert rows == [f"{account}-{number}" for account in accounts for number in range(account)]
     again = server.paths[before + 7 :]
     assert again[:2] == [asked[4], asked[6]], "the parents' page that was worked on, and the request that was cut off"
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["source", "function"])
+@pytest.mark.parametrize("max_pages", [None, 1])
+def test_a_page_that_came_before_and_was_pushed_to_where_a_poll_goes_on_is_passed_over(server, declared, max_pages):
+    """Killed after a page; then just as many records as it has come in on top."""
+    server.size = 2
+    server.replace([{"id": number} for number in range(6)])
+    paging = OffsetLimit(2)
+
+    def pages(cursor):
+        if declared:
+            return RestSource(server.root, "/silent_offset", paging=paging, max_pages=max_pages)(cursor)
+        found = Rest(server.root).pages("/silent_offset", paging=paging, max_pages=max_pages, cursor=cursor)
+        return (page.rows() for page in found)
+
+    killed = pages({})
+    first = next(killed)
+    server.replace([{"id": number} for number in (8, 9, *range(6))])
+    read, cursor = [], first.cursor
+    while cursor:
+        for page in pages(json.loads(json.dumps(cursor))):
+            read += [record["id"] for record in page.records or ()]
+            cursor = page.cursor
+    assert read == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("max_pages", [None, 1])
+@pytest.mark.parametrize(("path", "paging"), [("silent_number", PageNumber(param="p")), ("offset", OffsetLimit(10))])
+def test_where_a_poll_goes_on_and_gets_the_same_page_again_and_again_it_stays_there(server, path, paging, max_pages):
+    server.replace([{"id": number} for number in range(25)])
+    source = RestSource(server.root, f"/{path}", paging=paging, max_pages=max_pages)
+    page = next(source(None))
+    server.always(Answer(body=json.dumps(page.records).encode()))
+    for _ in range(2):
+        with pytest.raises(SourceError, match="ignores what asks for the next one"):
+            assert not any(each.records or each.cursor != page.cursor for each in source(page.cursor))
+    server.always(None)
+
+
+_WAYS = {
+    "page": (PageNumber(2), "page"),
+    "offset": (OffsetLimit(2), "offset"),
+    "cursor": (NextCursor("next", param="after"), "after"),
+    "link": (LinkHeader(), "at"),
+    "found": (None, "at"),
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [pair for pair in itertools.permutations(_WAYS, 2) if pair != ("found", "link")]
+)
+def test_a_cursor_of_another_way_of_paging_begins_anew(server, before, now):
+    body = json.dumps({"items": [{"id": 0}, {"id": 1}], "next": "z"}).encode()
+    server.always(Answer(body=body, headers=(("Link", '</?at=2>; rel="next"'),)))
+    cursor = next(RestSource(server.root, paging=_WAYS[before][0])(None)).cursor
+    assert cursor["next"]
+    again = next(RestSource(server.root, paging=_WAYS[now][0])(cursor))
+    server.always(None)
+    assert [record["id"] for record in again.records] == [0, 1]
+    first = {"page": "1", "offset": "0"}
+    assert {name: server.requests[-1].params.get(name, first.get(name)) for _, name in _WAYS.values()} == {
+        "page": "1",
+        "offset": "0",
+        "after": None,
+        "at": None,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from api2db import Rest, RestSource
 from api2db.errors import ConfigError, SourceError
@@ -24,6 +27,8 @@ from api2db.sources.rest import (
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.paging import Answered
 from api2db.sources.rest.paging.detect import as_json, detected, of_json
+from api2db.sources.rest.paging.link import relations
+from api2db.sources.rest.paging.links import links
 from tests.http_api import Answer
 from tests.sources.rest_server import RestServer
 
@@ -438,3 +443,81 @@ def test_a_credential_among_the_parameters_goes_to_no_other_host(server):
         server.script(Answer(body=b'[{"id": 0}]', headers=(("Link", link),)))
         assert ids(Rest(server.root).pages("/link", api_key="s3cret-of-mine")) == [0, 1]
         assert other.requests[0].params == {}
+
+
+@pytest.mark.parametrize(
+    ("header", "address"),
+    [
+        ('</x?page=2>; title="a=b"; rel="next"', "/x?page=2"),
+        ('</x?page=2>; title="a;b, <c>; rel=prev"; rel="next"', "/x?page=2"),
+        ('</x?page=2>; title="a \\" b"; rel="next"', "/x?page=2"),
+        ('</x;v=1?page=2>; rel="next"', "/x;v=1?page=2"),
+        ('</x?v=a;b,c&page=2>; rel="next"', "/x?v=a;b,c&page=2"),
+        ("< /x?page=2 > ;REL = next ; title", "/x?page=2"),
+        ('</1>; rel="first", </2>; rel="prev next"; rel="last",, </3>; rel=next', "/2"),
+        ('</1> junk; rel="first", </2>;; rel="next"', "/2"),
+        ('</2>; rel="next', "/2"),
+        ("</1>; rel=next\\", None),
+        ("</2>; rel='next'", "/2"),
+        ('</2; rel="next"', "/2"),
+        ("https://x/2; rel=next, </1>; rel=first", "https://x/2"),
+        ('</1>; title="; rel=next"', None),
+        ("</1>, ; rel=prev", None),
+        ("rel=next", None),
+    ],
+)
+def test_a_link_header_is_read_as_its_rfc_says_or_as_it_is_meant(header, address):
+    assert relations(header).get("next") == address
+
+
+_text = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=12)
+_name = st.text("abcXYZ*-", min_size=1, max_size=5).filter(lambda name: name.lower() != "rel")
+_token = st.text('abc=\\<>"', min_size=1, max_size=6).filter(lambda text: not text.startswith('"'))
+_parameter = st.one_of(_name.map(lambda name: (name, None)), st.tuples(_name, st.booleans(), _text, _token))
+
+
+@given(
+    st.lists(st.tuples(_text.filter(lambda text: ">" not in text), st.lists(_parameter, max_size=3)), max_size=4),
+    st.lists(st.sampled_from(["", " ", "\t"]), min_size=1, max_size=5),
+)
+@example([("/x;v=1?a=b;c,d", [("title", True, 'a="b"; rel=next, <c>', "x")])], [""])
+def test_links_that_are_written_as_the_rfc_says_are_read_back(written, spaces):
+    space = itertools.cycle(spaces)
+    texts, expected = [], []
+    for target, parameters in written:
+        text, read = f"<{target}>", []
+        for name, *value in parameters:
+            text += f"{next(space)};{next(space)}{name}"
+            if value == [None]:
+                read.append((name.lower(), ""))
+                continue
+            is_quoted, quoted, token = value
+            escaped = quoted.replace("\\", "\\\\").replace('"', '\\"')
+            text += next(space) + "=" + next(space) + (f'"{escaped}"' if is_quoted else token)
+            read.append((name.lower(), quoted if is_quoted else token))
+        texts.append(text + next(space))
+        expected.append((target.strip(" "), read))
+    assert list(links(",".join(texts))) == expected
+
+
+@given(st.text('<>;,="\\ \tarel', max_size=40))
+def test_no_link_header_is_an_error(header):
+    relations(header)
+
+
+@pytest.mark.parametrize("odd", [{}, {"name": "\ud800", "number": 2**70}], ids=["plain", "beyond JSON"])
+@pytest.mark.parametrize(
+    "paging", [OffsetLimit(), OffsetLimit(repeat_ends=True), NextCursor("next", param="after")], ids=repr
+)
+def test_large_pages_that_differ_in_a_single_record_all_come(server, paging, odd):
+    pages = [[{"value": 0, **odd} for _ in range(1200)] for _ in range(3)]
+    for number, page in enumerate(pages):
+        page[7 + 1100 * (number == 2)]["value"] = 1 + number
+    for number, page in enumerate([*pages, []]):
+        server.script(Answer(body=json.dumps({"items": page, "next": number + 1 if page else None}).encode()))
+    read = list(Rest(server.root).pages(paging=paging, records="items"))
+    assert [[record["value"] for record in page.records() if record["value"]] for page in read if page.records()] == [
+        [1],
+        [2],
+        [3],
+    ]

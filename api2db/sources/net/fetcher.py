@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +30,12 @@ class Fetched:
 
     answer  None: unchanged since the last poll that was accepted whole
     memo    the JSON value that was remembered with the answer then
+    told    the answer that says that it is unchanged: 304, or the same body
     """
 
     answer: Answer | None
     memo: object = None
+    told: Answer | None = None
     _kept: tuple[Validators, str] | None = field(default=None, repr=False)
 
     def remember(self, memo: object) -> None:
@@ -79,9 +81,17 @@ class Fetcher:
             at_once=_at_once(concurrency),
         )
 
-    def fetch(self, ask: Ask, *, conditional: bool = True, repeatable: bool | None = None) -> Fetched:
+    def fetch(
+        self,
+        ask: Ask,
+        *,
+        conditional: bool = True,
+        repeatable: bool | None = None,
+        whole: Callable[[object], bool] | None = None,
+    ) -> Fetched:
         """The answer to a request, or that it is unchanged.
 
+        whole       handed what was remembered with the answer: is the body to come, so that 304 isn't asked for?
         repeatable  whether it may be asked again where it fails; a POST that only reads may. By default GET may
 
         Raises HttpError, with how often it was tried and why, and PutOff where one is to wait longer than
@@ -96,20 +106,22 @@ class Fetcher:
             return Fetched(_checked(answer))
         validators = Validators.of(context)
         key = key_of(ask, self._who)
-        headers = validators.headers(key, ask.method)
+        known = validators.headers(key, ask.method)
+        headers = {} if whole is not None and whole(validators.memo(key)) else known
         answer = self._patient.send(ask, headers, context, again=again)
-        if answer.status_code == _NOT_MODIFIED and not headers and is_played():
+        if answer.status_code == _NOT_MODIFIED and not known and is_played():
             # It had not changed since a poll that isn't played.
             context.note(news=False)
             return Fetched(None)
-        if answer.status_code == _NOT_MODIFIED and not headers:
+        if answer.status_code == _NOT_MODIFIED and not headers and not is_played():
             raise answer.error("nobody asked whether it was modified; a cache before the server may be wrong")
         if answer.status_code >= 400:
             context.note(news=True)
             return Fetched(_checked(answer))
         unchanged = validators.unchanged(key, answer)
         context.note(news=not unchanged)
-        return Fetched(None if unchanged else answer, validators.memo(key) if unchanged else None, (validators, key))
+        kept = (validators, key)
+        return Fetched(None, validators.memo(key), answer, kept) if unchanged else Fetched(answer, _kept=kept)
 
 
 def _checked(answer: Answer) -> Answer:

@@ -15,6 +15,7 @@ from api2db.sources.rest.declared import check_options, checked, mistaken
 from api2db.sources.rest.paging import Paging
 from api2db.sources.rest.paging.convention import path_of
 from api2db.sources.rest.per_parent import PerParent
+from api2db.sources.rest.records import Found
 from api2db.sources.rest.since import SinceWalk, taken_out
 from api2db.sources.rest.template import Template
 from api2db.sources.rest.walk import Plan, Walk
@@ -109,7 +110,8 @@ class RestSource:
         self._children: PerParent | None = None
         self.plan = self.rest.plan(
             self.rest.ask(method, path, params=params, headers=headers, json=json, body=body),
-            records=records,
+            # Nobody says it later: what is wrong with a page is known when it comes.
+            records=Found().__call__ if records is None else records,
             paging=paging,
             key=key,
             max_pages=max_pages,

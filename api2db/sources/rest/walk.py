@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from api2db.errors import SourceError
 from api2db.sources.context import POLL
+from api2db.sources.rest import heeded
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage, about
 from api2db.sources.rest.paging import Answered, Paging, RepeatedPage, Step
+from api2db.sources.rest.paging.convention import WAS
 from api2db.sources.rest.records import Found, Select
 from api2db.sources.rest.repeats import Repeats
 from api2db.sources.tape.recorder import is_played
@@ -30,6 +32,7 @@ _MOST_ASKED: Final = 100_000
 UNKNOWN_STEP: Final = (400, 404, 410, 416, 422)
 """What an API answers to a step it doesn't know, or doesn't know any more."""
 _NO_CONTENT: Final = 204
+_NOT_MODIFIED: Final = 304
 _LOST: Final = object()
 _told: set[str] = set()  # collectors of which it was said that they don't read pages to their end
 
@@ -57,12 +60,18 @@ class Plan:
 
 @dataclass
 class _Turn:
-    """One answer: its page, and what comes after it, found once."""
+    """One answer: its page, and what comes after it, found once.
+
+    is_resumed   the poll went on there: the page before was of another one
+    is_repeated  it is that page once more. It stays at that until the page behind it is another one
+    """
 
     walk: Walk
     page: RestPage
     answered: Answered
     repeats: Repeats
+    is_resumed: bool = False
+    is_repeated: bool = False
 
     @cached_property
     def next(self) -> Step | None:
@@ -77,7 +86,7 @@ class _Turn:
             )
             step = None
         # The page knows its cursor now and needs this no more: without the circle it is freed once it is handed on.
-        self.page.reach = partial(self.walk.cursor_after, step)
+        self.page.reach = partial(self.walk.cursor_after, self.answered.step if self.is_repeated else step)
         return step
 
     @cached_property
@@ -91,14 +100,18 @@ class _Turn:
         self.onward  # noqa: B018
 
     def cursor(self) -> Any:
-        return self.walk.cursor_after(self.next)
+        step = self.next
+        return self.walk.cursor_after(self.answered.step if self.is_repeated else step)
+
+    def records(self) -> Sequence[Any] | None:
+        """None where nobody has said which they are: who reads the body alone needn't."""
+        try:
+            return self.page.counted()
+        except SourceError:
+            return None
 
     def _again(self) -> bool:
-        try:
-            records = self.page.counted()
-        except SourceError:
-            return False  # who reads the body alone needn't say where records are
-        return bool(records) and self.repeats.again(self.answered.digest)
+        return bool(self.records()) and self.repeats.again(self.answered.digest)
 
     def _repeated(self, error: RepeatedPage) -> None:
         """Raises it, unless that is how the pages end."""
@@ -111,13 +124,29 @@ class _Turn:
         try:
             step = paging.after(self.answered)
         except RepeatedPage as error:
-            self._repeated(error)
-            return None
+            step = self._beyond() if self.is_resumed else None
+            if step is None:
+                self._repeated(error)
+                return None
         if step is not None and self.walk.asked_before(paging.ask(self.answered.first, step)):
             raise SourceError(
                 "the next page would be one that was asked for already: what is sent to ask for it has no effect,"
                 " or the API goes round in a circle; check paging="
             )
+        return step
+
+    def _beyond(self) -> Step | None:
+        """The step after the page before, come once more: as many records as it has may have come in before it since.
+
+        If so the page behind it is another one. If it is the same again, what asks for it is ignored, or it is the
+        last one given again.
+        """
+        answered = self.answered
+        known = {name: value for name, value in answered.step.items() if name != WAS}
+        step = self.walk.plan.paging.after(replace(answered, step=known))
+        if step is not None:
+            self.is_repeated = True
+            self.page.drop()
         return step
 
 
@@ -148,35 +177,45 @@ class Walk:
         ends_s = None if plan.deadline_s is None else time.monotonic() + plan.deadline_s
         repeats = Repeats(plan.key)
         number, recalled, is_nothing = 0, False, False
-        while step is not None and number != plan.max_pages:
+        is_resumed = bool(step)
+        while step is not None and (plan.max_pages is None or number < plan.max_pages):
             if ends_s is not None and number and time.monotonic() >= ends_s:
                 self._cut_short(number)
                 break
             ask = plan.paging.ask(plan.first, step)
             self._remember(ask)
-            fetched = self._fetch(ask, recalled=recalled)
+            fetched = self._fetch(ask, step, recalled=recalled)
             number += 1
             recalled = False
             if fetched is _LOST:
                 step, repeats = step_of(self.cursor), Repeats(plan.key)
+                is_resumed = bool(step)
+                continue
             elif fetched is None:
                 step, is_nothing = None, self.tells_nothing
             elif fetched.answer is None:
-                step, recalled = fetched.memo[_NEXT], True
                 self._recalled[ask.identity()] = fetched
+                remembered = fetched.memo[_NEXT]
+                step = self._step_now(ask, step, fetched, repeats)
+                recalled = step == remembered
+                fetched.told = None  # what is recalled is kept, and no bodies with it
             elif fetched.answer.status_code == _NO_CONTENT:
                 step, is_nothing = None, self.tells_nothing
                 fetched.remember({_NEXT: step})
             else:
-                turn = self._turn(ask, step, fetched.answer, repeats)
-                yield turn.page
+                turn = self._turn(ask, step, fetched.answer, repeats, is_resumed=is_resumed)
+                if not turn.is_repeated:
+                    yield turn.page
+                number -= turn.is_repeated
                 told = turn.cursor()
                 step = None if turn.page.ends else turn.next
+                memo = heeded.memo(plan.paging, turn.answered, step, is_sure=turn.page.ends)
                 for each in (fetched, self._recalled.get(ask.identity())):
                     if each is not None:
-                        each.remember({_NEXT: step})
+                        each.remember(memo)
                 repeats.turn(turn.page.again())
                 del turn
+            is_resumed = False
             del fetched  # no page is held while the next one is fetched
         if is_nothing or (told is not NO_CURSOR and (told or {}) != self.cursor_after(step)):
             yield self._empty(step)
@@ -189,7 +228,7 @@ class Walk:
             return NO_CURSOR
         return {} if step is None else {_NEXT: step}
 
-    def _fetch(self, ask: Ask, *, recalled: bool) -> Any:
+    def _fetch(self, ask: Ask, step: Step, *, recalled: bool) -> Any:
         """The answer; None: there is nothing; _LOST: it is to be begun anew, and pages that were unchanged are read.
 
         recalled  a page that is unchanged told, when it was read, that this one comes next
@@ -199,7 +238,7 @@ class Walk:
         conditional = self.plan.conditional and not (self._is_anew and ask.identity() in self._recalled)
         try:
             # What is asked page by page is read, whatever the method: a query is posted as well.
-            fetched = self.fetcher.fetch(ask, conditional=conditional, repeatable=True)
+            fetched = self.fetcher.fetch(ask, conditional=conditional, repeatable=True, whole=heeded.wants_whole)
             if fetched.answer is None and self._is_anew:
                 self._recalled[ask.identity()] = fetched  # what it told may not be known any more either
                 fetched = self.fetcher.fetch(ask, conditional=False, repeatable=True)
@@ -207,6 +246,8 @@ class Walk:
                 # Whoever read it last stopped there: what comes next isn't known.
                 _tell_of_leaving(ask)
                 fetched = self.fetcher.fetch(ask, conditional=False, repeatable=True)
+            elif fetched.answer is None and self._is_to_be_read(step, fetched):
+                fetched = self.fetcher.fetch(ask, repeatable=True, whole=lambda memo: True)
             return fetched
         except HttpError as error:
             status = None if error.response is None else error.response.status_code
@@ -219,10 +260,42 @@ class Walk:
             self._asked.clear()
             return _LOST
 
-    def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> _Turn:
-        plan = self.plan
+    def _is_to_be_read(self, step: Step, fetched: Fetched) -> bool:
+        """Says 304 something new of what comes next, and not enough?"""
+        paging, told, memo = self.plan.paging, fetched.told, fetched.memo
+        if told is None or told.status_code != _NOT_MODIFIED or not isinstance(memo, dict):
+            return False
+        return heeded.tells_anew(paging, step, told, memo) and heeded.needs_body(paging, step, memo)
+
+    def _step_now(self, ask: Ask, step: Step, fetched: Fetched, repeats: Repeats) -> Step | None:
+        """What comes after an answer that is unchanged: as it was remembered, or as its headers say now."""
+        memo, told, plan = fetched.memo, fetched.told, self.plan
+        assert isinstance(memo, dict)
+        if told is None or not heeded.tells_anew(plan.paging, step, told, memo):
+            return memo[_NEXT]
+        is_whole = told.status_code != _NOT_MODIFIED
+        turn = self._made(ask, step, told, repeats) if is_whole else self._unread(step, told, repeats)
+        try:
+            onward = turn.onward
+        except SourceError:
+            if not is_whole or turn.records() is not None:
+                raise
+            return memo[_NEXT]  # whoever reads the page says where they are, and nobody reads this one
+        fetched.remember(heeded.memo(plan.paging, turn.answered, onward, is_sure=False))
+        return onward
+
+    def _unread(self, step: Step, told: Answer, repeats: Repeats) -> _Turn:
+        return _Turn(self, self._empty(None), Answered(self.plan.first, step, told, None, _unseen), repeats)
+
+    def _made(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> _Turn:
         page = self._page(ask, answer, repeats.new)
-        turn = _Turn(self, page, Answered(plan.first, step, answer, page.body, page.counted), repeats)
+        return _Turn(self, page, Answered(self.plan.first, step, answer, page.body, page.counted), repeats)
+
+    def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats, *, is_resumed: bool) -> _Turn:
+        plan = self.plan
+        turn = self._made(ask, step, answer, repeats)
+        turn.is_resumed = is_resumed
+        page = turn.page
         page.reach = turn.cursor
         # A mistake is told before the page is handed out.
         if not isinstance(plan.select, Found):
@@ -250,6 +323,10 @@ class Walk:
         if self.cursor is NO_CURSOR:
             raise SourceError(f"{said}, and there are more; with a cursor the next poll would go on there")
         log.info("%s; the next poll goes on there", said)
+
+
+def _unseen() -> Sequence[object]:
+    raise SourceError("the answer came without its body")
 
 
 def _tell_of_leaving(ask: Ask) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,14 +11,15 @@ from typing import Any
 import pytest
 from requests.auth import HTTPBasicAuth
 
-from api2db import RestSource
+from api2db import Rest, RestSource
 from api2db.runtime.job import End
 from api2db.sources.context import PollContext
 from api2db.sources.http import Http, HttpError
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.net.validators import MOST, Validators
+from api2db.sources.rest import LinkHeader, NextCursor
 from api2db.sources.rest.ask import Ask
-from tests.http_api import SERVER_ERROR, Answer, HttpApi
+from tests.http_api import SERVER_ERROR, Answer, HttpApi, Record, Request
 from tests.sources.net.kit import Polls, get, quick, records
 
 NOT_MODIFIED = Answer(304, b"")
@@ -338,6 +340,80 @@ def test_an_answer_that_is_an_error_changes_nothing_that_is_remembered(polls: Ma
     for _ in range(3):
         assert made.poll() == ("ok", None)
     assert [tag for tag, _ in conditions(http_api)] == [None, '"1"', '"1"']
+
+
+class Growing(HttpApi):
+    """``/grows`` in pages of two; a header alone says that there is another one, and the ETag is of the body.
+
+    forgets  304 carries none of those headers
+    """
+
+    tags = True
+    forgets = False
+
+    def answer_to(self, request: Request) -> tuple[Answer, list[Record]]:
+        super().answer_to(request)
+        number = int(request.params.get("page", 1))
+        with self._changed:
+            records = self._records[2 * number - 2 : 2 * number]
+            further = len(self._records) > 2 * number
+        body = json.dumps(records).encode()
+        own = (("Link", f'</grows?page={number + 1}>; rel="next"'), ("X-Next", str(number + 1))) if further else ()
+        tag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        if request.headers.get("If-None-Match") == tag:
+            return Answer(304, b"", headers=() if self.forgets else own), []
+        return Answer(body=body, headers=(("ETag", tag), *own) if self.tags else own), []
+
+
+_BY = {"link": LinkHeader(), "cursor": NextCursor(header="X-Next", param="page"), "found": None}
+_WAYS = [
+    *((way, name) for way in ("same body", "304") for name in _BY),
+    *(("304 without it", name) for name in ("link", "cursor")),  # of "found" nobody said that it is in a header
+]
+
+
+@pytest.mark.parametrize(("way", "name"), _WAYS)
+def test_a_next_page_that_a_header_tells_of_is_read_also_where_the_body_before_it_stays(
+    polls: Make, way: str, name: str
+) -> None:
+    with Growing([{"id": 0}, {"id": 1}]) as api:
+        api.tags, api.forgets = way != "same body", way == "304 without it"
+        made = polls(RestSource(api.url.replace("records", "grows"), paging=_BY[name]))
+        for further in ([], [{"id": 2}, {"id": 3}], [], [{"id": 4}], []):
+            api.add(*further)
+            assert made.poll() == ("ok", None)
+        assert [row["id"] for batch in made.rows for row in batch] == [0, 1, 2, 3, 4]
+        if api.tags:
+            assert api.requests[-3].headers.get("If-None-Match"), "what has a next page is asked for by its tag"
+
+
+def test_a_last_page_that_is_short_is_asked_for_by_its_tag(polls: Make) -> None:
+    with Growing([{"id": 0}]) as api:
+        made = polls(RestSource(api.url.replace("records", "grows"), params={"limit": 2}, paging=LinkHeader()))
+        made.poll()
+        made.poll()
+        assert made.job.unchanged
+        assert api.requests[1].headers.get("If-None-Match")
+
+
+def test_a_total_in_a_header_that_grows_is_told_also_where_the_body_stays(polls: Make, http_api: HttpApi) -> None:
+    http_api.script(*(Answer(headers=(("X-Total-Count", total),)) for total in "11"))
+    http_api.always(Answer(headers=(("X-Total-Count", "2"),)))
+    made = polls(RestSource(http_api.url))
+    assert [made.poll()[0] for _ in range(2)] == ["ok", "ok"]
+    assert "X-Total-Count says that there are 2, but these are 1" in str(made.poll()[1])
+
+
+def test_a_total_in_a_header_that_grows_fails_no_poll_where_who_reads_pages_says_where_records_are(
+    polls: Make, http_api: HttpApi
+) -> None:
+    both = b'{"items": [{"id": 1}], "others": [{"id": 2}]}'
+    http_api.script(*(Answer(body=body, headers=(("X-Total-Count", "1"),)) for body in (both, b'{"items": []}')))
+    http_api.script(*(Answer(body=body, headers=(("X-Total-Count", "2"),)) for body in (both, b'{"items": []}')))
+    rest = Rest(http_api.url)
+    made = polls(lambda: (page.rows("items", id="id") for page in rest.pages(params={"page": 1})))
+    assert [made.poll() for _ in range(2)] == [("ok", None)] * 2
+    assert made.rows == [[{"id": 1}]]
 
 
 def test_what_a_schedule_learns_from_is_news_alone_and_nothing_of_a_poll_that_is_put_off(

@@ -21,6 +21,7 @@ class Connection:
     after_variable: str = "after"
 
     counts: ClassVar[bool] = False
+    heeds: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         checked_path(self.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 Step = dict[str, Any]
 """Which page: JSON, ``{}`` the first. With the first request it makes the request of that page."""
+WAS: Final = "was"
+"""In a step: the digest of the records of the page before it."""
 
 
-# Pages that differ, but not in their number of records nor in any of so many of them, aren't to be expected.
-_SAMPLE: Final = 20
+_AT_ONCE: Final = 1000  # records: however large a page is, it isn't held a second time
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,20 @@ class Answered:
 
     @cached_property
     def digest(self) -> str:
-        """Of the records alone: what surrounds them may hold the time of the answer. Of many, some stand for all."""
-        some = self.records[:: max(1, self.count // _SAMPLE)]
-        data = msgspec.json.encode([self.count, *some], enc_hook=str)
-        return hashlib.blake2b(data, digest_size=8).hexdigest()
+        """Of all records, and of them alone: what surrounds them may hold the time of the answer."""
+        digest = hashlib.blake2b(b"[%d" % self.count, digest_size=8)
+        for at in range(0, self.count, _AT_ONCE):
+            digest.update(b"," + _encoded(self.records[at : at + _AT_ONCE])[1:-1])
+        digest.update(b"]")
+        return digest.hexdigest()
+
+
+def _encoded(records: Sequence[object]) -> bytes:
+    """As JSON; also what that can't hold."""
+    try:
+        return msgspec.json.encode(records, enc_hook=str)
+    except (UnicodeError, TypeError, ValueError, OverflowError):
+        return json.dumps(records, default=repr).encode()
 
 
 class RepeatedPage(SourceError):
@@ -66,6 +78,8 @@ class Paging(Protocol):
     """A convention; immutable, used by any number of threads.
 
     counts   does ``after`` need the records, or the body and headers alone?
+
+    One may have ``heeds`` too: the headers that ``after`` reads. Without it, it may be any.
     """
 
     @property

@@ -15,6 +15,7 @@ from api2db.sources.rest.paging.convention import Answered, Paging, Step, path_o
 from api2db.sources.rest.paging.link import LinkHeader, relations
 from api2db.sources.rest.paging.more import (
     ENVELOPES,
+    HEADERS,
     MORE,
     PAGES,
     TOTALS,
@@ -88,6 +89,7 @@ class Detect:
     told: set[str] = field(default_factory=set, compare=False, repr=False)
 
     counts: ClassVar[bool] = True
+    heeds: ClassVar[tuple[str, ...]] = ("Link", _NEXT_HEADER, *HEADERS)
 
     def ask(self, first: Ask, step: Step) -> Ask:
         found, inner = _taken_apart(step)
@@ -96,7 +98,7 @@ class Detect:
     def after(self, answered: Answered) -> Step | None:
         found, inner = _taken_apart(answered.step)
         if found is None:
-            found = detected(answered)
+            found, inner = detected(answered), {}
             if isinstance(found, Single):
                 check_full(answered)
             said = f"request={answered.first} by={found}"
@@ -165,6 +167,11 @@ def of_json(value: Mapping[str, Any]) -> Paging:
         return make(**options)
     except TypeError as error:
         raise SourceError(f"the paging in the collector's cursor can't be read: {error}") from None
+
+
+def found_in(step: Step) -> Paging | None:
+    """The convention that a step says was found. Raises SourceError."""
+    return _taken_apart(step)[0]
 
 
 def _taken_apart(step: Step) -> tuple[Paging | None, Step]:

@@ -9,6 +9,7 @@ from urllib.parse import unquote_plus, urljoin, urlsplit, urlunsplit
 from api2db.secret import is_name_of_secret, is_remembered
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.paging.convention import Answered, Step
+from api2db.sources.rest.paging.links import links
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class LinkHeader:
     rel: str = "next"
 
     counts: ClassVar[bool] = False
+    heeds: ClassVar[tuple[str, ...]] = ("Link",)
 
     def ask(self, first: Ask, step: Step) -> Ask:
         return at_address(first, step)
@@ -31,13 +33,12 @@ _WITH: Final = "with"
 
 def relations(header: str) -> dict[str, str]:
     """Relation, in lower case -> address, of a Link header: ``rel="next last"`` are two. Of several the first."""
-    from requests.utils import parse_header_links
-
     found: dict[str, str] = {}
-    for link in parse_header_links(header) if header else ():
-        named = {name.lower(): value for name, value in link.items()}
-        for relation in named.get("rel", "").lower().split():
-            found.setdefault(relation, named["url"])
+    for target, parameters in links(header):
+        # Of several rel= of one link the first counts (RFC 8288, section 3.3).
+        said = next((value for name, value in parameters if name == "rel"), "")
+        for relation in said.lower().split():
+            found.setdefault(relation.strip("'"), target)  # as nobody should write it: rel='next'
     return found
 
 

@@ -42,6 +42,8 @@ PAGES: Final = tuple(
 # Of a total in a header. "Content-Range: items 0-9/100" says one, too.
 _TOTAL_HEADERS: Final = ("X-Total-Count", "X-Total", "X-WP-Total", "Total-Count", "X-Pagination-Total-Count")
 _PAGES_HEADERS: Final = ("X-Total-Pages", "X-WP-TotalPages", "X-Pagination-Page-Count")
+HEADERS: Final = (*_TOTAL_HEADERS, *_PAGES_HEADERS, "Content-Range")
+"""Which say how much there is."""
 _RANGE: Final = re.compile(r"/(\d+)\s*$")
 # A list may be counted as "count" where the same word elsewhere is the number of records that came.
 _COUNTS: Final = (*TOTALS, *(prefix + "count" for prefix in ENVELOPES))
@@ -104,6 +106,12 @@ def check_full(answered: Answered) -> None:
                 f"{name}={size} were asked for and came, so there may be more, but nothing says how to ask for them;"
                 f" {_SAY}"
             )
+
+
+def is_short(answered: Answered) -> bool:
+    """Came fewer records than were asked for? Raises SourceError where nobody knows which they are."""
+    sizes = [size for name in _SIZES if (size := number_of(answered.first.param(name)))]
+    return any(answered.count < size for size in sizes)
 
 
 def _totals(answered: Answered) -> list[tuple[str, int]]:

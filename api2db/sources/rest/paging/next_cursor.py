@@ -45,6 +45,10 @@ class NextCursor:
     def counts(self) -> bool:
         return self.last is not None or self.empty_ends
 
+    @property
+    def heeds(self) -> tuple[str, ...]:
+        return () if self.header is None else (self.header,)
+
     def ask(self, first: Ask, step: Step) -> Ask:
         if "cursor" not in step:
             return first

@@ -19,6 +19,7 @@ class NextUrl:
     path: str = "next"
 
     counts: ClassVar[bool] = False
+    heeds: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         checked_path(self.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.declared import check_whole
@@ -26,6 +27,8 @@ class PageNumber(Counting):
     start: int = 1
     pages: str | None = None
 
+    place: ClassVar[str] = "page"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size is not None:
@@ -41,6 +44,7 @@ class PageNumber(Counting):
         return first.with_fields(**values) if self.in_body else first.with_params(**values)
 
     def after(self, answered: Answered) -> Step | None:
+        answered = self.own(answered)
         number, before = answered.step.get("page", self.start), answered.step.get("read", 0)
         if self.ends(answered, before=before, size=self.size) or self._last(answered, number):
             return None

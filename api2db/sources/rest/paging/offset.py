@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
@@ -25,6 +26,8 @@ class OffsetLimit(Counting):
     limit_param: str = "limit"
     start: int = 0
 
+    place: ClassVar[str] = "offset"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.limit is not None:
@@ -38,6 +41,7 @@ class OffsetLimit(Counting):
         return first.with_fields(**values) if self.in_body else first.with_params(**values)
 
     def after(self, answered: Answered) -> Step | None:
+        answered = self.own(answered)
         offset = answered.step.get("offset", self.start)
         if self.ends(answered, before=offset - self.start, size=self.limit):
             return None

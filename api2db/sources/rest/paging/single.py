@@ -14,6 +14,7 @@ class Single:
     """No paging, whatever the answer says of further pages."""
 
     counts: ClassVar[bool] = False
+    heeds: ClassVar[tuple[str, ...]] = ()
 
     def ask(self, first: Ask, step: Step) -> Ask:
         return first

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from api2db.errors import SourceError
 from api2db.sources.rest.find import kind_of
-from api2db.sources.rest.paging.convention import Answered, RepeatedPage, Step, checked_path, is_true, value_at
+from api2db.sources.rest.paging.convention import WAS, Answered, RepeatedPage, Step, checked_path, is_true, value_at
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,9 @@ class Counting:
     in_body: bool = False
     _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
+    heeds: ClassVar[tuple[str, ...]] = ()
+    place: ClassVar[str]  # where a step says which page it is
+
     def __post_init__(self) -> None:
         for path in (self.total, self.has_more):
             if path is not None:
@@ -43,13 +46,17 @@ class Counting:
     def counts(self) -> bool:
         return True
 
+    def own(self, answered: Answered) -> Answered:
+        """The answer, to the first page where its step is one of another convention: that was what was asked for."""
+        return answered if self.place in answered.step else replace(answered, step={})
+
     def ends(self, answered: Answered, *, before: int, size: int | None) -> bool:
         """Is this the last page? ``before`` records were on the pages before it; ``size`` were asked for.
 
         Raises RepeatedPage.
         """
         count = answered.count
-        if answered.step.get("was") == answered.digest:
+        if answered.step.get(WAS) == answered.digest:
             raise RepeatedPage(
                 "this page has the records of the page before: the API ignores what asks for the next one, or gives"
                 " its last page again past the end; correct paging=, or say repeat_ends=True"
@@ -78,7 +85,7 @@ class Counting:
 
     def onward(self, answered: Answered, size: int | None, **where: Any) -> Step:
         """The next step, with what its answer is compared with."""
-        step: Step = {**where, "was": answered.digest}
+        step: Step = {**where, WAS: answered.digest}
         if size is not None and not answered.step and answered.count < size:
             step["short"] = True  # said once, when the next page shows that this wasn't the last
         return step
