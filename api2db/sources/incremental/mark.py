@@ -90,6 +90,9 @@ class Mark:
         low, to = mark.bound(how), None
         if how.window_width is not None and low is not None:
             end = how.kind.told(low + how.window_width)
+            if end <= low:
+                # A window ends in no hour that comes twice, and on no day that is longer than itself.
+                end = how.kind.onward(low + how.window_width)
             if end <= now_us - max(how.lag_width or 0, _SKEW_US):
                 to = end
         return replace(mark, under_way=UnderWay(low, to, at, old=old))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -88,9 +89,81 @@ def test_what_is_sent_never_leaves_out_what_was_asked_for(moment, format, zone):
     rank = micros(moment)
     told = kind.told(rank)
     assert told <= rank
-    assert kind.text(told) == kind.text(rank) or format in ("iso-naive", "%d.%m.%Y %H:%M"), "but in a repeated hour"
+    assert kind.text(told) == kind.text(rank)
     assert kind.told(told) == told
+    assert rank <= kind.onward(rank) == kind.told(kind.onward(rank)) <= rank + 26 * 3_600_000_000
     assert kind.taken(kind.kept(rank)) == rank
+
+
+AUTUMN = {
+    "Europe/Berlin": dt.datetime(2025, 10, 26, 1, tzinfo=dt.UTC),
+    "America/New_York": dt.datetime(2025, 11, 2, 6, tzinfo=dt.UTC),
+    "America/Havana": dt.datetime(2025, 11, 2, 5, tzinfo=dt.UTC),  # back to midnight
+    "America/Sao_Paulo": dt.datetime(2018, 2, 18, 2, tzinfo=dt.UTC),  # from midnight back
+    "America/St_Johns": dt.datetime(2010, 11, 7, 2, 31, tzinfo=dt.UTC),  # from one minute after it
+    "Australia/Lord_Howe": dt.datetime(2025, 4, 5, 15, tzinfo=dt.UTC),  # by half an hour
+    "Antarctica/Troll": dt.datetime(2025, 10, 26, 1, tzinfo=dt.UTC),  # by two
+}
+"""When the clock is put back."""
+HOUR_US = 3_600_000_000
+
+
+def put_back(zone):
+    """The clock's change, and all rows around it, one each quarter of an hour: id, moment, local time."""
+    change = AUTUMN[zone]
+    moments = [change + dt.timedelta(minutes=15 * number) for number in range(-16, 24)]
+    return change, [(number, one, one.astimezone(ZoneInfo(zone))) for number, one in enumerate(moments)]
+
+
+@pytest.mark.parametrize("zone", AUTUMN)
+@pytest.mark.parametrize(("knows", "holds"), [("moments", "naive"), ("local times", "naive"), ("local times", "aware")])
+@pytest.mark.parametrize(
+    ("format", "window"), [("date", "1d"), ("iso-naive", "1h"), ("%Y-%m-%d %H:%M", "30m"), ("iso", "30m")]
+)
+def test_windows_move_on_where_the_clock_is_put_back_and_miss_no_row(zone, knows, holds, format, window):
+    change, rows = put_back(zone)
+    how = Incremental(
+        "at", "since", start=change - dt.timedelta(hours=26), format=format, zone=zone, window=window, until_param="to"
+    )
+
+    def between(moment, local, since, to):
+        low, high = (dt.datetime.fromisoformat(text) for text in (since, to))
+        if low.tzinfo is None and knows == "moments":
+            return low.replace(tzinfo=local.tzinfo) <= moment < high.replace(tzinfo=local.tzinfo)
+        if low.tzinfo is None:
+            return low <= local.replace(tzinfo=None) < high
+        return low <= moment < high
+
+    progress = Progress(how, None, now_us=lambda: micros(change) + 32 * HOUR_US)
+    asked, delivered = [], []
+    for stretch in progress.stretches():
+        since, to = stretch.params["since"], stretch.params["to"]
+        assert since < to
+        asked.append((since, to))
+        page = [
+            {"id": number, "at": (local.replace(tzinfo=None) if holds == "naive" else local).isoformat()}
+            for number, moment, local in rows
+            if between(moment, local, since, to)
+        ]
+        delivered += [record["id"] for record in progress.take(page, None).records]
+        progress.accepted()
+    assert sorted(delivered) == [number for number, _, _ in rows]
+    assert asked == sorted(asked)
+
+
+def test_a_cursor_that_stood_still_where_the_clock_is_put_back_goes_on_and_a_window_may_begin_there():
+    how = Incremental(
+        "at", "since", start="2025-10-26", format="date", zone="Europe/Berlin", window="1d", until_param="to"
+    )
+    midnight = "2025-10-25T22:00:00+00:00"
+    progress = Progress(how, {"floor": midnight, "walk": {"low": midnight, "to": midnight, "at": "2025-11-01"}})
+    asked = []
+    for stretch in progress.stretches():
+        progress.take([], None)
+        asked.append((stretch.params["since"], stretch.params["to"]))
+        if len(asked) == 3:
+            break
+    assert asked[1:] == [("2025-10-26", "2025-10-27"), ("2025-10-27", "2025-10-28")]
 
 
 def pages_of(how, cursor, *pages, **options):
