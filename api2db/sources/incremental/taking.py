@@ -86,12 +86,15 @@ def needed(how: Incremental, mark: Mark) -> Callable[[Rank], bool]:
         return lambda rank: bound is None or rank >= bound
     zone = mark.ended(how).oldest(how)
     reached, old = stretch.reached, stretch.old
-    if zone is None or (how.order is not None and reached is None):
+    if zone is None:
         return lambda rank: True
-    if how.order == ASCENDING:
-        return lambda rank: rank >= zone or rank >= reached
-    if how.order == NEWEST_FIRST:
-        return lambda rank: rank >= zone or rank <= reached
+    if how.order is not None:
+        if reached is None:
+            return lambda rank: True
+        first, last = how.kind.alike(reached)
+        if how.order == ASCENDING:
+            return lambda rank: rank >= zone or rank >= first
+        return lambda rank: rank >= zone or rank <= last
     return lambda rank: rank >= zone or (old is not None and rank <= old)
 
 
@@ -105,8 +108,13 @@ class _Remainder:
         self._how = how
         self._known = known
         self._low, self._to = stretch.low, stretch.to
-        self._after = stretch.reached if how.order == ASCENDING else None
-        self._before = stretch.reached if how.order == NEWEST_FIRST else None
+        # What sorted pages had before this one: what moved while they were read comes with the next poll.
+        self._after: Rank | None = None
+        self._before: Rank | None = None
+        if stretch.reached is not None and how.order == ASCENDING:
+            self._after = how.kind.alike(stretch.reached)[0]
+        elif stretch.reached is not None and how.order == NEWEST_FIRST:
+            self._before = how.kind.alike(stretch.reached)[1]
         self._may_come_again = may_come_again
 
     def has_only_new(self, ranks: Sequence[Rank]) -> bool:
@@ -125,7 +133,6 @@ class _Remainder:
     def is_new(self, record: Any, rank: Rank) -> bool:
         if (self._low is not None and rank < self._low) or (self._to is not None and rank >= self._to):
             return False
-        # Of the stretch's own pages before: what moved while they were read comes with the next poll.
         if (self._after is not None and rank < self._after) or (self._before is not None and rank > self._before):
             return False
         again = self._may_come_again(rank)
@@ -143,7 +150,7 @@ def _check_order(how: Incremental, stretch: UnderWay, present: Sequence[Rank], a
     if how.order is None:
         return
     where = None
-    if present != sorted(present, reverse=how.order == NEWEST_FIRST):
+    if not _is_sorted(how, present) and not _is_sorted(how, [how.kind.alike(rank)[0] for rank in present]):
         where = "the records of a page aren't"
     elif present and ahead is not None and _is_out_of_turn(how, stretch, present[0], ahead):
         where = "a page begins before the one that came before it: pages aren't"
@@ -154,13 +161,18 @@ def _check_order(how: Incremental, stretch: UnderWay, present: Sequence[Rank], a
         )
 
 
+def _is_sorted(how: Incremental, ranks: Sequence[Rank]) -> bool:
+    return ranks == sorted(ranks, reverse=how.order == NEWEST_FIRST)
+
+
 def _is_out_of_turn(how: Incremental, stretch: UnderWay, first: Rank, ahead: Rank) -> bool:
     """Records that appeared meanwhile move those of the page before to this one: it begins no earlier."""
+    begin, end = how.kind.alike(ahead)
     if how.order == ASCENDING:
-        return bool(first < ahead)
+        return bool(first < begin)
     # More than a page may have appeared on top since.
     newest = max((rank for rank in (stretch.top, stretch.at) if rank is not None), default=None)
-    return bool(first > ahead) and newest is not None and bool(first <= newest)
+    return bool(first > end) and newest is not None and bool(first <= newest)
 
 
 def _top(how: Incremental, mark: Mark, present: Sequence[Rank]) -> Rank | None:

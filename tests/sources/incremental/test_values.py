@@ -166,6 +166,41 @@ def test_a_cursor_that_stood_still_where_the_clock_is_put_back_goes_on_and_a_win
     assert asked[1:] == [("2025-10-26", "2025-10-27"), ("2025-10-27", "2025-10-28")]
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/St_Johns", "Antarctica/Troll"])
+@pytest.mark.parametrize("lag", [None, "20m"])
+@pytest.mark.parametrize("order", ["ascending", "newest_first", None])
+@pytest.mark.parametrize("format", ["iso-naive", "iso", "date"])
+def test_local_times_without_a_zone_are_read_in_order_through_the_hour_that_comes_twice(zone, lag, order, format):
+    _, rows = put_back(zone)
+    how = Incremental("at", "since", start="2010-01-01", format=format, zone=zone, order=order, lag=lag)
+    delivered, cursor = [], None
+    for count in (*range(5, len(rows), 3), len(rows)):
+        progress = Progress(how, cursor, now_us=lambda now=rows[count - 1][1]: micros(now))
+        for stretch in progress.stretches():
+            since = dt.datetime.fromisoformat(stretch.params["since"])
+            given = [
+                {"id": number, "at": local.replace(tzinfo=None).isoformat()}
+                for number, moment, local in rows[:count]
+                if (moment if since.tzinfo else local.replace(tzinfo=None)) >= since
+            ]
+            given = given[::-1] if order == "newest_first" else given
+            for begin in range(0, len(given) or 1, 4):
+                fresh = progress.take(given[begin : begin + 4], begin + 4 if begin + 4 < len(given) else None)
+                delivered += [record["id"] for record in fresh.records]
+                cursor = fresh.cursor
+                progress.accepted()
+                if fresh.enough:
+                    break
+    assert sorted(delivered) == [number for number, _, _ in rows], "each once"
+
+
+def test_order_is_looked_at_beside_the_hour_that_comes_twice_as_ever():
+    how = Incremental("at", "since", start="2010-01-01", zone="Europe/Berlin", order="ascending")
+    for times in (("02:50", "03:00", "02:10"), ("02:10", "01:50"), ("03:10", "03:00")):
+        with pytest.raises(SourceError, match="aren't 'ascending'"):
+            pages_of(how, None, [{"at": f"2025-10-26T{time}:00"} for time in times])
+
+
 def pages_of(how, cursor, *pages, **options):
     """What one poll takes of pages, and the cursor after it."""
     progress = Progress(how, cursor, **options)
