@@ -218,6 +218,18 @@ def test_texts_in_an_order_only_the_api_knows_go_on_at_the_last_one():
     assert (asked, ids, cursor["high"]) == ({"after": "k"}, [4], "a")
 
 
+def test_an_open_page_of_texts_in_an_order_only_the_api_knows_is_known_when_it_is_asked_for_again():
+    how = Incremental("token", "after", format="opaque", order="ascending")
+    page = [{"id": 1, "token": "z"}, {"id": 2, "token": "b"}]
+    progress = Progress(how, None)
+    next(progress.stretches())
+    cursor = progress.take(page, 2, open_at=None).cursor
+    progress = Progress(how, cursor)
+    stretch = next(progress.stretches())
+    assert (stretch.step, stretch.is_again) == (None, True)
+    assert [record["id"] for record in progress.take([*page, {"id": 3, "token": "k"}], 2).records] == [3]
+
+
 def test_numbers_are_read_again_as_far_behind_as_was_said():
     how = Incremental("n", "above", start=0, lag=5, inclusive=False)
     _, ids, cursor = pages_of(how, None, [{"id": n, "n": n} for n in range(10)])

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Step = dict[str, Any]
 """Which page: JSON, ``{}`` the first. With the first request it makes the request of that page."""
+OPEN: Final = "open"
+"""In a step: the page before may be filled up by records that are added, since it may have been the last one."""
 
 
 # Pages that differ, but not in their number of records nor in any of so many of them, aren't to be expected.
