@@ -132,6 +132,28 @@ def test_a_limit_of_pages_leaves_the_rest_to_the_next_poll(server):
     assert polls == [ALL[:20], ALL[20:], ALL[:20]]
 
 
+@pytest.mark.parametrize(
+    ("paging", "more", "is_open"),
+    [
+        (PageNumber(2), {}, False),
+        (PageNumber(3), {}, True),
+        (PageNumber(), {}, True),
+        (PageNumber(3, total="n"), {"n": 9}, False),
+        (PageNumber(3, total="n"), {"n": 1}, True),
+        (PageNumber(3, pages="n"), {"n": 9}, False),
+        (PageNumber(3, has_more="more"), {"more": True}, False),
+        (NextCursor("next", "page", empty_ends=True), {"next": 2}, True),
+        (NextCursor("next", "page"), {"next": 2}, False),
+        (OffsetLimit(3), {}, False),
+    ],
+    ids=str,
+)
+def test_a_page_on_which_records_may_be_added_is_known_as_such(server, paging, more, is_open):
+    server.script(body(1, 2, **more))
+    page = next(RestSource(server.root, records="items", paging=paging)(None))
+    assert ("open" in page.cursor["next"]) == is_open
+
+
 def test_a_deadline_leaves_the_rest_to_the_next_poll_and_without_a_cursor_it_is_an_error(server):
     first, *others = list(RestSource(server.root, "/link", deadline=0)(None))
     assert not others

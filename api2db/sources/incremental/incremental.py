@@ -117,7 +117,7 @@ class Incremental:
     def _check_window(self) -> None:
         if self.window is None:
             return
-        if not self.kind.clocked:
+        if not isinstance(self.kind, Times):
             raise ConfigError("window= needs times: where numbers end nobody knows")
         if self.start_rank is None:
             raise ConfigError("window= needs start=: where the first window begins")
@@ -126,7 +126,7 @@ class Incremental:
         )
         if not ends:
             raise ConfigError("window= needs until_param=, or {until} in param=: how the API is told where it ends")
-        if not self.window_width or self.kind.told(self.start_rank + self.window_width) <= self.start_rank:
+        if not self.window_width or not self.kind.tells_apart(self.window_width):
             raise ConfigError(f"window={self.window!r} is shorter than what format={self.format!r} can say")
 
     @property

@@ -12,7 +12,7 @@ from api2db.sources.incremental.values import Rank
 
 # A window is closed for good only once it is that old: the API's clock isn't ours.
 _SKEW_US = 600 * SECOND_US
-_RANKS = ("low", "to", "at", "top", "reached", "old")
+_RANKS = ("low", "to", "at", "top", "reached", "old", "again")
 _MARKS = ("floor", "high", "begin")
 _UNDER_WAY = "walk"  # as cursors are kept that have it
 
@@ -27,6 +27,8 @@ class UnderWay:
     reached  in ordered ones: the value of the last row so far
     old      the largest value of a row that was known when it began
     step     where its pages go on; None: at the first
+    again    the page there was accepted, and is asked for again, since records may be added to it: the smallest value
+             that it had; None: it wasn't
     """
 
     low: Rank | None = None
@@ -35,6 +37,7 @@ class UnderWay:
     top: Rank | None = None
     reached: Rank | None = None
     old: Rank | None = None
+    again: Rank | None = None
     step: object = None
 
 
@@ -90,6 +93,9 @@ class Mark:
         low, to = mark.bound(how), None
         if how.window_width is not None and low is not None:
             end = how.kind.told(low + how.window_width)
+            if end <= low:
+                # A window ends in no hour that comes twice, and on no day that is longer than itself.
+                end = how.kind.onward(low + how.window_width)
             if end <= now_us - max(how.lag_width or 0, _SKEW_US):
                 to = end
         return replace(mark, under_way=UnderWay(low, to, at, old=old))

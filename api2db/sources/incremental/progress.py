@@ -12,7 +12,7 @@ from api2db.errors import SourceError
 from api2db.sources.incremental.incremental import Incremental
 from api2db.sources.incremental.mark import Mark
 from api2db.sources.incremental.seen import Seen
-from api2db.sources.incremental.taking import needed, take
+from api2db.sources.incremental.taking import CLOSED, needed, take
 from api2db.sources.incremental.values import Rank
 
 _SINGLE = ""
@@ -27,12 +27,14 @@ class Stretch:
     step       where its pages go on, as the page before said; None: at the first
     partition  the value it is of; "" without partitions
     is_once    it is the first, or all past: nothing of it was asked for before
+    is_again   the page at ``step`` was accepted: what was added to it since is new
     """
 
     params: dict[str, str]
     step: Any
     partition: str
     is_once: bool = False
+    is_again: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,14 +125,16 @@ class Progress:
                 f" {part}: {error}"
             ) from error
 
-    def take(self, records: Sequence[Any], step: object) -> Fresh:
+    def take(self, records: Sequence[Any], step: object, *, open_at: object = CLOSED) -> Fresh:
         """The next page of the stretch; ``step``: JSON, where the page behind it is, None if it is the last one.
+
+        open_at   the step of this page, if records may still be added to it: whoever is killed goes on there
 
         What may come again is on disk when this returns. Raises SourceError.
         """
         part = self._part
         known = self._seen.known(part)
-        taken = take(self._how, self._marks[part], records, step, known, self._first)
+        taken = take(self._how, self._marks[part], records, step, known, self._first, open_at)
         self._first = taken.first if taken.first is not None else self._first
         self._marks[part] = taken.mark
         self._is_over = taken.enough
@@ -177,6 +181,7 @@ class Progress:
                 under_way.step,
                 part,
                 under_way.to is not None or mark.high is None,
+                goes_on and under_way.again is not None,
             )
             if self._begins_again:
                 self._begins_again = False

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from api2db.errors import SourceError
 from api2db.sources.incremental.incremental import ASCENDING, NEWEST_FIRST, Incremental
 from api2db.sources.incremental.known import Known
 from api2db.sources.incremental.mark import Mark, UnderWay
 from api2db.sources.incremental.values import Rank, Texts
+
+CLOSED: Final = object()
+"""A page to which no records are added."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,19 @@ class Taken:
 
 
 def take(
-    how: Incremental, mark: Mark, records: Sequence[Any], step: object, known: Known, ahead: Rank | None = None
+    how: Incremental,
+    mark: Mark,
+    records: Sequence[Any],
+    step: object,
+    known: Known,
+    ahead: Rank | None = None,
+    open_at: object = CLOSED,
 ) -> Taken:
     """The next page of the stretch that is under way.
 
     step   where its pages go on, None after the last one
     ahead  the first value of the page before, of this poll
+    open_at  the step of this page, if records may still be added to it: a later poll goes on there
 
     A record that holds nothing at the field is new each time. Raises SourceError where none holds anything, and where
     they aren't in the order that was said.
@@ -51,11 +61,12 @@ def take(
             f"the incremental field {how.field!r} is in none of the {len(records):,} records of a page; give its path"
         )
     if isinstance(how.kind, Texts) and how.kind.opaque:
-        return _opaque(how, mark, records, ranks, step, known)
+        return _opaque(how, mark, records, ranks, step, known, open_at)
     assert mark.under_way is not None
     _check_order(how, mark.under_way, present, ahead)
     reached = _reach(how, mark, present)
-    stretch = replace(mark.under_way, top=_top(how, mark, present), reached=reached, step=step)
+    stretch = replace(mark.under_way, top=_top(how, mark, present), reached=reached)
+    stretch = _going_on(stretch, present, step, open_at)
     after = replace(mark, under_way=stretch)
     may_come_again = needed(how, after)
     rest = _Remainder(how, mark, known, may_come_again)
@@ -84,14 +95,22 @@ def needed(how: Incremental, mark: Mark) -> Callable[[Rank], bool]:
     if stretch is None:
         bound = mark.oldest(how)
         return lambda rank: bound is None or rank >= bound
+    again = stretch.again
+    if again is not None and isinstance(how.kind, Texts) and how.kind.opaque:
+        return lambda rank: True
     zone = mark.ended(how).oldest(how)
     reached, old = stretch.reached, stretch.old
-    if zone is None or (how.order is not None and reached is None):
+    if zone is None:
         return lambda rank: True
-    if how.order == ASCENDING:
-        return lambda rank: rank >= zone or rank >= reached
-    if how.order == NEWEST_FIRST:
-        return lambda rank: rank >= zone or rank <= reached
+    if how.order is not None:
+        if reached is None:
+            return lambda rank: True
+        first, last = how.kind.alike(reached)
+        if how.order == ASCENDING:
+            return lambda rank: rank >= zone or rank >= first
+        return lambda rank: rank >= zone or rank <= last
+    if again is not None:
+        zone = min(zone, again)
     return lambda rank: rank >= zone or (old is not None and rank <= old)
 
 
@@ -105,8 +124,13 @@ class _Remainder:
         self._how = how
         self._known = known
         self._low, self._to = stretch.low, stretch.to
-        self._after = stretch.reached if how.order == ASCENDING else None
-        self._before = stretch.reached if how.order == NEWEST_FIRST else None
+        # What sorted pages had before this one: what moved while they were read comes with the next poll.
+        self._after: Rank | None = None
+        self._before: Rank | None = None
+        if stretch.reached is not None and how.order == ASCENDING:
+            self._after = how.kind.alike(stretch.reached)[0]
+        elif stretch.reached is not None and how.order == NEWEST_FIRST:
+            self._before = how.kind.alike(stretch.reached)[1]
         self._may_come_again = may_come_again
 
     def has_only_new(self, ranks: Sequence[Rank]) -> bool:
@@ -125,7 +149,6 @@ class _Remainder:
     def is_new(self, record: Any, rank: Rank) -> bool:
         if (self._low is not None and rank < self._low) or (self._to is not None and rank >= self._to):
             return False
-        # Of the stretch's own pages before: what moved while they were read comes with the next poll.
         if (self._after is not None and rank < self._after) or (self._before is not None and rank > self._before):
             return False
         again = self._may_come_again(rank)
@@ -143,7 +166,7 @@ def _check_order(how: Incremental, stretch: UnderWay, present: Sequence[Rank], a
     if how.order is None:
         return
     where = None
-    if present != sorted(present, reverse=how.order == NEWEST_FIRST):
+    if not _is_sorted(how, present) and not _is_sorted(how, [how.kind.alike(rank)[0] for rank in present]):
         where = "the records of a page aren't"
     elif present and ahead is not None and _is_out_of_turn(how, stretch, present[0], ahead):
         where = "a page begins before the one that came before it: pages aren't"
@@ -154,13 +177,18 @@ def _check_order(how: Incremental, stretch: UnderWay, present: Sequence[Rank], a
         )
 
 
+def _is_sorted(how: Incremental, ranks: Sequence[Rank]) -> bool:
+    return ranks == sorted(ranks, reverse=how.order == NEWEST_FIRST)
+
+
 def _is_out_of_turn(how: Incremental, stretch: UnderWay, first: Rank, ahead: Rank) -> bool:
     """Records that appeared meanwhile move those of the page before to this one: it begins no earlier."""
+    begin, end = how.kind.alike(ahead)
     if how.order == ASCENDING:
-        return bool(first < ahead)
+        return bool(first < begin)
     # More than a page may have appeared on top since.
     newest = max((rank for rank in (stretch.top, stretch.at) if rank is not None), default=None)
-    return bool(first > ahead) and newest is not None and bool(first <= newest)
+    return bool(first > end) and newest is not None and bool(first <= newest)
 
 
 def _top(how: Incremental, mark: Mark, present: Sequence[Rank]) -> Rank | None:
@@ -187,6 +215,12 @@ def _reach(how: Incremental, mark: Mark, present: Sequence[Rank]) -> Rank | None
     return max(reached, last) if how.order == ASCENDING else min(reached, last)
 
 
+def _going_on(stretch: UnderWay, present: Sequence[Rank], step: object, open_at: object) -> UnderWay:
+    if open_at is CLOSED or not present:
+        return replace(stretch, step=step, again=None)
+    return replace(stretch, step=open_at, again=min(present))
+
+
 def _opaque(
     how: Incremental,
     mark: Mark,
@@ -194,11 +228,13 @@ def _opaque(
     ranks: Sequence[Rank | None],
     step: object,
     known: Known,
+    open_at: object,
 ) -> Taken:
     """Nothing is compared: the last record's value is where to go on, and those with that value may come again."""
     assert mark.under_way is not None
     last = next((rank for rank in reversed(ranks) if rank is not None), mark.under_way.top)
-    stretch = replace(mark.under_way, top=last, reached=last, step=step)
+    stretch = replace(mark.under_way, top=last, reached=last)
+    stretch = _going_on(stretch, [rank for rank in ranks if rank is not None], step, open_at)
     after = replace(mark, under_way=stretch)
     new, fresh = [], {}
     for record, rank in zip(records, ranks, strict=True):
@@ -206,6 +242,6 @@ def _opaque(
         if digest in known:
             continue
         new.append(record)
-        if rank is not None and rank == last:
+        if rank is not None and (rank == last or open_at is not CLOSED):
             fresh[digest] = rank
     return Taken(new, after.ended(how) if step is None else after, fresh, step is None)

@@ -6,12 +6,13 @@ import datetime as dt
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from api2db.durations import seconds
+from api2db.sources.incremental.doubled import doubled
 
 UTC: Final = dt.UTC
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,8 +25,14 @@ _OF_MAIL: Final = re.compile(r"([A-Za-z]{3}, *)?\d{1,2} [A-Za-z]{3} \d{4} \d").m
 _ODD: Final = re.compile(
     r"(\d{4}-\d\d-\d\d[T ])(?:(24:00(?::00(?:[.,]0+)?)?)|(\d\d:\d\d):60([.,]\d+)?)(Z|[+-]\d\d:?\d\d|)"
 ).fullmatch
-_STEPS_US: Final = tuple(step * SECOND_US for step in (1, 60, 3_600, 86_400, 31 * 86_400, 366 * 86_400))
+_STEPS_US: Final = tuple(
+    # A day on which the clock is put back is an hour longer, or two.
+    step * SECOND_US
+    for step in (1, 60, 3_600, 86_400, 90_000, 93_600, 31 * 86_400, 32 * 86_400, 366 * 86_400, 367 * 86_400)
+)
 """By which a text is made another one, whatever a format leaves out."""
+_SHORT_MONTH: Final = dt.datetime(2026, 2, 1, tzinfo=UTC)
+_EDGE_US: Final = 86_400 * SECOND_US  # so far from both ends of the calendar times have a local one in each zone
 
 
 def micros(moment: dt.datetime) -> int:
@@ -128,7 +135,10 @@ class Times:
 
     def text(self, rank: int) -> str:
         """As the API is told it: a time at or before it, as late as the format can say."""
-        rank = min(max(rank, _FIRST_US + 86_400 * SECOND_US), _LAST_US - 86_400 * SECOND_US)
+        return self._written(self.told(rank))
+
+    def _written(self, rank: int) -> str:
+        rank = min(max(rank, _FIRST_US + _EDGE_US), _LAST_US - _EDGE_US)
         if self.format in UNITS_US:
             return str(math.floor(rank / UNITS_US[self.format]))
         moment = _EPOCH + rank * _MICROSECOND
@@ -142,24 +152,59 @@ class Times:
         return local.strftime(self.format)
 
     def told(self, rank: int) -> int:
-        """The time that the API is told when it is told this one: the same, or a little earlier."""
-        text = self.text(rank)
+        """The time that the API is told when it is told this one: the same, or a little earlier.
+
+        Of the hour that comes twice it is the beginning: what is after it may have any of that hour's local times.
+        """
+        while True:
+            stretch = self._doubled(rank)
+            told = rank if stretch is None else stretch[0]
+            told = min(told, self._read(self._written(told)))
+            if told == rank:
+                return told
+            rank = told  # a day may begin in an hour that comes twice
+
+    def _read(self, text: str) -> int:
         if self.format in UNITS_US:
             return Times(self.format, self.zone, self.format).rank(text)
         if "%" not in self.format:
-            return min(rank, Times(None, UTC if self.format == "iso" else self.zone, self.format).rank(text))
-        return min(rank, micros(self._aware(dt.datetime.strptime(text, self.format))))
+            return Times(None, UTC if self.format == "iso" else self.zone, self.format).rank(text)
+        return micros(self._aware(dt.datetime.strptime(text, self.format)))
+
+    def tells_apart(self, width: int) -> bool:
+        """Whether two times that far from each other are told differently."""
+        usual = replace(self, zone=UTC)
+        first = usual.told(micros(_SHORT_MONTH))
+        return usual.told(first + width) > first
+
+    def onward(self, rank: int) -> int:
+        """A time that can be told as it is, and isn't before ``rank``; outside the hour that comes twice."""
+        stretch = self._doubled(rank)
+        rank = rank if stretch is None or stretch[0] == rank else stretch[1]
+        found = map(self.told, (rank + step for step in (0, *_STEPS_US)))
+        return next((one for one in found if one >= rank), rank)
 
     def before(self, rank: int) -> str:
         """A text that is earlier than that of ``rank``, by as little as the format can say, or by a second."""
-        text = self.text(rank)
-        return next((one for one in (self.text(rank - step) for step in _STEPS_US) if one != text), text)
+        told = self.told(rank)
+        text = self._written(told)
+        return next((one for one in (self.text(told - step) for step in _STEPS_US) if one != text), text)
 
     def after(self, rank: int) -> str:
         """A text that isn't earlier than ``rank``."""
-        if self.told(rank) == rank:
-            return self.text(rank)
-        return next((self.text(rank + step) for step in _STEPS_US if self.told(rank + step) >= rank), self.text(rank))
+        return self.text(self.onward(rank))
+
+    def alike(self, rank: int) -> tuple[int, int]:
+        """The smallest and the largest time that sorted records may have in any order with this one.
+
+        In the hour that comes twice a local time is read as the first of both.
+        """
+        stretch = self._doubled(rank)
+        return (rank, rank) if stretch is None else (stretch[0], stretch[1] - 1)
+
+    def _doubled(self, rank: int) -> tuple[int, int] | None:
+        is_usual = _FIRST_US + _EDGE_US <= rank <= _LAST_US - _EDGE_US
+        return doubled(self.zone, rank) if is_usual else None
 
 
 def _short(moment: dt.datetime) -> str:

@@ -8,6 +8,8 @@ kept, taken   a rank as a cursor holds it (JSON), and back
 back, width   a rank less a lag; the rank of a lag or a window. Raises ConfigError
 text          what the API is told, never later than the rank; ``told`` is the rank of that
 before        a text for APIs that give what comes *after* it; ``after`` one that isn't before the rank
+onward        the rank of what can be told as it is, and isn't before the rank
+alike         the smallest and the largest rank that sorted records may have in any order with this one
 clocked       the values are times, so that our clock says where now is
 """
 
@@ -90,6 +92,11 @@ class Numbers:
     def after(self, rank: Rank) -> str:
         return str(rank)
 
+    onward = told
+
+    def alike(self, rank: Rank) -> tuple[Rank, Rank]:
+        return rank, rank
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -132,6 +139,10 @@ class Texts:
 
     before = text
     after = text
+    onward = told
+
+    def alike(self, rank: Rank) -> tuple[Rank, Rank]:
+        return rank, rank
 
 
 Kind = Times | Numbers | Texts

@@ -55,6 +55,7 @@ class RestPage:
         self.reach: Callable[[], Any] = lambda: NO_CURSOR  # the cursor after this page; who made the page sets it
         self._decode = decode
         self.on_cursor: Callable[[], None] = lambda: None  # told that somebody wants to know the cursor
+        self.step: Any = None  # which page it is, as the convention says it
         self.ends = False  # nobody wants the pages behind it
         self._select = select
         self._new = new

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from api2db.errors import ConfigError, SourceError
 from api2db.sources.context import POLL, PollContext, PutOff, Stopping
-from api2db.sources.incremental.incremental import Incremental
+from api2db.sources.incremental.incremental import NEWEST_FIRST, Incremental
 from api2db.sources.incremental.progress import Fresh, Progress, Stretch
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
+from api2db.sources.rest.paging.convention import OPEN
 from api2db.sources.rest.walk import UNKNOWN_STEP, Plan, Walk
 from api2db.sources.tape.recorder import is_played
 
@@ -110,15 +111,16 @@ class SinceWalk:
             conditional=plan.conditional and stretch.step is None and not stretch.is_once,
         )
         cursor = {} if stretch.step is None else {"next": stretch.step}
-        walk = Walk(plan, self.fetcher, cursor, tells_nothing=True, _forms=self._forms)
+        walk = Walk(plan, self.fetcher, cursor, tells_nothing=True, is_again=stretch.is_again, _forms=self._forms)
         taken: list[Fresh] = []
         pages = walk.pages()
         while (page := self._next(pages, stretch, progress, is_first=not taken)) is not None:
             if page.answer is None and page.cursor:
                 return  # cut short
-            page.sift(self._sifter(progress, taken, context))
+            page.sift(self._sifter(progress, taken, context, page.step))
             page.on_cursor = self._cursor_taken
-            if self._left is not None and page.answer is not None:
+            was_accepted = stretch.is_again and page.step == (stretch.step or {})
+            if self._left is not None and page.answer is not None and not was_accepted:
                 self._left -= 1
             before = len(taken)
             looked_at = self.certain or page.answer is None
@@ -151,10 +153,13 @@ class SinceWalk:
             return None
 
     def _sifter(
-        self, progress: Progress, taken: list[Fresh], context: PollContext
+        self, progress: Progress, taken: list[Fresh], context: PollContext, own: Any
     ) -> Callable[[Sequence[Any], Any], tuple[Sequence[Any], Any]]:
         def sift(records: Sequence[Any], cursor: Any) -> tuple[Sequence[Any], Any]:
-            fresh = progress.take(records, cursor.get("next") if cursor else None)
+            onward = cursor.get("next") if cursor else None
+            # Of newest-first pages the last one is filled by those before it, and these are read.
+            is_open = onward and onward.get(OPEN) and self.how.order != NEWEST_FIRST
+            fresh = progress.take(records, onward, open_at=own or None) if is_open else progress.take(records, onward)
             taken.append(fresh)
             self._has_moved = self._has_moved or fresh.moved
             if fresh.is_old:

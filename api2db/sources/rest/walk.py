@@ -156,12 +156,14 @@ class Walk:
 
     cursor  where to go on, ``{"next": step}``; with nothing in it: at the start. NO_CURSOR: none is kept
     tells_nothing  a status that means that there is nothing is a page without records, too
+    is_again  the first page was accepted before: it counts for no limit, or none would get beyond it
     """
 
     plan: Plan
     fetcher: Fetcher
     cursor: Any = NO_CURSOR
     tells_nothing: bool = False
+    is_again: bool = False
     _asked: set[str] = field(default_factory=set)
     _forms: Forms = field(default_factory=dict)
     _recalled: dict[str, Fetched] = field(default_factory=dict)  # unchanged, by request: they told what comes next
@@ -176,10 +178,10 @@ class Walk:
         step: Step | None = step_of(self.cursor)
         ends_s = None if plan.deadline_s is None else time.monotonic() + plan.deadline_s
         repeats = Repeats(plan.key)
-        number, recalled, is_nothing = 0, False, False
+        number, recalled, is_nothing = -1 if self.is_again else 0, False, False
         is_resumed = bool(step)
-        while step is not None and (plan.max_pages is None or number < plan.max_pages):
-            if ends_s is not None and number and time.monotonic() >= ends_s:
+        while step is not None and number != plan.max_pages:
+            if ends_s is not None and number > 0 and time.monotonic() >= ends_s:
                 self._cut_short(number)
                 break
             ask = plan.paging.ask(plan.first, step)
@@ -296,7 +298,7 @@ class Walk:
         turn = self._made(ask, step, answer, repeats)
         turn.is_resumed = is_resumed
         page = turn.page
-        page.reach = turn.cursor
+        page.reach, page.step = turn.cursor, step
         # A mistake is told before the page is handed out.
         if not isinstance(plan.select, Found):
             turn.cursor()

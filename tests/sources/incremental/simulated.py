@@ -37,7 +37,11 @@ class Row:
 
 
 class Api:
-    """Pages of its rows. ``by``: a step is where the last row is ("token"), or a number of rows ("offset")."""
+    """Pages of its rows.
+
+    by   a step is where the last row is ("token"), a number of rows ("offset"), or the number of a page, where the
+         empty one is the end ("number")
+    """
 
     def __init__(self, *, order: str | None, inclusive: bool, unit: str, size: int, by: str) -> None:
         self.now_s = 0
@@ -65,14 +69,20 @@ class Api:
         if step is not None and self._by == "token":
             rows = [row for row in rows if (sign * row.at_s if self._order else 0, row.id) > tuple(step)]
         elif step is not None:
-            rows = rows[step:]
+            rows = rows[step * (self._size if self._by == "number" else 1) :]
         page, rest = rows[: self._size], rows[self._size :]
+        if self._by == "number":
+            return [row.shown(self._unit) for row in page], (step or 0) + 1 if page else None
         behind: Any = None
         if rest:
             last = page[-1]
             token = [sign * last.at_s if self._order else 0, last.id]
             behind = token if self._by == "token" else (step or 0) + self._size
         return [row.shown(self._unit) for row in page], behind
+
+    def is_open(self, page: list[dict[str, Any]]) -> bool:
+        """Rows that are added may come on this page, too."""
+        return self._by == "number" and 0 < len(page) < self._size
 
     def _asked(self, row: Row, params: dict[str, str]) -> bool:
         at_s = EPOCH_S + row.at_s
@@ -92,15 +102,23 @@ class Reader:
     """Polls it as the daemon does, and is killed at any page: what is accepted stays, what isn't is gone.
 
     forgets  the API may not know any more where a killed poll was
+    ahead_s  so far the reader's clock is ahead of the API's: what comes while it reads counts as reached
     """
 
     def __init__(
-        self, api: Api, how: Incremental, folder: Path | None, chance: Random, *, forgets: bool = False
+        self,
+        api: Api,
+        how: Incremental,
+        folder: Path | None,
+        chance: Random,
+        *,
+        forgets: bool = False,
+        ahead_s: int = 0,
     ) -> None:
         self.delivered: list[tuple[int, int]] = []
         self.pages = 0
         self._api, self._how, self._folder, self._chance = api, how, folder, chance
-        self._forgets = forgets
+        self._forgets, self._ahead_s = forgets, ahead_s
         self._cursor = "null"
 
     @property
@@ -109,7 +127,7 @@ class Reader:
 
     def poll(self, *, kills: bool, meanwhile: Any = lambda: None) -> bool:
         """One poll; False if it was killed."""
-        now_us = lambda: (EPOCH_S + self._api.now_s) * 1_000_000  # noqa: E731
+        now_us = lambda: (EPOCH_S + self._api.now_s + self._ahead_s) * 1_000_000  # noqa: E731
         progress = Progress(self._how, self.cursor, folder=self._folder, name="quakes", now_us=now_us)
         for stretch in progress.stretches():
             step, is_over = stretch.step, False
@@ -117,12 +135,14 @@ class Reader:
                 progress.lost_step()
                 continue
             while not is_over:
+                own = step
                 records, step = self._api.page(stretch.params, step)
+                more = {"open_at": own} if self._api.is_open(records) else {}
                 self.pages += 1
                 if kills and self._chance.random() < 0.1:
                     return False  # before anything is written
                 try:
-                    fresh = progress.take(records, step)
+                    fresh = progress.take(records, step, **more)
                 except SourceError as error:
                     if "a page begins before" not in str(error):
                         raise

@@ -15,7 +15,8 @@ from api2db.failpoint import arm_disk
 from api2db.runtime.isolated.granting import Granting
 from api2db.runtime.isolated.remote import RemotePoll
 from api2db.sources.context import POLL, PollContext
-from tests.http_api import SERVER_ERROR, Answer
+from api2db.sources.rest import PageNumber
+from tests.http_api import OK, SERVER_ERROR, Answer
 from tests.sources.incremental.server import START, SinceServer, at, event
 
 
@@ -79,6 +80,36 @@ def test_a_poll_that_ends_at_any_page_goes_on_at_the_next(server):
         cursor = page.cursor
     assert ids == list(range(25))
     assert [one.get("page", "1") for one in server.asked] == ["1", "2", "3"]
+
+
+def numbered(server, paging, order=None, **options):
+    new = {"since": Incremental("at", start=at(0), order=order)}
+    return RestSource(Rest(server.root, retry=0), "/events", params=new, records="items", paging=paging, **options)
+
+
+@pytest.mark.parametrize("order", [None, "ascending"])
+@pytest.mark.parametrize("paging", [PageNumber(10), PageNumber()], ids=str)
+def test_a_short_last_page_is_asked_for_again_by_the_poll_that_goes_on_and_what_fills_it_is_new(server, paging, order):
+    source, ids, cursor = numbered(server, paging, order), [], None
+    server.script(OK, OK, OK, SERVER_ERROR)
+    with polled(), pytest.raises(SourceError, match="500"):
+        for page in source(None):
+            ids += [record["id"] for record in page.records]
+            cursor = json.loads(json.dumps(page.cursor))
+    server.add(*(event(number) for number in range(25, 34)))
+    more, cursor = poll(source, cursor)
+    assert (ids, more) == (list(range(25)), list(range(25, 34)))
+    assert [one["page"] for one in server.asked[:7]] == ["1", "2", "3", "4", "3", "4", "5"]
+    assert poll(source, cursor)[0] == []
+
+
+@pytest.mark.parametrize("limit", [{"max_pages": 1}, {"deadline": 0}], ids=str)
+def test_a_poll_that_is_cut_short_brings_a_page_however_often_the_one_before_is_asked_for_again(server, limit):
+    source, polls, cursor = numbered(server, PageNumber(), **limit), [], None
+    for _ in range(3):
+        ids, cursor = poll(source, cursor)
+        polls.append(ids)
+    assert polls == [list(range(10)), list(range(10, 20)), list(range(20, 25))]
 
 
 def test_windows_are_asked_for_one_after_the_other_and_never_again(server):

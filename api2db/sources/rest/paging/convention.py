@@ -23,6 +23,8 @@ Step = dict[str, Any]
 """Which page: JSON, ``{}`` the first. With the first request it makes the request of that page."""
 WAS: Final = "was"
 """In a step: the digest of the records of the page before it."""
+OPEN: Final = "open"
+"""In a step: the page before may be filled up by records that are added, since it may have been the last one."""
 
 
 _AT_ONCE: Final = 1000  # records: however large a page is, it isn't held a second time

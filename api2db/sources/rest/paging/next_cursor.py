@@ -8,7 +8,7 @@ from typing import Any
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.declared import mistaken
-from api2db.sources.rest.paging.convention import Answered, Step, checked_path, is_true, value_at
+from api2db.sources.rest.paging.convention import OPEN, Answered, Step, checked_path, is_true, value_at
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,11 @@ class NextCursor:
             return None
         if not isinstance(found, (str, int, float)):
             raise SourceError(f"the cursor should be a text or a number, but is {type(found).__name__}")
-        return None if self.empty_ends and not answered.count else {"cursor": found}
+        if not self.empty_ends:
+            return {"cursor": found}
+        if not answered.count:
+            return None
+        return {"cursor": found} if self.has_more is not None else {"cursor": found, OPEN: True}
 
     def _cursor(self, answered: Answered) -> Any:
         if self.header is not None:

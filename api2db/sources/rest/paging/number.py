@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.declared import check_whole
-from api2db.sources.rest.paging.convention import Answered, Step, checked_path, value_at
+from api2db.sources.rest.paging.convention import OPEN, Answered, Step, checked_path, value_at
 from api2db.sources.rest.paging.totals import Counting, whole
 
 
@@ -48,7 +48,15 @@ class PageNumber(Counting):
         number, before = answered.step.get("page", self.start), answered.step.get("read", 0)
         if self.ends(answered, before=before, size=self.size) or self._last(answered, number):
             return None
-        return self.onward(answered, self.size, page=number + 1, read=before + answered.count)
+        step = self.onward(answered, self.size, page=number + 1, read=before + answered.count)
+        return {**step, OPEN: True} if self._is_open(answered, before) else step
+
+    def _is_open(self, answered: Answered, before: int) -> bool:
+        """May records that are added come on this page? Those that skip records have them on the next one."""
+        if self.size is not None and answered.count >= self.size:
+            return False
+        is_numbered = self.pages is not None and value_at(answered.body, self.pages) is not None
+        return not (is_numbered or self.says_more(answered, before=before))
 
     def _last(self, answered: Answered, number: int) -> bool:
         if self.pages is None:

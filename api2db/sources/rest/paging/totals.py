@@ -83,6 +83,13 @@ class Counting:
             return True
         return self.short_ends and size is not None and count < size
 
+    def says_more(self, answered: Answered, *, before: int) -> bool:
+        """Does the answer say that there is more behind this page?"""
+        if self.has_more is not None and is_true(value_at(answered.body, self.has_more)):
+            return True
+        total = self._total(answered)
+        return total is not None and total > before + answered.count
+
     def onward(self, answered: Answered, size: int | None, **where: Any) -> Step:
         """The next step, with what its answer is compared with."""
         step: Step = {**where, WAS: answered.digest}
