@@ -105,6 +105,12 @@ class Http(requests.Session):
             # Before anything was sent. Not chained: requests quotes the whole address.
             text = f"{str(method).upper()} {shown_url(str(url))}: it can't be asked for: {type(error).__name__}"
             raise HttpError(redact(text, self.secrets)) from None
+        except ValueError as error:
+            if not str(error).startswith("Invalid header"):
+                raise
+            # Of http.client, which quotes it.
+            what = "a header has a line break or a letter that none can have: correct headers= or auth="
+            raise HttpError(f"{str(method).upper()} {shown_url(str(url))}: it can't be asked for: {what}") from None
         finally:
             _OWN.reset(own)
 
