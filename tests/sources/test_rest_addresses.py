@@ -62,6 +62,14 @@ def test_a_parameter_whose_value_is_a_credential_by_chance_is_sent_again(server,
     assert "q=postgres" not in kept
 
 
+def test_of_a_parameter_with_several_values_each_is_sent_once(server):
+    remember("postgres")
+    server.script(linked("/search?o=3&q=a&q=postgres&q=more"), LAST)
+    queries, kept = told(Rest(server.root).pages("/search", q=["a", "postgres"], cursor=None))
+    assert queries[1] == "o=3&q=more&q=a&q=postgres"
+    assert "postgres" not in kept
+
+
 def signed(request):
     request.prepare_url(request.url, {"sig2": KEY, "at": "5"})
     return request

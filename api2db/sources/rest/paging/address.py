@@ -38,17 +38,19 @@ def step_to(answered: Answered, address: str | None) -> Step | None:
     except ValueError:
         raise SourceError("the next page's address isn't one that can be read") from None
     own = _own(answered)
-    kept: list[str] = []
+    kept: list[tuple[str, Pair]] = []
     named: set[str] = set()
     for pair in parts.query.split("&"):
-        name, value = (unquote_plus(text) for text in pair.partition("=")[::2])
+        name, _, value = (unquote_plus(text) for text in pair.partition("="))
         if own.is_declared(name, value):
             named.add(name)
         elif at_home and value in own.texts:
             named |= own.texts[value]
         elif not own.is_put_in(name, value):
-            kept.append(pair)
-    parts = parts._replace(query="&".join(kept))
+            kept.append((pair, (name, value)))
+    # A name stands for all that was declared for it.
+    left = [pair for pair, said in kept if not (said[0] in named and said in answered.first.params)]
+    parts = parts._replace(query="&".join(left))
     if not at_home and (own.is_in(parts.geturl()) or any(own.may_be_a_filter(name) for name in named)):
         raise SourceError(
             f"the next page's address is of another host, {host_of(parts.geturl())}, and has a credential in it: it"
