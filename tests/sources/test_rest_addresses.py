@@ -95,6 +95,14 @@ def test_a_credential_however_it_is_sent_is_not_kept_and_sent_once(server, optio
     assert KEY not in kept
 
 
+def test_a_credential_in_the_path_is_not_kept(server):
+    server.script(linked(f"/bot{KEY}/x?page=2"), linked("?page=3"), LAST)
+    queries, kept = told(Rest(f"{server.root}/bot{KEY}", secrets=(KEY,)).pages("/x", cursor=None))
+    assert queries == ["", "page=2", "page=3"]
+    assert {request.path for request in server.requests} == {f"/bot{KEY}/x"}
+    assert KEY not in kept
+
+
 def test_of_what_nobody_sends_again_nothing_is_left_out(server):
     """It may be named as a secret, and read by another collector: this API said it, and wants to have it."""
     remember("token-of-another")

@@ -56,6 +56,9 @@ def step_to(answered: Answered, address: str | None) -> Step | None:
             f"the next page's address is of another host, {host_of(parts.geturl())}, and has a credential in it: it"
             " isn't asked; if that host is to have it, declare it as an API of its own"
         )
+    here = urlsplit(answered.first.url)
+    if at_home and own.is_in(parts.path) and parts.path == here.path:
+        parts = parts._replace(scheme="", netloc="", path="")  # relative to the first request, which has it in its path
     step: Step = {"url": parts.geturl()}
     return {**step, _WITH: sorted(named)} if named else step
 
@@ -67,7 +70,7 @@ def at_address(first: Ask, step: Step) -> Ask:
     """
     if "url" not in step:
         return first
-    parts = _without_user(urlsplit(step["url"]))
+    parts = _without_user(urlsplit(urljoin(first.url, step["url"])))
     if not may_have_credentials(parts.geturl(), of=first.url):
         return replace(first, url=parts.geturl(), params=())
     user, at, _ = urlsplit(first.url).netloc.rpartition("@")
