@@ -17,7 +17,7 @@ from api2db.sizes import size_bytes
 from api2db.sources.answer import Answer, HttpError, asked, in_our_words, secrets_of
 from api2db.sources.deadline import LIMITS, DeadlineAdapter, Limits
 from api2db.sources.exchanges import read
-from api2db.sources.noticed import Noticed, credentials_in
+from api2db.sources.noticed import Noticed, credentials_in, mark_secrets
 from api2db.sources.redirects import keys_of, take_marks, with_keys, without_keys
 from api2db.sources.tape.recorder import TAPE
 
@@ -105,15 +105,23 @@ class Http(requests.Session):
             # Before anything was sent. Not chained: requests quotes the whole address.
             text = f"{str(method).upper()} {shown_url(str(url))}: it can't be asked for: {type(error).__name__}"
             raise HttpError(redact(text, self.secrets)) from None
+        except ValueError as error:
+            if not str(error).startswith("Invalid header"):
+                raise
+            # Of http.client, which quotes it.
+            what = "a header has a line break or a letter that none can have: correct headers= or auth="
+            raise HttpError(f"{str(method).upper()} {shown_url(str(url))}: it can't be asked for: {what}") from None
         finally:
             _OWN.reset(own)
 
     def prepare_request(self, request: Request) -> PreparedRequest:
-        """As of requests; what ``auth`` puts in is noticed, since no tape may hold it."""
+        """As of requests; what ``auth`` puts in is noticed, since no tape and no cursor may hold it."""
         auth = request.auth or self.auth
         if callable(auth):
             request.auth = Noticed(auth)
-        return super().prepare_request(request)
+        prepared = super().prepare_request(request)
+        mark_secrets(prepared, self.secrets)
+        return prepared
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Answer:
         """Send a prepared request; every way of asking ends up here, and each redirect."""

@@ -16,7 +16,7 @@ _ORDINARY: Final = frozenset(("accept", "accept-encoding", "content-length", "co
 
 
 class Noticed:
-    """An ``auth`` of requests; ``credentials_in`` the request says afterwards what it put in.
+    """An ``auth`` of requests; ``credentials_in`` and ``put_in`` the request say afterwards what it put in.
 
     Of one that has ``secrets`` those; of any what is new in address and headers.
     """
@@ -25,13 +25,14 @@ class Noticed:
         self._auth = auth
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        before = _pairs(request)
+        before, asked = _pairs(request), _params(request)
         signed = self._auth(request)
         found = list(getattr(self._auth, "secrets", ()))
         for _, value in _pairs(signed) - before:
             parts = (value, value.rpartition(" ")[2])
             found += [one for one in parts if len(one) >= _SHORTEST and not is_number_or_date(one)]
         signed.api2db_credentials = tuple(found)  # type: ignore[attr-defined]
+        signed.api2db_put = frozenset(_params(signed) - asked)  # type: ignore[attr-defined]
         return signed
 
 
@@ -41,9 +42,31 @@ def credentials_in(request: PreparedRequest) -> tuple[str, ...]:
     return found
 
 
+def put_in(request: PreparedRequest) -> frozenset[tuple[str, str]]:
+    """The parameters of the address that ``auth`` added: it adds them, or others of their names, to the next too."""
+    found: frozenset[tuple[str, str]] = getattr(request, "api2db_put", frozenset())
+    return found
+
+
+def mark_secrets(request: PreparedRequest, secrets: tuple[str, ...]) -> None:
+    """Say which texts are credentials wherever they stand."""
+    request.api2db_secrets = secrets  # type: ignore[attr-defined]
+
+
+def secrets_in(request: PreparedRequest) -> tuple[str, ...]:
+    """What was said to be a credential; it needn't be in this request."""
+    found: tuple[str, ...] = getattr(request, "api2db_secrets", ())
+    return found
+
+
+def _params(request: PreparedRequest) -> set[tuple[str, str]]:
+    return set(parse_qsl(urlsplit(str(request.url)).query))
+
+
 def _pairs(request: PreparedRequest) -> set[tuple[str, str]]:
     def text(value: Any) -> str:
         return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
-    pairs = set(parse_qsl(urlsplit(str(request.url)).query))
-    return pairs | {(name, text(value)) for name, value in request.headers.items() if name.lower() not in _ORDINARY}
+    return _params(request) | {
+        (name, text(value)) for name, value in request.headers.items() if name.lower() not in _ORDINARY
+    }

@@ -228,6 +228,27 @@ def test_what_auth_puts_in_is_on_no_tape_wherever_it_puts_it_and_needed_by_none(
         assert len(kit.played(asks)[0]) == 1
 
 
+def test_a_next_address_that_repeats_credentials_is_played_back_without_any(kit: Kit, http_api: HttpApi) -> None:
+    from api2db import Rest
+    from api2db.sources.rest.paging import NextUrl
+
+    def hook(request):
+        request.prepare_url(request.url, {"nonce": CANARY})
+        return request
+
+    repeated = f'{{"rows": [{{"id": 1}}], "next": "/records?page=2&u={CANARY}-u&nonce={CANARY}"}}'
+    http_api.script(Answer(body=repeated.encode()), Answer(body=b'{"rows": [{"id": 2}]}'))
+
+    def asks(key):
+        api = Rest(http_api.url, params={"u": key}, secrets=(key,), auth=hook, conditional=False)
+        return [[page.records("rows"), page.cursor] for page in api.pages(paging=NextUrl(), cursor=None)]
+
+    live = kit.taped(lambda: asks(f"{CANARY}-u"))
+    assert CANARY not in str(live)
+    assert CANARY not in _all_of(kit)
+    assert kit.played(lambda: asks("another-key-by-now"))[0] == live
+
+
 def test_credentials_that_a_server_quotes_are_hidden_short_ones_and_those_in_fields_too(
     kit: Kit, http_api: HttpApi
 ) -> None:

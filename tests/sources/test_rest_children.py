@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from api2db import Rest, RestSource
+from api2db import Incremental, Rest, RestSource
 from api2db.errors import ConfigError, SourceError
 from tests.http_api import Answer
 from tests.sources.rest_server import RestServer
@@ -63,6 +63,34 @@ def test_a_limit_of_pages_is_that_of_the_whole_poll_and_the_next_poll_goes_on(se
         found += [row["order"] for page in pages for row in page.records or ()]
     assert found == [order for _, order in ORDERS]
     assert polls > 2
+
+
+@pytest.mark.parametrize("limit", [{"max_pages": 1}, {"deadline": 0.000001}])
+def test_a_limit_of_the_parents_is_gone_on_after_by_the_next_poll(server, limit):
+    api = Rest(server.root)
+    source = RestSource(
+        api, "/accounts/{id_}/orders", parent=RestSource(api, "/accounts", **limit), parent_fields={"id_": "id"}
+    )
+    polls, cursor = [], None
+    while cursor != {}:
+        pages = list(source(json.loads(json.dumps(cursor))))
+        polls.append([row["order"] for page in pages for row in page.records or ()])
+        cursor = pages[-1].cursor
+    assert polls == [
+        [f"{account}-{number}" for account in accounts for number in range(account)]
+        for accounts in (ACCOUNTS[:3], ACCOUNTS[3:])
+    ]
+
+
+def test_parents_that_are_all_asked_at_each_poll_can_have_no_limit():
+    accounts = RestSource("http://127.0.0.1:9", "/accounts", max_pages=3)
+    orders = RestSource("http://127.0.0.1:9", "/{id}/orders", parent=accounts, parent_fields=("id",))
+    for parent in (accounts, orders):
+        with pytest.raises(ConfigError, match=r"each poll needs all of the parent's records: .* without max_pages="):
+            RestSource(
+                "http://127.0.0.1:9", "/{id}", incremental=Incremental("n", "n", start=0), parent=parent,
+                parent_fields=("id",),
+            )  # fmt: skip
 
 
 def test_a_parent_that_changed_has_its_page_begun_anew_and_none_is_left_out(orders, server):

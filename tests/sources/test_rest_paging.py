@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from api2db import Rest, RestSource
 from api2db.errors import ConfigError, SourceError
-from api2db.secret import remember
 from api2db.sources.rest import (
     LinkHeader,
     NextCursor,
@@ -438,18 +437,6 @@ def test_a_convention_that_was_found_is_gone_on_with_by_the_next_poll(server):
     assert cursor == {}
 
 
-def test_a_credential_that_an_api_repeats_in_its_addresses_is_sent_again_but_not_kept_in_the_cursor(server):
-    remember("hunter2hunter2")
-    link = '</items?api_key=s3cret-of-mine&sig=hunter2hunter2&q=a%2Fb+c&page=2>; rel="next"'
-    server.script(Answer(body=b'[{"id": 1}]', headers=(("Link", link),)), Answer(body=b'[{"id": 2}]'))
-    source = RestSource(server.root, "/items", params={"api_key": "s3cret-of-mine", "q": "a/b c"})
-    cursor = json.loads(json.dumps(next(source(None)).cursor))
-    assert cursor["next"]["url"] == f"{server.root}/items?q=a%2Fb+c&page=2"
-    assert "s3cret" not in json.dumps(cursor)
-    assert [page.records for page in source(cursor)] == [[{"id": 2}]]
-    assert server.requests[1].params == {"api_key": "s3cret-of-mine", "q": "a/b c", "page": "2"}
-
-
 def test_what_was_found_is_logged_once(server, caplog):
     caplog.set_level(logging.INFO)
     api = Rest(server.root)
@@ -457,14 +444,6 @@ def test_what_was_found_is_logged_once(server, caplog):
         assert ids(api.pages("/url")) == ALL
     assert caplog.text.count("paging found") == 1
     assert "by=NextUrl(path='links.next')" in caplog.text
-
-
-def test_a_credential_among_the_parameters_goes_to_no_other_host(server):
-    with RestServer([{"id": 1}]) as other:
-        link = f'<{other.root}/link?api_key=s3cret-of-mine>; rel="next"'
-        server.script(Answer(body=b'[{"id": 0}]', headers=(("Link", link),)))
-        assert ids(Rest(server.root).pages("/link", api_key="s3cret-of-mine")) == [0, 1]
-        assert other.requests[0].params == {}
 
 
 @pytest.mark.parametrize(

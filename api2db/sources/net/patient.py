@@ -77,7 +77,7 @@ class Patient:
                 if not failed.transient:
                     raise
                 error = failed
-            held_s = None if answer is None else self._hold(host, answer)
+            held_s = None if answer is None else _told_to_wait(answer)[0]
             if answer is not None and not _says_not_now(answer, held_s):
                 return answer
             tries.failed(answer, error)
@@ -129,36 +129,50 @@ class Patient:
         return answer if other is None else self._sent(ask, headers, other, context)
 
     def _sent(self, ask: Ask, headers: Mapping[str, str], auth: Auth | None, context: PollContext) -> Answer:
-        hosts = context.hosts or OUTSIDE
-        with hosts.turn(host_of(ask.url), self._rates, self._at_once, self._retries.max_wait_s, context):
-            return self._sessions.send(ask, headers, auth)
+        """Once it is this request's turn, and the server wants requests: it may say so to another that is before it."""
+        hosts, host = context.hosts or OUTSIDE, host_of(ask.url)
+        while True:
+            with hosts.turn(host, self._rates, self._at_once, self._retries.max_wait_s, context):
+                if not self._held_back(host):
+                    answer = self._sessions.send(ask, headers, auth)
+                    self._hold(host, answer)  # before it is another's turn
+                    return answer
+            self._wait_for(host, context)
 
-    def _hold(self, host: str, answer: Answer) -> float | None:
-        """Remember until when the server wants no more requests; how many seconds that is, if it said so."""
-        from api2db.sources.net.slowdown import retry_after_s, used_up_s
+    def _hold(self, host: str, answer: Answer) -> None:
+        """Remember until when the server wants no more requests."""
+        held_s, why = _told_to_wait(answer)
+        if held_s is not None:
+            with self._lock:
+                self._held[host] = (time.monotonic() + held_s, f"{host} answered {answer.status_code}, {why}")
 
-        asked_s = retry_after_s(answer.headers) if answer.status_code >= 300 else None
-        used_s = used_up_s(answer.headers)
-        held_s = asked_s if asked_s is not None else used_s
-        if not held_s:
-            return None
-        why = "Retry-After" if asked_s is not None else "its rate limit is used up"
+    def _held_back(self, host: str) -> tuple[float, str] | None:
+        """How long the server wants no more requests, in seconds, and why; None if it does."""
         with self._lock:
-            self._held[host] = (time.monotonic() + held_s, f"{host} answered {answer.status_code}, {why}")
-        return held_s
+            until_s, why = self._held.get(host, (0.0, ""))
+            left_s = until_s - time.monotonic()
+            if left_s > 0:
+                return left_s, why
+            self._held.pop(host, None)
+            return None
 
     def _wait_for(self, host: str, context: PollContext) -> None:
         """Wait as long as the server wants. Raises PutOff if that is too long, Stopping."""
-        while True:
-            with self._lock:
-                until_s, why = self._held.get(host, (0.0, ""))
-                left_s = until_s - time.monotonic()
-                if left_s <= 0:
-                    self._held.pop(host, None)
-                    return
+        while (held := self._held_back(host)) is not None:
+            left_s, why = held
             if left_s > self._retries.max_wait_s:
                 raise PutOff(f"{why}: it is asked again in {left_s:.0f} s", left_s)
             context.wait(left_s)
+
+
+def _told_to_wait(answer: Answer) -> tuple[float | None, str]:
+    """For how many seconds the server wants no more requests, and how it said so; None if it didn't."""
+    from api2db.sources.net.slowdown import retry_after_s, used_up_s
+
+    asked_s = retry_after_s(answer.headers) if answer.status_code >= 300 else None
+    if asked_s is not None:
+        return asked_s or None, "Retry-After"
+    return used_up_s(answer.headers) or None, "its rate limit is used up"
 
 
 def _says_not_now(answer: Answer, held_s: float | None) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
 
 from api2db.durations import seconds
 from api2db.errors import ConfigError
 from api2db.nearest import nearest
-from api2db.secret import shown_url
+from api2db.secret import remember, shown_url
 from api2db.sizes import size_bytes
 from api2db.sources.rest import options
 from api2db.sources.rest.ask import Ask, as_params, is_address, joined, json_body
@@ -61,6 +62,13 @@ class Rest:
         if not isinstance(base, str) or not is_address(base):
             shown = shown_url(base) if isinstance(base, str) else repr(base)
             raise mistaken(f"Rest({shown!r}): the base is an address that begins with https:// or http://")
+        parts = urlsplit(base)
+        if parts.query or parts.fragment:
+            raise mistaken(
+                f"Rest({shown_url(base)!r}): paths are put behind the base, so it can have no ? and no #: give the"
+                " parameters of all requests as params={'name': 'value'}"
+            )
+        remember(unquote(parts.password or parts.username or ""))
         self.base = base
         self._params = checked(lambda: as_params(options.mapping("params", params)))
         self._headers = tuple(checked(lambda: options.mapping("headers", headers)).items())

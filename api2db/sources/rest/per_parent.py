@@ -61,6 +61,7 @@ class PerParent:
         left = self.max_pages
         ends_s = None if self.deadline_s is None else time.monotonic() + self.deadline_s
         reached = dict(told)
+        after = reached.get(_PARENT)
         for before, records, after in self.parent.batches(reached.get(_PARENT)):
             parents = [self._values(record) for record in records]
             names = [_identity(values) for values in parents]
@@ -84,8 +85,9 @@ class PerParent:
                 if child:
                     return  # cut short by max_pages or deadline: the next poll goes on there
             reached = {}
-        if told != {}:
-            yield Page(None, {})
+        # Where the parent was only cut short, or asks for what is new alone, the next poll goes on after it.
+        if told != _beyond(after):
+            yield Page(None, _beyond(after))
 
     def parents(self) -> dict[str, dict[str, object]]:
         """All of the parent's records, as they are filled in, by what tells them apart."""

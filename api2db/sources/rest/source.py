@@ -166,6 +166,12 @@ class RestSource:
         for name, page in walk.pages(list(parents)):
             yield Page(self._children.copied(parents[name], page.records()), page.cursor)
 
+    def _is_limited(self) -> bool:
+        """May a poll read a part of it alone?"""
+        limited = self.plan.max_pages is not None or self.plan.deadline_s is not None
+        above = None if self._children is None else self._children.parent
+        return limited or (isinstance(above, RestSource) and above._is_limited())
+
     def _filled(self, plan: Plan, values: Mapping[str, object]) -> Plan:
         made = self._template.filled(values)
         json: Any = made.json if self._query is None else graphql.content(self._query, made.json)  # type: ignore[arg-type]
@@ -198,6 +204,11 @@ class RestSource:
         named = self._template.names()
         for name in sorted(named - selected.keys()):
             raise ConfigError(f"{{{name}}} isn't among parent_fields{nearest(name, selected)}")
+        if self._incremental is not None and parent._is_limited():
+            raise ConfigError(
+                "with an Incremental each poll needs all of the parent's records: make the parent without"
+                " max_pages= and deadline="
+            )
         if not named:
             raise ConfigError("nothing of the parent is in the request: name a field, as in '/accounts/{id}/orders'")
         return PerParent(

@@ -139,6 +139,11 @@ WRONG: list[tuple[dict[str, object], str]] = [
         "client_auth is basic or body",
     ),
     ({"type": "bearer", "token": SECRET, "params": {"a": 1}}, "params must be an object of texts"),
+    ({"type": "bearer", "token": f"{SECRET}\n"}, "token has a line break at its end, and no header can be sent so"),
+    ({"type": "key", "key": f"{SECRET}\n{SECRET}", "header": "X-Key"}, "key has a line break in it"),
+    ({"type": "key", "key": f"{SECRET}\x00", "header": "X-Key"}, "key has a control character in it"),
+    ({"type": "key", "key": SECRET, "prefix": "k€y ", "header": "X-Key"}, "prefix has a letter in it that isn't of"),
+    ({"type": "key", "key": SECRET, "header": "X Key"}, "header isn't a header's name"),
 ]
 
 
@@ -237,6 +242,47 @@ def test_client_credentials_are_exchanged_for_a_token_that_serves_until_it_expir
         | {"audience": "https://api.example.org"}
     ]
     assert tokens.answers == [200] * 3
+
+
+def test_a_line_break_in_a_variable_is_told_by_the_variables_name(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API2DB_AUTH_USGS_TOKEN", f"{SECRET}\n")
+    written(type="bearer", token="of-the-file")
+    with pytest.raises(ConfigError, match=r"usgs.json \(and API2DB_AUTH_USGS_TOKEN\): token has a line break"):
+        quick(auth="usgs").fetch(get("http://127.0.0.1:9/"))
+
+
+def test_a_header_of_a_hook_that_cannot_be_sent_is_told_without_it(http_api: HttpApi) -> None:
+    def hook(request: Any) -> Any:
+        request.headers["X-Me"] = f"{SECRET}\n"
+        return request
+
+    with pytest.raises(HttpError, match="a header has a line break or a letter that none can have") as raised:
+        quick(auth=hook).fetch(get(http_api.url))
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"access_token": ""}, "its access_token has nothing in it"),
+        ({"access_token": f"{SECRET}\n"}, "its access_token has a line break at its end"),
+        ({"access_token": SECRET, "expires_in": float("inf")}, "no answer of OAuth 2"),
+    ],
+)
+def test_a_token_that_cannot_be_used_is_told_and_not_kept(
+    tokens: TokenServer, written: Written, said: dict[str, object], words: str
+) -> None:
+    context = written(**oauth2(tokens))
+    tokens.refusing = (200, {"token_type": "Bearer", **said})
+    with pytest.raises(SourceError, match=rf"usgs.json: 127.0.0.1 gives no token \(200, {words}") as raised:
+        quick(auth="usgs", home=tokens.url).fetch(get(f"{tokens.url}/records"))
+    assert SECRET not in str(raised.value)
+    tokens.refusing = None
+    assert context.tokens is not None
+    assert not list(context.tokens.glob("*.json"))
+    assert records(quick(auth="usgs", home=tokens.url).fetch(get(f"{tokens.url}/records"))) == [{"id": 1}]
 
 
 def test_a_client_may_have_to_say_its_secret_in_the_body(tokens: TokenServer, written: Written) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -204,6 +206,43 @@ def test_who_waits_for_a_turn_when_the_daemon_stops_gives_its_place_back(http_ap
     POLL.set(PollContext(hosts=hosts))
     with pytest.raises(PutOff, match="its budget is used up"):  # and not: too many are under way
         quick(concurrency=1, retry={"max_wait_s": 0.1}).fetch(get(http_api.url))
+    POLL.reset(token)
+
+
+class Crowded(Hosts):
+    """Somebody else's request comes in between: before the first turn is had, or as soon as it is given back."""
+
+    def __init__(self, other: Callable[[], object], *, first: bool) -> None:
+        super().__init__()
+        self._other, self._first, self._turns = other, first, 0
+
+    @contextmanager
+    def turn(self, *args: Any) -> Iterator[None]:
+        self._turns += 1
+        number = self._turns
+        if number == 1 and self._first:
+            self._other()
+        with super().turn(*args):
+            yield
+        if number == 1 and not self._first:
+            self._other()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["while it waits for its turn", "at the moment the turn is free"])
+def test_retry_after_is_obeyed_by_who_already_waits_for_a_turn(http_api: HttpApi, first: bool) -> None:
+    http_api.script(Answer(429, b"", headers=(("Retry-After", "3600"),)))
+    fetcher = quick(concurrency=1)
+
+    def other() -> None:
+        with pytest.raises(PutOff, match="Retry-After"):
+            fetcher.fetch(get(http_api.url + "/other"))
+
+    hosts = Crowded(other, first=first)
+    token = POLL.set(PollContext(hosts=hosts))
+    with pytest.raises(PutOff, match="Retry-After"):
+        fetcher.fetch(get(http_api.url))
+    assert len(http_api.requests) == 1
+    quick(concurrency=1, retry={"max_wait_s": 0.1}).fetch(get(http_api.url))  # its turn was given back
     POLL.reset(token)
 
 

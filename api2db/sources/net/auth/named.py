@@ -15,6 +15,9 @@ from api2db.nearest import nearest
 from api2db.secret import remember
 
 _SECRET: Final = ("key", "token", "password", "client_secret", "refresh_token")
+_LINE_BREAKS: Final = "\r\n"
+_UNSENDABLE: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110 5.6.2
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
 _TYPES: Final = {
     "key": ("key",),
@@ -64,7 +67,27 @@ def read_credentials(table: Mapping[str, object], name: str, where: str) -> Cred
     missing = [key for key in _TYPES[kind] if key not in fields]
     if missing:
         raise ConfigError(f"{where}: {' and '.join(missing)} missing or empty")
+    for key in _in_header(kind, fields):
+        if cause := unsendable(fields.get(key, "")):
+            raise ConfigError(f"{where}: {key} has {cause}, and no header can be sent so: write it without")
+    if not _HEADER_NAME.fullmatch(fields.get("header", "X")):
+        raise ConfigError(f"{where}: header isn't a header's name, such as X-Api-Key")
     return Credentials(name, where, kind, fields, {str(key): value for key, value in params.items()})
+
+
+def unsendable(text: str) -> str:
+    """What in a text no header can have, in words that show nothing of it; "" where there is nothing."""
+    found = _UNSENDABLE.search(text)
+    if found is None:
+        return ""
+    if found[0] in _LINE_BREAKS:
+        return "a line break at its end" if not text[found.start() :].strip(_LINE_BREAKS) else "a line break in it"
+    return "a control character in it" if found[0] <= "\x7f" else "a letter in it that isn't of Latin-1"
+
+
+def _in_header(kind: str, fields: Mapping[str, str]) -> tuple[str, ...]:
+    """The fields that are sent in a header as they are."""
+    return {"bearer": ("token",), "key": ("key", "prefix") if "header" in fields else ()}.get(kind, ())
 
 
 class Named:
@@ -96,7 +119,9 @@ class Named:
             return self._read[1]
         there = isinstance(state, tuple) and len(state) > 2
         table = {**(read_json(path) if there else {}), **said}
+        variables = [variable for key, variable in self._variables if key in said] if there else []
         where = str(path) if there else f"the environment ({variable_of(self.name, '*')})"
+        where += f" (and {', '.join(variables)})" if variables else ""
         credentials = read_credentials(table, self.name, where)
         self._read = (state, credentials)
         return credentials

@@ -15,7 +15,7 @@ from api2db.errors import ConfigError, SourceError
 from api2db.failpoint import reach
 from api2db.secret import redact
 from api2db.sources.context import PollContext
-from api2db.sources.net.auth.named import Credentials
+from api2db.sources.net.auth.named import Credentials, unsendable
 from api2db.sources.net.auth.tokens import Token, TokenFile
 from api2db.sources.net.patient import Patient
 from api2db.sources.net.retries import Retries
@@ -145,10 +145,14 @@ class OAuth2:
             if error.error == "invalid_grant" and refresh:
                 todo = "log in there again, and put the new refresh_token into it"
             raise SourceError(f"{where} gives no token ({answer.status_code}, {cause}); {todo}") from None
-        except (ValueError, TypeError, AttributeError, KeyError):
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError):
             raise SourceError(f"{where} gives no token ({answer.status_code}, no answer of OAuth 2)") from None
-        if answer.status_code >= 400 or not isinstance(said.get("access_token"), str):
+        access = said.get("access_token")
+        if answer.status_code >= 400 or not isinstance(access, str):
             raise SourceError(f"{where} gives no token ({answer.status_code}, no answer of OAuth 2)")
+        if not access or unsendable(access):
+            cause = unsendable(access) or "nothing in it"
+            raise SourceError(f"{where} gives no token ({answer.status_code}, its access_token has {cause})")
         return said
 
     def _check(self) -> None:

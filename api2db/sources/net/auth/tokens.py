@@ -16,6 +16,7 @@ import msgspec
 from api2db.errors import SourceError
 from api2db.files import make_dir, write_atomic
 from api2db.sources.context import PollContext
+from api2db.sources.net.auth.named import unsendable
 
 # So long before its end a token isn't used any more, and at most so much of its life.
 _EARLY_S: Final = 60.0
@@ -34,7 +35,7 @@ class Token:
 
     def good(self, stale: str) -> bool:
         """Whether it may be used now, and isn't the one that was refused."""
-        if self.access == stale:
+        if self.access == stale or not self.access or unsendable(self.access):
             return False
         early_ns = min(_EARLY_S * 1e9, (self.expires_ns - self.given_ns) * _EARLY_PART)
         return not self.expires_ns or self.given_ns <= time.time_ns() < self.expires_ns - early_ns

@@ -8,8 +8,8 @@ from typing import ClassVar
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.find import kind_of
+from api2db.sources.rest.paging.address import at_address, step_to
 from api2db.sources.rest.paging.convention import Answered, Step, checked_path, value_at
-from api2db.sources.rest.paging.link import at_address, step_to
 
 
 @dataclass(frozen=True)
