@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote_plus, urlsplit
 
+from api2db.credentialname import is_credential, resembles_credential
+
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
@@ -18,11 +20,11 @@ HIDDEN = "***"
 _IN_URL = re.compile(r"(\b\w[\w+.-]{0,30}://[^\s:/@]{0,200}):[^\s]{0,500}@")
 # Of web addresses the name too: there it often is a token.
 _IN_WEB_URL = re.compile(r"(\bhttps?://)[^\s/?#@'\"]{0,500}@", re.IGNORECASE)
-# Query parameters that carry a credential, as databases' drivers and APIs spell them; requests quotes addresses.
-_SECRET_NAME = r"(?:pass|pwd|secret|token|key|auth|sig|appid|app_id|client|session|credential|jwt|user)"
-_IN_QUERY = re.compile(rf"([?&][^\s=&?]{{0,40}}{_SECRET_NAME}[^\s=&?]{{0,40}}=)[^\s&'\")]*", re.IGNORECASE)
+_PARAMETER = re.compile(r"([?&]([^\s=&?]{1,200})=)([^\s&'\")]*)")
+# Of databases' drivers and APIs; hidden where a message is only shown.
+_SHOWN_HIDDEN = re.compile(r"auth|sig|app_?id|client|session|user", re.IGNORECASE)
 # Numbers, dates and words are shown; what is this long and none of them may be a key, whatever it is called.
-_PARAMETER = re.compile(r"([?&][^\s=&?]{1,80}=)([^\s&'\")]{16,})")
+_LONG_CHARS = 16
 _NUMBER_OR_DATE = re.compile(r"(?:[\d.,:TZ+\- ]{0,35}|true|false)", re.IGNORECASE)
 # A line of source in a traceback: the user's own code may say its password in a call.
 _SOURCE = re.compile(r"^(  +File .*\n)(?: {4,}.*\n)+", re.MULTILINE)
@@ -31,7 +33,6 @@ _IN_HEADER = re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}", re.IGNORECASE)
 
 # Shorter ones stand in ordinary words.
 _KNOWN_CHARS = 8
-_NAME_OF_SECRET = re.compile(r"pass|pwd|secret|token|key|credential|jwt", re.IGNORECASE)
 
 
 class Secret:
@@ -98,7 +99,7 @@ def remember_named(values: Mapping[str, object]) -> None:
         *(
             value
             for name, value in values.items()
-            if isinstance(value, str) and _NAME_OF_SECRET.search(name) and not value.startswith(("/", "./"))
+            if isinstance(value, str) and resembles_credential(name) and not value.startswith(("/", "./"))
         )
     )
 
@@ -110,7 +111,7 @@ def is_remembered(value: str) -> bool:
 
 def is_name_of_secret(name: str) -> bool:
     """Does it say that its value is a password, a token, a key or the like?"""
-    return _NAME_OF_SECRET.search(name) is not None
+    return resembles_credential(name)
 
 
 def spellings(value: str) -> set[str]:
@@ -136,11 +137,15 @@ def redact(text: str, secrets: Iterable[Secret | str] = ()) -> str:
     text = _known.hidden(text)
     text = _IN_HEADER.sub(rf"\1{HIDDEN}", text)
     text = _IN_WEB_URL.sub(rf"\1{HIDDEN}@", _IN_URL.sub(rf"\1:{HIDDEN}@", text))
-    return _PARAMETER.sub(_long_ones_hidden, _IN_QUERY.sub(rf"\1{HIDDEN}", text))
+    return _PARAMETER.sub(_shown, text)
 
 
-def _long_ones_hidden(parameter: re.Match[str]) -> str:
-    return parameter[0] if is_number_or_date(unquote_plus(parameter[2])) else f"{parameter[1]}{HIDDEN}"
+def _shown(parameter: re.Match[str]) -> str:
+    name, value = unquote_plus(parameter[2]), parameter[3]  # requests quotes addresses
+    named = resembles_credential(name) or is_credential(name) or _SHOWN_HIDDEN.search(name) is not None
+    if named or (len(value) >= _LONG_CHARS and not is_number_or_date(unquote_plus(value))):
+        return f"{parameter[1]}{HIDDEN}"
+    return parameter[0]
 
 
 def is_number_or_date(value: str) -> bool:

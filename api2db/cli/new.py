@@ -6,7 +6,6 @@ import base64
 import datetime as dt
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,9 +16,10 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlencode, urlsp
 import click
 
 from api2db.cli.here import Here, here
+from api2db.credentialname import is_credential, may_be_records
 from api2db.errors import ConfigError
 from api2db.layout import check_name
-from api2db.secret import HIDDEN, remember, shown_url
+from api2db.secret import HIDDEN, is_number_or_date, remember, shown_url
 from api2db.sources.rest.records import At
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from api2db.probing.fields import Choice
     from api2db.probing.selection import Selection
 
-_SECRET: Final = re.compile(r"(?i)(^|[_-])(api[_-]?key|key|token|secret|app[_-]?id|password|auth|sig(nature)?)$|appid$")
+_KEY_CHARS: Final = 8
 _KEPT_HEADERS: Final = ("Content-Type", "Link", "ETag", "Last-Modified")
 _RECORDED: Final = 25
 """So many records of the first page are kept for the test."""
@@ -155,7 +155,7 @@ def _without_credentials(url: str) -> tuple[str, dict[str, str] | None]:
     """
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
-    found = [{"type": "key", "param": name, "key": value} for name, value in pairs if value and _SECRET.search(name)]
+    found = [{"type": "key", "param": name, "key": value} for name, value in pairs if _is_key(name, value)]
     if parts.username is not None:
         user, password = unquote(parts.username), unquote(parts.password or "")
         found.append({"type": "basic", "username": user, "password": password})
@@ -163,9 +163,15 @@ def _without_credentials(url: str) -> tuple[str, dict[str, str] | None]:
     if len(found) > 1:
         names = ", ".join(each.get("param", "user and password") for each in found)
         raise ConfigError(f"the address has several credentials, {names}: write AUTH/<name>.json and say --auth")
-    kept = urlencode([(name, value) for name, value in pairs if not (value and _SECRET.search(name))])
+    kept = urlencode([(name, value) for name, value in pairs if not _is_key(name, value)])
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query=kept, fragment="").geturl()
     return bare, found[0] if found else None
+
+
+def _is_key(name: str, value: str) -> bool:
+    """Is it the API's to know who asks? ``session=2024`` may say which records are asked for."""
+    says_which = may_be_records(name) and len(value) < _KEY_CHARS and is_number_or_date(value)
+    return bool(value) and is_credential(name) and not says_which
 
 
 def _recording(found: Findings) -> tuple[dict[str, Any], int]:

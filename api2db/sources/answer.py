@@ -89,7 +89,7 @@ class Answer(Response):
 
         path       where they are in JSON ("data.items") and XML ("rss.channel.item"); "" for the whole
         charset    where header and document say nothing, or the wrong
-        delimiter, columns   of CSV: the names where it has none
+        delimiter, columns   of CSV: the names where it has none, or not on each page
 
         Raises HttpError for what isn't that, ConfigError.
         """

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Final
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from requests import PreparedRequest
 
-from api2db.secret import is_name_of_secret, is_number_or_date, is_remembered
+from api2db.credentialname import is_credential, resembles_credential
+from api2db.secret import is_number_or_date, is_remembered
 
 _MARK: Final = "api2db_keys"
 # What is as short as that stands in other values too.
 _KEY_CHARS: Final = 8
 # A parameter of all requests that is this long, and no number or date, may be a key whatever it is called.
 _LONG_CHARS: Final = 16
-_APP_ID: Final = re.compile(r"app_?id", re.IGNORECASE)
 
 
 def mark_key(request: PreparedRequest, name: str) -> None:
@@ -61,7 +60,7 @@ def take_marks(before: PreparedRequest, now: PreparedRequest) -> None:
 def _looks_like_key(name: str, value: str, is_everywhere: bool) -> bool:
     if len(value) < _KEY_CHARS or is_number_or_date(value):
         return False
-    named = is_name_of_secret(name) or _APP_ID.search(name) is not None
+    named = is_credential(name) or resembles_credential(name)
     return named or (is_everywhere and len(value) >= _LONG_CHARS)
 
 

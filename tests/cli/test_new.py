@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api2db.cli.main import main
+from api2db.cli.new import _without_credentials
 from api2db.discovery import find_in
 from api2db.sources import payload
 from api2db.testing import poll_recorded
@@ -21,6 +22,8 @@ from tests.http_api import Answer
 from tests.sources.rest_server import RestServer
 
 KEY = "s3cr3t-0123456789"
+NAMES = """accessToken authToken clientSecret pwd subscriptionKey apiToken userToken secretKey accessKey passwd pass jwt
+ session sessionid hapikey api_key token appid signature"""
 RECORDS: list[dict[str, Any]] = [
     {
         "id": f"q{number}",
@@ -115,7 +118,7 @@ def test_the_parameter_for_what_is_new_is_found_and_used(project: Path) -> None:
 
 
 def test_a_key_in_the_address_goes_to_auth_and_nowhere_else(server: RestServer, project: Path) -> None:
-    said = new(project, f"{server.root}/link?api_key={KEY}", "--name", "quakes")
+    said = new(project, f"{server.root}/link?accessToken={KEY}", "--name", "quakes")
     assert said.exit_code == 0, said.output
     kept = project / "AUTH" / "quakes.json"
     assert kept.stat().st_mode & 0o777 == 0o600
@@ -124,6 +127,14 @@ def test_a_key_in_the_address_goes_to_auth_and_nowhere_else(server: RestServer, 
     assert [path for path in others if KEY in path.read_text(errors="replace")] == []
     assert KEY not in said.output
     assert 'auth="quakes"' in (project / "collectors" / "quakes.py").read_text()
+
+
+@pytest.mark.parametrize("value", [KEY, "short"])
+def test_what_is_a_credential_of_the_address_goes_by_its_name_and_not_by_how_it_is_written(value: str) -> None:
+    for name in NAMES.split():
+        bare, credentials = _without_credentials(f"https://h/v1?{name}={value}&page_token=a&sort_key=b&session=2024")
+        assert credentials == {"type": "key", "param": name, "key": value}
+        assert bare == "https://h/v1?page_token=a&sort_key=b&session=2024"
 
 
 def test_user_and_password_in_the_address_go_to_auth_too(server: RestServer, project: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -145,6 +146,22 @@ def test_no_credential_is_on_a_tape_and_changing_one_changes_no_request(kit: Kit
     with pytest.raises(HttpError, match="isn't on the tape"), Http() as http:
         kit.played(lambda: http.get(http_api.url, params={"page_token": "P3"}))
     assert kit.tapes.path("a", 1).stat().st_mode & 0o077 == 0
+
+
+def test_a_parameter_is_known_for_a_credential_however_its_name_is_written(kit: Kit, http_api: HttpApi) -> None:
+    names = "apiToken subscriptionKey accessKey secretKey consumerSecret bearer hapikey authkey accessToken auth[token]"
+    sent = {name: f"{CANARY[:8]}{at}value" for at, name in enumerate(names.split())}
+    quoting = json.dumps({"you": list(sent.values()), "by": "updated"}).encode()
+    http_api.script(Answer(body=quoting), Answer(body=b"[]", headers=(("Link", f"<?auth%5Btoken%5D={CANARY}>"),)))
+
+    def asks():
+        with Http() as http:
+            ordered = {"sort_key": "updated", "pageToken": "updated"}
+            return [http.get(http_api.url, params=sent | ordered).json()["by"], http.get(http_api.url).json()]
+
+    assert kit.taped(asks) == ["updated", []]
+    assert CANARY[:8] not in _all_of(kit)
+    assert kit.played(asks)[0] == ["updated", []]
 
 
 def test_requests_that_differ_in_what_is_called_a_key_alone_never_get_each_others_answers(

@@ -176,6 +176,7 @@ BIG = b"1180591620717411303424"
         (b",a\r\n0,x\r\n\r\n1,y\r\n", {"format": "csv"}, [{"column_1": "0", "a": "x"}, {"column_1": "1", "a": "y"}]),
         (b"a,b\r1,2\r3,4", {"format": "csv"}, [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]),
         (b"1|2", {"format": "csv", "delimiter": "|", "columns": ["a", "b"]}, [{"a": "1", "b": "2"}]),
+        (b" a|b\na|c", {"format": "csv", "delimiter": "|", "columns": ["a", "b"]}, [{"a": "a", "b": "c"}]),
         (b"sep=;\r\na,b;c\r\n1,5;2\r\n", {"format": "csv"}, [{"a,b": "1,5", "c": "2"}]),
         (b'"sep=|"\na|b\n', {"format": "csv", "delimiter": "|"}, []),
         (b"[id],[name]\n1,a\n", {"format": "csv"}, [{"[id]": "1", "[name]": "a"}]),

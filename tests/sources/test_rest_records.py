@@ -9,7 +9,7 @@ import pytest
 
 from api2db import Rest, RestSource
 from api2db.errors import ConfigError, SourceError
-from api2db.sources.rest import At, HeaderRow, Keyed, Parallel
+from api2db.sources.rest import At, HeaderRow, Keyed, OffsetLimit, Parallel
 from api2db.sources.rest.find import find_records
 from api2db.sources.rest.records import selector
 from tests.http_api import Answer
@@ -169,3 +169,43 @@ def test_a_format_that_can_not_be_is_refused_when_it_is_declared(options):
         RestSource("https://api.example.org", **options)
     with pytest.raises(ConfigError, match="decode= or format="):
         RestSource("https://api.example.org", format="csv", decode=lambda answer: [])
+
+
+CSV_PAGES = ("id,name\n1,a\n2,b\n", "3,c\n4,d\n", "5,e\n")
+
+
+def pages_of(http_api, bodies, **options):
+    kind = "application/json" if bodies[0].startswith("[") else "text/csv"
+    http_api.script(*(Answer(body=body.encode(), content_type=kind) for body in (*bodies, "", "")))
+    return [page.records() for page in Rest(http_api.url).pages("/x", paging=OffsetLimit(2), **options)]
+
+
+@pytest.mark.parametrize(
+    ("bodies", "options"),
+    [
+        (CSV_PAGES, {}),
+        (CSV_PAGES, {"records": ""}),
+        ((CSV_PAGES[0], "5,e\n"), {}),  # its only record, as its names: it would be the empty last page
+        (("id,name\n1,a\n2,b\n", "ID,Name\n3,c\n"), {}),
+        ((",name\n1,a\n2,b\n", "3,c\n4,d\n"), {}),
+        (('[["id", "name"], ["1", "a"], ["2", "b"]]', '[["3", "c"], ["4", "d"]]'), {"records": HeaderRow()}),
+    ],
+)
+def test_a_later_page_without_its_row_of_names_fails_and_takes_no_record_for_it(http_api, bodies, options):
+    with pytest.raises(SourceError, match=r"^GET \S+: none of its 2 columns is named as on the page before.* 'name'"):
+        pages_of(http_api, bodies, **options)
+
+
+def test_with_columns_said_a_row_of_names_is_one_on_whatever_page_it_is(http_api):
+    def named(answer):
+        return answer.records(format="csv", columns=["id", "name"])
+
+    found = [record["id"] for page in pages_of(http_api, CSV_PAGES, decode=named) for record in page]
+    assert found == ["1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize(
+    "other", ["id,b\n3,c\n", "b,id\n3,c\n", "x,y,z\n3,c,d\n", "y\n3\n", "id,name\n", "No more data\n"]
+)
+def test_pages_of_a_table_may_differ_in_their_columns(http_api, other):
+    assert len(pages_of(http_api, (CSV_PAGES[0], other))[0]) == 2

@@ -14,10 +14,14 @@ MOST_CHUNK_BYTES: Final = 4 * 2**20
 
 @dataclass(frozen=True)
 class Block:
-    """Records in their order; ``size`` is the bytes of the body that they took, about."""
+    """Records in their order; ``size`` is the bytes of the body that they took, about.
+
+    names  as a row of the body has them, for all of its blocks
+    """
 
     records: list[Any]
     size: int
+    names: tuple[str, ...] = ()
 
 
 def chunked(blocks: Iterable[Block], size: int) -> Iterator[list[Any]]:

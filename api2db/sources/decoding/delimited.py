@@ -46,9 +46,11 @@ def blocks(chunks: Iterable[bytes], delimiter: str | None, columns: Sequence[str
         if said:
             next(reader)
         names = list(columns) if columns is not None else _names(next(filter(None, reader), []))
+        told = () if columns is not None else tuple(names)
         width = len(names)
         records: list[dict[str, str]] = []
-        for row in reader:
+        # With columns= the first page may have a row of names where the others have none.
+        for row in reader if columns is None else _without_names(reader, names):
             lines.open = 0
             if len(row) != width:
                 if not row:
@@ -60,13 +62,20 @@ def blocks(chunks: Iterable[bytes], delimiter: str | None, columns: Sequence[str
             records.append(dict(zip(names, row, strict=True)))
             if lines.since >= _BLOCK:
                 size, lines.since = lines.since, 0
-                yield Block(records, size)
+                yield Block(records, size, told)
                 records = []
     except csv.Error as error:
         raise Unreadable(f"line {reader.line_num:,}: {error}") from None
     except _TooLong:
         raise too_large(f"the row that ends in line {reader.line_num:,}, or later,") from None
-    yield Block(records, lines.since)
+    yield Block(records, lines.since, told)
+
+
+def _without_names(rows: Iterator[list[str]], names: list[str]) -> Iterator[list[str]]:
+    first = next(filter(None, rows), names)
+    if [name.strip() for name in first] != names:
+        yield first
+    yield from rows
 
 
 def _names(header: list[str]) -> list[str]:

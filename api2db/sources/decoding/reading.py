@@ -19,6 +19,7 @@ from api2db.sources.decoding import delimited, json_array, json_lines, xml_eleme
 from api2db.sources.decoding.charset import as_utf8, check_charset
 from api2db.sources.decoding.chunked import Block
 from api2db.sources.decoding.elements import Elements
+from api2db.sources.decoding.named import NamedRows
 from api2db.sources.decoding.unpacking import peeked, unpacked
 from api2db.sources.decoding.unreadable import Unreadable
 
@@ -42,6 +43,7 @@ _BY_SUFFIX: Final = {
 }
 _JSON: Final = ("application/json", "application/geo+json", "application/vnd.api+json", "text/json")
 _UTF8: Final = ("", "charset=utf-8", 'charset="utf-8"')
+_NO_NAMES: Final = "say decode=lambda answer: answer.records(format='csv', columns=[...])"
 _HTML: Final = ("text/html", "application/xhtml+xml")
 _BY_LETTER: Final = {b"{": "json", b"[": "json", b"<": "xml"}
 
@@ -53,7 +55,7 @@ class Said:
     format     one of FORMATS
     charset    any that Python knows
     delimiter  of CSV
-    columns    of CSV whose first row is a record already
+    columns    of CSV whose first row is a record already; one that is just these names isn't
 
     Raises ConfigError.
     """
@@ -102,8 +104,11 @@ def document(body: Body, said: Said) -> Any:
     form, text = _text(body, said, otherwise="json")
     if form == "json":
         return decode(b"".join(text))
-    found = _whole(_blocks(form, text, "", said))
-    return Elements(found[0]) if form == "xml" else found
+    found = list(_blocks(form, text, "", said))
+    rows = _whole(found)
+    if form == "xml":
+        return Elements(rows[0])
+    return NamedRows(rows, found[-1].names, _NO_NAMES) if found and found[-1].names else rows
 
 
 def is_plainly_json(content_type: str, data: bytes) -> bool:

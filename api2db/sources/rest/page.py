@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from api2db.errors import SourceError
 from api2db.sources.page import Page
 from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.headers import Headers
 from api2db.sources.rest.records import Select, objects, selector
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class RestPage:
     select   where the records are, unless ``records`` or ``rows`` says it
     new      takes the records and leaves out those delivered before
     forms    compiled, kept from page to page
+    headers  the names of columns, kept likewise
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class RestPage:
         select: Select,
         new: Callable[[Sequence[Any]], Sequence[Any]],
         forms: Forms,
+        headers: Headers,
     ) -> None:
         self.ask = ask
         self.answer = answer
@@ -60,6 +63,7 @@ class RestPage:
         self._select = select
         self._new = new
         self._forms = forms
+        self._headers = headers
         self._chosen: Sequence[Any] | None = None
         self._records: Sequence[Any] = ()
         self._sift: Sift | None = None
@@ -132,7 +136,10 @@ class RestPage:
 
     def _selected(self, path: object) -> Sequence[Any]:
         with about(self.ask):
-            return objects((self._select if path is None else selector(path))(self.body))
+            select = self._select if path is None else selector(path)
+            records = select(self.body)
+            self._headers.check(select, records)
+            return objects(records)
 
     def _form(self, columns: dict[str, Any]) -> Form:
         key = tuple(columns.items())
@@ -154,6 +161,6 @@ def about(ask: Ask) -> Iterator[None]:
     try:
         yield
     except SourceError as error:
-        if type(error) is not SourceError:
+        if type(error) is not SourceError or str(error).startswith(f"{ask}: "):
             raise
         raise SourceError(f"{ask}: {error}") from None

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from api2db.errors import ConfigError, SourceError
 from api2db.form.path import Path, parse_path
 from api2db.sources.decoding.elements import Elements
+from api2db.sources.decoding.named import NamedRows
 from api2db.sources.rest.declared import checked
 from api2db.sources.rest.find import find_records, kind_of
 
@@ -16,6 +17,7 @@ Record = dict[str, Any]
 _MISSING: Final = object()
 _WHOLE: Final = ("", ".")
 _KEYED: Final = "*"
+_NO_NAMES: Final = "HeaderRow is for pages that have one each: find the records by a function of the answer"
 
 
 class Select(Protocol):
@@ -106,7 +108,7 @@ class HeaderRow:
                 found = f"{len(row)} values" if isinstance(row, list) else kind_of(row)
                 raise SourceError(f"row {number} at {_shown(self.path)} is {found}, but there are {len(names)} columns")
             records.append(dict(zip(names, row, strict=True)))
-        return records
+        return records if self.header is not None else NamedRows(records, names, _NO_NAMES)
 
     def _names(self, found: object) -> list[str]:
         names: list[Any] = [item.get(self.name) if isinstance(item, dict) else item for item in _listed(found)]

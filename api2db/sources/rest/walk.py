@@ -13,6 +13,7 @@ from api2db.errors import SourceError
 from api2db.sources.context import POLL
 from api2db.sources.rest import heeded
 from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.headers import Headers
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage, about
 from api2db.sources.rest.paging import Answered, Paging, RepeatedPage, Step
 from api2db.sources.rest.paging.convention import WAS
@@ -166,6 +167,7 @@ class Walk:
     is_again: bool = False
     _asked: set[str] = field(default_factory=set)
     _forms: Forms = field(default_factory=dict)
+    _headers: Headers = field(default_factory=Headers)
     _recalled: dict[str, Fetched] = field(default_factory=dict)  # unchanged, by request: they told what comes next
     _is_anew: bool = False  # what they told wasn't known any more
 
@@ -313,7 +315,9 @@ class Walk:
 
     def _page(self, ask: Ask, answer: Answer | None, new: Callable[[Sequence[Any]], Sequence[Any]]) -> RestPage:
         plan = self.plan
-        return RestPage(ask, answer, decode=plan.decode, select=plan.select, new=new, forms=self._forms)
+        return RestPage(
+            ask, answer, decode=plan.decode, select=plan.select, new=new, forms=self._forms, headers=self._headers
+        )
 
     def _remember(self, ask: Ask) -> None:
         if len(self._asked) >= _MOST_ASKED:

@@ -5,24 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from requests import PreparedRequest
 
-# A parameter's, a field's or a header's name that means a credential; a page's token is none.
-_SECRET: Final = re.compile(
-    r"(?i)(^|[\W_])(api_?key|app_?id|app_?key|(access|refresh|id|auth|bearer|session)[\W_]?token|token|authorization|auth"
-    r"|key|pass(word|wd|phrase)?|pwd|(client|api|app)?_?secret|sig(nature)?|jwt|session(_?id)?|credentials?|assertion"
-    r"|code_verifier)$"
-)
-_PAGING: Final = re.compile(r"(?i)page|next|cursor|contin|sync|start|after|scroll")
-
-
-def is_secret(name: str) -> bool:
-    return _SECRET.search(name) is not None and _PAGING.search(name) is None
+from api2db.credentialname import is_credential
 
 
 def identity(request: PreparedRequest, secrets: Iterable[str]) -> str:
@@ -35,7 +24,7 @@ def identity(request: PreparedRequest, secrets: Iterable[str]) -> str:
     pairs = [
         (name, value)
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        if not is_secret(name) and value not in hidden
+        if not is_credential(name) and value not in hidden
     ]
     told = [
         str(request.method).upper(),
@@ -56,7 +45,7 @@ def withheld(request: PreparedRequest, secrets: Iterable[str], key: Callable[[],
     hidden = set(secrets)
     pairs = [*parse_qsl(urlsplit(str(request.url)).query, keep_blank_values=True), *(fields(request) or ())]
     left_out = sorted(
-        json.dumps([name, value]) for name, value in pairs if is_secret(name) and str(value) not in hidden
+        json.dumps([name, value]) for name, value in pairs if is_credential(name) and str(value) not in hidden
     )
     return hmac.new(key(), json.dumps(left_out).encode(), hashlib.sha256).hexdigest() if left_out else ""
 
@@ -70,7 +59,7 @@ def _body(request: PreparedRequest, hidden: set[str]) -> str:
     data = body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
     named = fields(request)
     if named is not None:
-        kept = sorted((name, value) for name, value in named if not is_secret(name) and str(value) not in hidden)
+        kept = sorted((name, value) for name, value in named if not is_credential(name) and str(value) not in hidden)
         data = json.dumps(kept, sort_keys=True).encode()
     return hashlib.sha256(data).hexdigest()
 

@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 
 from requests import PreparedRequest
 
+from api2db.credentialname import is_credential, may_be_records
 from api2db.secret import HIDDEN, is_number_or_date, spellings
 from api2db.sources.answer import basic_pair
-from api2db.sources.tape.identity import fields, is_secret
+from api2db.sources.tape.identity import fields
 
 _UNKEPT_HEADERS: Final = re.compile(
     r"(?i)(proxy-.*|set-cookie2?|www-authenticate|content-(encoding|length|security-policy)|transfer-encoding|connection"
@@ -22,8 +23,6 @@ _IN_ADDRESS: Final = re.compile(r"([?&])([^=&\s\"'<>]{1,80})=([^&\s\"'<>]*)")
 _LONGEST_TOKEN_ANSWER: Final = 65_536
 _TOKENS: Final = re.compile(r"(?i)(access|refresh|id|auth|session)_?token|jwt|client_secret|password")
 _SHORTEST_SECRET, _SHORTEST_WORD = 4, 8
-# What is called so is often the key of a record.
-_RECORDS_TOO: Final = re.compile(r"(?i)key|token|session(_?id)?|auth|app_?id")
 
 
 def credentials(request: PreparedRequest, secrets: Iterable[str]) -> list[str]:
@@ -36,13 +35,13 @@ def credentials(request: PreparedRequest, secrets: Iterable[str]) -> list[str]:
     likely.append(unquote(user))
     sure.append(unquote(password))
     for name, value in (*parse_qsl(urlsplit(str(request.url)).query), *_named_in(request)):
-        if is_secret(name):
-            (likely if _RECORDS_TOO.fullmatch(name) else sure).append(value)
+        if is_credential(name):
+            (likely if may_be_records(name) else sure).append(value)
     for name, header in request.headers.items():
         text = header.decode("latin-1") if isinstance(header, bytes) else str(header)
         if name.lower() == "cookie":
             likely += [text, *(one.partition("=")[2].strip() for one in text.split(";"))]
-        elif is_secret(name):
+        elif is_credential(name):
             user, password = basic_pair(text)[:2] or ("", "")
             sure += [text, text.rpartition(" ")[2], password]
             likely.append(user)
@@ -70,13 +69,13 @@ def headers(given: Mapping[str, str], secrets: Iterable[str]) -> list[tuple[str,
     return [
         (name, hidden(without_secrets(value), secrets))
         for name, value in given.items()
-        if not _UNKEPT_HEADERS.fullmatch(name) and not is_secret(name)
+        if not _UNKEPT_HEADERS.fullmatch(name) and not is_credential(name)
     ]
 
 
 def without_secrets(text: str) -> str:
     """Addresses in a text without the values of parameters that are credentials."""
-    return _IN_ADDRESS.sub(lambda m: f"{m[1]}{m[2]}={HIDDEN}" if is_secret(m[2]) else m[0], text)
+    return _IN_ADDRESS.sub(lambda m: f"{m[1]}{m[2]}={HIDDEN}" if is_credential(unquote_plus(m[2])) else m[0], text)
 
 
 def url(address: str, secrets: Iterable[str]) -> str:
@@ -102,7 +101,7 @@ def body(request: PreparedRequest, data: bytes, secrets: Iterable[str]) -> bytes
     except (ValueError, RecursionError):
         return data
     asked = any(name == "grant_type" for name, _ in fields(request) or ())
-    tokens = {name for name in value if _TOKENS.fullmatch(name) or (asked and is_secret(name))}
+    tokens = {name for name in value if _TOKENS.fullmatch(name) or (asked and is_credential(name))}
     if not tokens:
         return data
     return json.dumps({name: HIDDEN if name in tokens else each for name, each in value.items()}).encode()
