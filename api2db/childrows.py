@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from api2db.schema import json_text
+
 _ABOUT = b"api2db.children"
 _KIND = b"api2db.kind"
 
@@ -91,14 +93,10 @@ def as_json(table: pa.Table) -> pa.Table:
     """The table with its children as JSON documents in their row: for places that have no other tables."""
     for at, field in enumerate(table.schema):
         if about(field) is not None:
-            told = [None if items is None else _document(items) for items in _values(table.column(at), field)]
+            told = [None if items is None else json_text(items) for items in _values(table.column(at), field)]
             column = pa.array(told, pa.string())
             table = table.set_column(at, pa.field(field.name, pa.string(), metadata={_KIND: b"json"}), column)
     return table
-
-
-def _document(items: list[Any]) -> str:
-    return json.dumps(items, ensure_ascii=False, default=str)
 
 
 def _values(column: pa.ChunkedArray, field: pa.Field) -> list[Any]:

@@ -7,11 +7,12 @@ metadata. The form delivers these; ``canonical`` brings anything else Arrow has 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import Any, Final
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -127,7 +128,7 @@ def _canonical_column(field: pa.Field, column: pa.ChunkedArray) -> tuple[pa.Chun
         column = column.cast(kind.value_type)
         kind = column.type
     if pa.types.is_nested(kind):
-        texts = [None if value is None else _to_json(value) for value in column.to_pylist()]
+        texts = [None if value is None else json_text(value) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(texts, pa.string())]), True
     return _cast(column, kind), is_json
 
@@ -164,5 +165,17 @@ def _to_us(column: pa.ChunkedArray, kind: pa.DataType, target: pa.DataType) -> p
     return column.cast(same_unit).cast(target, safe=False)
 
 
-def _to_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+def _in_json(value: Any) -> str:
+    """Of pandas' times, with nanoseconds, which the encoder doesn't know."""
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=_in_json)
+
+
+def json_text(value: object) -> str:
+    """A value of a column as JSON that any reader takes, compact, and as the form writes it.
+
+    NaN and infinities are null, times ISO-8601, decimals texts, bytes base64.
+    """
+    return _encoder.encode(value).decode()

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from api2db.errors import SourceError
+from api2db.form.path import parse_path
 from api2db.probing.fields import Sureness, escaped
+from api2db.sources.decoding.elements import Elements
 from api2db.sources.rest.find import find_records
 from api2db.sources.rest.records import At, HeaderRow, Keyed, Parallel, Select
 
 _FEW = 3
 """So many lists of one length, or objects of like fields, are no coincidence."""
+_FEEDS = ("rss.channel.item", "feed.entry")
+"""Where RSS and Atom have their records, of which XML with a single one makes no list."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,9 @@ def _without_one_list(body: object, error: SourceError) -> Selection:
         longest = max(lists, key=lambda found: len(found[1]))[0]
         others = tuple(path for path, _ in lists if path != longest)
         return Selection(At(longest), _quoted(longest), Sureness.GUESS, "the longest of several lists", others)
+    for path in _FEEDS if isinstance(body, Elements) else ():
+        if isinstance(parse_path(path, ())[0].read(body, None), Mapping):
+            return Selection(At(path), _quoted(path), Sureness.LIKELY, "the one entry of a feed")
     if isinstance(body, Mapping) and body and "error" not in {str(key).lower() for key in body}:
         return Selection(At(""), '""', Sureness.LIKELY, "the answer is one object: a record")
     raise error

@@ -246,6 +246,21 @@ def test_a_format_that_nobody_says_is_found(project: Path) -> None:
             assert (found["format"], found["records"]["count"]) == (form, 2)
 
 
+@pytest.mark.parametrize(
+    ("body", "row"),
+    [
+        (b"<r><id>1</id></r>", {"id": 1}),
+        (b"<rss><channel><title>t</title><item><guid>1</guid></item></channel></rss>", {"guid": 1}),
+    ],
+)
+def test_xml_without_a_list_is_a_collector_of_its_one_record(body: bytes, row: dict[str, int], project: Path) -> None:
+    with RestServer([]) as server:
+        server.always(Answer(body=body, content_type="application/xml"))
+        said = new(project, f"{server.root}/link", "--name", "one")
+        assert said.exit_code == 0, said.output
+        assert polled(project / "collectors" / "one.py") == [row]
+
+
 def test_the_line_it_offers_for_a_list_of_objects_makes_it_a_table_of_its_own(
     server: RestServer, project: Path
 ) -> None:

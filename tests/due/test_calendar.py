@@ -134,6 +134,14 @@ def test_a_time_of_day_comes_once_on_each_day_whatever_the_clock_does_on_it(day,
     assert [dt.datetime.fromtimestamp(at_s, BERLIN).isoformat() for at_s in found] == comes
 
 
+def test_asked_in_an_hour_that_comes_twice_the_next_moment_is_later_than_that():
+    calendar = Calendar(["30 2 * * *"], BERLIN)
+    for clock in ("02:10", "02:30", "02:50"):  # when these come for the second time
+        at = dt.datetime.fromisoformat(f"2026-10-25 {clock}+01:00")
+        found = dt.datetime.fromtimestamp(calendar.after(at.timestamp()), BERLIN)
+        assert found.isoformat() == "2026-10-26T02:30:00+01:00"
+
+
 def test_several_times_of_day_come_in_their_order():
     calendar = Calendar([of_day("18:30"), of_day("6:00")], BERLIN)
     first_s = dt.datetime(2026, 1, 1, tzinfo=BERLIN).timestamp()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from api2db import ApiForm, Children, Feature, collector
@@ -12,9 +15,10 @@ from api2db.batch import Batch, new_batch_id
 from api2db.childrows import as_json, split
 from api2db.errors import ConfigError, SourceError
 from api2db.form import InferredForm, form_from_shape
+from api2db.form.tables import from_arrow
 from api2db.formats import FORMATS
 from api2db.ingest import ColumnAdd
-from api2db.schema import Kind
+from api2db.schema import Kind, canonical
 from api2db.shard import decode, encode
 from api2db.sinks.group import group
 from api2db.sources import payload
@@ -117,4 +121,24 @@ def test_files_have_children_in_their_row() -> None:
     assert found["lines"].tolist()[:2] == [lines, []]
     nested = FORMATS["parquet"].decode(bytes(FORMATS["parquet"].encode_table(table)))
     assert nested["lines"].tolist()[0][0]["sku"] == "a"
-    assert as_json(table).column("tags").to_pylist() == ['[{"value": "new"}, {"value": "gift"}]', None, None]
+    assert as_json(table).column("tags").to_pylist() == ['[{"value":"new"},{"value":"gift"}]', None, None]
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_what_json_has_no_number_for_is_null_in_children_and_stops_no_file(fmt: str) -> None:
+    lines = [{"f": float("inf"), "big": 2**70}, {"f": float("nan"), "at": "2026-01-01T00:00:00Z"}]
+    form = ApiForm("o", data_features=[Feature("id", lambda d: d["id"], int)]).with_children({"lines": Children("l")})
+    table = form.shape([{"id": 1, "l": lines}]).table
+    (text,) = as_json(table).column("lines").to_pylist()
+    assert json.loads(text, parse_constant=pytest.fail)[0]["f"] is None
+    found = FORMATS[fmt].decode(bytes(FORMATS[fmt].encode_table(table)))
+    assert found["id"].tolist() == [1]
+
+
+def test_nested_values_are_json_that_any_reader_takes_as_the_form_writes_it() -> None:
+    instant = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    value = {"f": [float("-inf"), float("nan"), 0.5], "at": instant, "took": datetime.timedelta(1), "b": b"xx"}
+    table = pa.table({"x": [value]})
+    (text,) = canonical(table).column("x").to_pylist()
+    assert text == '{"f":[null,null,0.5],"at":"2026-01-01T00:00:00Z","took":"P1D","b":"eHg="}'
+    assert text == from_arrow(table).table.column("x")[0].as_py()

@@ -25,6 +25,7 @@ from api2db.usage import Usage
 from tests.http_api import OK, TRUNCATED, Answer, HttpApi
 from tests.log_kit import Bench
 from tests.sources.net.kit import Polls
+from tests.sources.net.token_server import TokenServer
 from tests.spool_kit import PLENTY
 
 CANARY = "cAnArY-0123456789"
@@ -238,7 +239,7 @@ def test_what_auth_puts_in_is_on_no_tape_wherever_it_puts_it_and_needed_by_none(
         api = Rest(http_api.url, auth=auth, conditional=False)
 
         def asks(api=api):
-            return [page.records for page in api.pages("", records="rows")]
+            return [page.records() for page in api.pages("", records="rows")]
 
         assert len(kit.taped(asks)) == 1
         assert secret not in _all_of(kit)
@@ -264,6 +265,29 @@ def test_a_next_address_that_repeats_credentials_is_played_back_without_any(kit:
     assert CANARY not in str(live)
     assert CANARY not in _all_of(kit)
     assert kit.played(lambda: asks("another-key-by-now"))[0] == live
+
+
+def test_neither_a_token_that_is_given_nor_a_cookie_that_is_set_is_on_a_tape(kit: Kit, http_api: HttpApi) -> None:
+    from api2db import Rest
+
+    http_api.script(Answer(body=b"[]", headers=(("Set-Cookie", "sid=server-made-1"), ("X-Kept", "yes"))))
+    with TokenServer() as server:
+        # What isn't called a token in its answer is as secret.
+        server.extra = {"device": "device-secret-1"}
+        auth = {"type": "oauth2", "token_url": f"{server.url}/token", "client_id": "me", "client_secret": CANARY}
+
+        def asks():
+            with Http() as http:
+                http.get(http_api.url)
+            return [page.records() for page in Rest(server.url, auth=auth, conditional=False).pages("/records")]
+
+        assert kit.taped(asks) == [[{"id": 1}]]
+        assert len(server.asked) == 1
+        on_tape = _all_of(kit)
+        assert "X-Kept" in on_tape
+        assert [each for each in ("server-made", "device-secret", "/token", CANARY) if each in on_tape] == []
+        assert kit.played(asks)[0] == [[{"id": 1}]]
+        assert len(server.asked) == 1
 
 
 def test_credentials_that_a_server_quotes_are_hidden_short_ones_and_those_in_fields_too(
@@ -342,6 +366,21 @@ def test_old_polls_go_after_their_time_beyond_the_size_and_where_the_disk_is_sho
     assert kit.tapes.give_way(5000)
     assert [(now - started_ns) // 10**9 for started_ns in kit.tapes.polls("a")] == [200]
     assert sorted(path.suffix for path in path.parent.iterdir()) == [".tape", ".txt"]
+
+
+def test_a_poll_goes_when_its_time_is_over_however_much_room_there_is(kit: Kit, http_api: HttpApi) -> None:
+    hour_ns = 3600 * 10**9
+    for started_ns in (0, hour_ns, 2 * hour_ns):
+        kit.taped(lambda: Http().get(http_api.url), started_ns)
+    kit.tapes.set_keep("a", 3600)
+    kit.tapes.prune("a", now_ns=2 * hour_ns)
+    assert kit.tapes.polls("a") == [hour_ns, 2 * hour_ns]
+    mine = Tapes(kit.root / "tape", kit.usage, max_bytes=PLENTY)
+    mine.recover()
+    mine.prune(now_ns=2 * hour_ns)  # of a collector that tapes no more: for as long as others' are kept
+    assert len(mine.polls("a")) == 2
+    mine.prune(now_ns=2 * hour_ns, others_s=3599)
+    assert mine.polls("a") == [2 * hour_ns]
 
 
 def test_tapes_count_to_what_store_may_hold_and_give_way_to_what_is_collected(kit: Kit, http_api: HttpApi) -> None:

@@ -111,6 +111,17 @@ def test_a_learned_period_is_kept_for_the_next_daemon_and_learned_anew_where_it_
     eventually(lambda: store.layout.due("feed").read_text() == text, what="the second poll's end")
 
 
+@pytest.mark.parametrize(("rows", "period_s"), [([{"id": 1}], 2 * 3600), (None, 6 * 3600)], ids=["new", "nothing"])
+def test_a_poll_that_brings_something_new_is_followed_sooner_and_one_that_does_not_later(store, rows, period_s):
+    store.keep("feed", json.dumps({"schedule": "adaptive, 1h to 9h", "period_s": 4 * 3600}))
+    job = store.job("feed", lambda: rows, adaptive=("1h", "9h"))
+    timetable = store.timetable()
+    timetable.add(job)
+    eventually(lambda: timetable.run_pending() or job.next_run_ns, what="the poll")
+    text = json.dumps({"schedule": "adaptive, 1h to 9h", "period_s": float(period_s)})
+    eventually(lambda: store.layout.due("feed").read_text() == text, what=f"the period of {period_s} s")
+
+
 def test_a_poll_that_is_put_off_teaches_nothing_about_how_often_there_is_something_new(store):
     asked = []
 

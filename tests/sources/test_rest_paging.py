@@ -404,6 +404,17 @@ def test_has_more_may_be_a_text_for_cursors_too(server):
     assert ids(Rest(server.root).pages(paging=NextCursor("next", "cursor", has_more="has_more"))) == [1, 2]
 
 
+def test_more_that_comes_without_the_cursor_to_go_on_from_is_an_error_and_no_end(server):
+    info = {"hasNextPage": True}
+    server.script(Answer(body=json.dumps({"data": {"a": {"nodes": [{"id": 1}], "pageInfo": info}}}).encode()))
+    query = "query($after: String) { a(after: $after) { nodes { id } pageInfo { hasNextPage endCursor } } }"
+    with pytest.raises(SourceError, match=r"pageInfo at .* has a next page, but no endCursor"):
+        list(Rest(server.root).graphql(query, records="a.nodes"))
+    server.script(body(1, next=None, has_more=True))
+    with pytest.raises(SourceError, match="'has_more' says that there is more, but no cursor came with it"):
+        list(Rest(server.root).pages(paging=NextCursor("next", "cursor", has_more="has_more"), records="items"))
+
+
 @pytest.mark.parametrize("total", [-1, "-1", 1, 3])
 def test_a_total_that_is_exceeded_is_not_believed_and_that_is_said_once(server, caplog, total):
     server.script(*(body(*numbers, total=total) for numbers in ((1, 2), (3, 4), (5,), ())))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import OrderedDict
+from types import MappingProxyType
 
 import pytest
 
@@ -11,7 +13,7 @@ from api2db import Rest, RestSource
 from api2db.errors import ConfigError, SourceError
 from api2db.sources.rest import At, HeaderRow, Keyed, OffsetLimit, Parallel
 from api2db.sources.rest.find import find_records
-from api2db.sources.rest.records import selector
+from api2db.sources.rest.records import objects, selector
 from tests.http_api import Answer
 
 AB = [{"n": 1}, {"n": 2}]
@@ -160,6 +162,46 @@ def test_xml_with_one_element_or_none_of_them_has_one_record_or_none(http_api):
     http_api.script(Answer(body=b"<error><code>7</code></error>", content_type="application/xml"))
     with pytest.raises(SourceError, match=r"nothing at 'list\.item'"):
         list(source(None))
+
+
+def test_xml_whose_root_is_the_record_is_one_record(http_api):
+    http_api.always(Answer(body=b"<r><id>1</id><n>a</n></r>", content_type="application/xml"))
+    (page,) = RestSource(http_api.url, records="")(None)
+    assert page.records == [{"r": {"id": "1", "n": "a"}}]
+    (page,) = Rest(http_api.url).pages()
+    assert page.rows("", id="r.id:int", n="r.n").table.to_pylist() == [{"id": 1, "n": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("select", "decode"),
+    [
+        (lambda body: [OrderedDict(body)], None),
+        (lambda body: (MappingProxyType(each) for each in [body]), None),
+        (lambda body: {"x": body}.values(), None),
+        ("", lambda answer: OrderedDict(answer.json())),
+    ],
+)
+def test_records_may_be_any_mappings_in_any_iterable(http_api, select, decode):
+    http_api.always(Answer(body=b'{"n": 1}'))
+    (page,) = Rest(http_api.url).pages(records=select, decode=decode, key="n")
+    (record,) = page.records()
+    assert (type(record), record) == (dict, {"n": 1})
+
+
+@pytest.mark.parametrize(
+    ("selected", "told"),
+    [
+        (["a text"], "record 0 is a text, not an object"),
+        ([{"n": 1}, "a text"], "record 1 is a text, not an object"),
+        ([{"n": 1}, ["a"]], "record 1 is a list of 1, .* say records=HeaderRow"),
+        ("a text", "selected is a text, not a list of objects"),
+        ({"n": 1}, "selected is an object with 'n', not a list of objects"),
+        (None, "selected is null, not a list of objects"),
+    ],
+)
+def test_what_is_no_object_is_no_record_and_said_to_be_none(selected, told):
+    with pytest.raises(SourceError, match=told):
+        objects(selected)
 
 
 @pytest.mark.parametrize("options", [{"format": "geojson"}, {"charset": "utf-9"}, {"delimiter": ",,"}])

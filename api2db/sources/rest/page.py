@@ -152,7 +152,7 @@ class RestPage:
 
 
 def _again(decode: Callable[[Answer], object], select: Select, answer: Answer) -> Sequence[Any]:
-    return select(decode(answer))
+    return objects(select(decode(answer)))
 
 
 @contextmanager

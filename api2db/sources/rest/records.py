@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -170,13 +170,21 @@ def selector(where: object) -> Select:
     )
 
 
-def objects(rows: Sequence[Any]) -> Sequence[Any]:
-    """The same records, once they are known to be objects. Raises SourceError."""
+def objects(selected: object) -> Sequence[Any]:
+    """The same records as dicts, once they are known to be objects, whatever kind of mapping. Raises SourceError.
+
+    What a person's function selects may be any iterable of them.
+    """
+    if not isinstance(selected, Iterable) or isinstance(selected, (str, bytes, Mapping)):
+        raise SourceError(f"what records= selected is {kind_of(selected)}, not a list of objects")
+    rows = selected if isinstance(selected, Sequence) else list(selected)
     if set(map(type, rows)) <= {dict}:
         return rows
-    number, stray = next((at, row) for at, row in enumerate(rows) if not isinstance(row, Mapping))
-    advice = "; for a table of lists say records=HeaderRow(...)" if isinstance(stray, list) else ""
-    raise SourceError(f"record {number} is {kind_of(stray)}, not an object{advice}")
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            advice = "; for a table of lists say records=HeaderRow(...)" if isinstance(row, list) else ""
+            raise SourceError(f"record {number} is {kind_of(row)}, not an object{advice}")
+    return list(map(dict, rows))
 
 
 def _parsed(path: str) -> Path:

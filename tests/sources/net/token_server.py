@@ -21,6 +21,7 @@ class TokenServer:
     def __init__(self) -> None:
         self.lifetime_s: float | None = 3600
         self.refresh_token = "refresh-0"
+        self.extra: dict[str, Any] = {}  # what else is said with a token
         self.asked: list[dict[str, str]] = []  # token requests: their fields, user and password
         self.answers: list[int] = []  # of the API, their status
         self.refusing: tuple[int, dict[str, Any]] | None = None  # token requests
@@ -62,7 +63,7 @@ class TokenServer:
                 return 400, {"error": "invalid_grant", "error_description": f"used: {asked['refresh_token']}"}
             self._count += 1
             token = f"access-token-{self._count}"
-            said: dict[str, Any] = {"access_token": token, "token_type": "Bearer"}
+            said: dict[str, Any] = {"access_token": token, "token_type": "Bearer", **self.extra}
             if self.lifetime_s is not None:
                 said["expires_in"] = self.lifetime_s
             if refreshes:
