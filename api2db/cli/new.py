@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from api2db.probing.endpoint import Findings, Found
     from api2db.probing.fields import Choice
     from api2db.probing.selection import Selection
+    from api2db.probing.since import Since
 
 _SECRET: Final = re.compile(r"(?i)(^|[_-])(api[_-]?key|key|token|secret|app[_-]?id|password|auth|sig(nature)?)$|appid$")
 _KEPT_HEADERS: Final = ("Content-Type", "Link", "ETag", "Last-Modified")
@@ -231,13 +232,18 @@ def _as_json(name: str, found: Findings, sure: dict[str, str]) -> dict[str, Any]
         "key": _chosen(found.key),
         "version": _chosen(found.version),
         "paging": {"by": repr(found.paging.value), "why": found.paging.why},
-        "since": None if found.since is None else {"param": found.since.value, "why": found.since.why},
+        "since": None if found.since is None else _since(found.since),
         "validator": None if found.validator is None else {"header": found.validator.value, "why": found.validator.why},
         "rate": None if found.rate is None else {"rate": found.rate.value, "why": found.rate.why},
         "every": {"every": found.every.value, "why": found.every.why},
         "sure": sure,
         "requests": [asdict(asked) for asked in found.asked],
     }
+
+
+def _since(found: Since) -> dict[str, Any]:
+    told = {name: getattr(found, name) for name in ("why", "start", "format", "lag", "inclusive", "order")}
+    return {"param": found.value, "column": found.column.name, **told}
 
 
 def _chosen(choice: Choice | None) -> dict[str, str] | None:
@@ -253,7 +259,7 @@ def _tell(found: Findings, files: _Files) -> None:
     click.echo("\nFound:")
     if found.body.why is not None:
         click.echo(f"  {'format':<10} {found.body.format}  ({found.body.sureness.value}: {found.body.why})")
-    told: list[tuple[str, str, Selection | Choice | Found]] = [
+    told: list[tuple[str, str, Selection | Choice | Since | Found]] = [
         ("records", f"{len(found.records):,} at {found.selection.written}", found.selection)
     ]
     told += [("key", found.key.column.name, found.key)] if found.key else []

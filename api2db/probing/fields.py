@@ -256,6 +256,11 @@ def _unit(name: str, present: Sequence[object]) -> str | None:
     return None
 
 
+def unit_of(value: int) -> str | None:
+    """The unit in which a number is a time of our time."""
+    return next((unit for unit, factor in _UNITS.items() if _EARLIEST * factor <= value <= _LATEST * factor), None)
+
+
 def _text_kind(texts: Sequence[str]) -> str:
     given = [text for text in texts if text]
     if given and all(_DAY.fullmatch(text) for text in given) and all(map(_is_iso, given)):
