@@ -18,7 +18,6 @@ import click
 
 from api2db.cli.here import Here, here
 from api2db.errors import ConfigError
-from api2db.layout import check_name
 from api2db.secret import HIDDEN, remember, shown_url
 from api2db.sources.rest.records import At
 
@@ -47,7 +46,8 @@ def new(project: Here, url: str, name: str | None, auth: str | None, only_print:
     Asks the endpoint a few times, one request after the other, to find records, key, types, times, paging, limits.
     """
     from api2db.probing.endpoint import Probe
-    from api2db.probing.writing import collector_name, collector_text, sureness_of, test_text
+    from api2db.probing.naming import checked_name, collector_name
+    from api2db.probing.writing import collector_text, sureness_of, test_text
     from api2db.sources.context import POLL, PollContext
     from api2db.sources.rest import Rest
 
@@ -55,7 +55,7 @@ def new(project: Here, url: str, name: str | None, auth: str | None, only_print:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{url!r} is no address of an API: give one that begins with https:// or http://")
-    name = check_name(name or collector_name(url))
+    name = checked_name(name or collector_name(url))
     files = _Files(project.folder, project.settings.collectors, name)
     if not only_print and not as_json:
         files.refuse_if_there()

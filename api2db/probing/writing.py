@@ -9,30 +9,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from api2db.probing.endpoint import Findings, Found
-from api2db.probing.fields import Choice, Column, Sureness, plain_name
+from api2db.probing.fields import Choice, Column, Sureness
 from api2db.probing.layout import INDENT, Block, in_a_line, laid_out, mapping, quoted
 from api2db.probing.since import Since, lag_of
 from api2db.secret import shown_url
 from api2db.sources.rest.paging import Paging, Single
-
-# Words of paths that name nothing.
-_GENERAL = frozenset(
-    (
-        *("query", "search", "find", "list", "all", "get", "api", "rest"),
-        *("data", "json", "feed", "latest", "public", "index"),
-    )
-)
-
-
-def collector_name(url: str) -> str:
-    """A name for what an address gives: the last word of its path that isn't a number, else its host's."""
-    parts = urlsplit(url)
-    words = [word.rpartition(".")[0] or word for word in parts.path.split("/") if word]
-    named = [plain_name(word) for word in reversed(words) if not _is_version(word) and word.lower() not in _GENERAL]
-    name = next((word for word in named if word.strip("_0123456789")), "")
-    host = (parts.hostname or "api").removeprefix("www.").removeprefix("api.").partition(".")[0]
-    name = name or plain_name(host)
-    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def collector_text(name: str, found: Findings, today: str, auth: str | None) -> str:
@@ -244,10 +225,6 @@ def _told_choice(choice: Choice) -> str:
 def _base(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def _is_version(word: str) -> bool:
-    return word.isdigit() or (word[:1] in "vV" and word[1:].replace(".", "").isdigit())
 
 
 def sureness_of(found: Findings) -> dict[str, Sureness]:
