@@ -199,7 +199,13 @@ def cut_lines(data: bytes, form: str, most: int) -> tuple[bytes, int | None]:
     """The first so many records, where each is a line; else all, and None."""
     lines = data.splitlines(keepends=True)
     start = b"".join(lines[: most + (form != "ndjson")])
-    if form == "xml" or b'"' in start * (form != "ndjson") or b"\0" in start or not all(map(bytes.strip, lines)):
+    if (
+        form == "xml"
+        or b'"' in start * (form != "ndjson")
+        or b"\0" in start
+        or b"\x1e" in start
+        or not all(map(bytes.strip, lines))
+    ):
         return data, None
     return start, most
 

@@ -27,6 +27,7 @@ from api2db.probing.since import Since, since_of
 from api2db.secret import shown_url
 from api2db.sources.answer import HttpError
 from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.find import kind_of
 from api2db.sources.rest.paging import Answered, OffsetLimit, PageNumber, Paging, Single
 from api2db.sources.rest.paging.detect import detected
 
@@ -236,8 +237,12 @@ class Probe:
 
 
 def _objects(records: Sequence[Any], selection: Selection) -> Sequence[Mapping[str, Any]]:
-    if not all(isinstance(record, Mapping) for record in records):
-        raise SourceError(f"what is at {selection.written} aren't objects")
+    stray = next((record for record in records if not isinstance(record, Mapping)), None)
+    if stray is not None:
+        raise SourceError(
+            f"the records at {selection.written} aren't objects: one is {kind_of(stray)}. A collector written by hand"
+            ' can make objects of them: page.rows(lambda body: [{"value": one} for one in body], value="value")'
+        )
     return records
 
 

@@ -22,7 +22,21 @@ _UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _TIME_WORDS: Final = re.compile(r"(^|_)(time|timestamp|ts|at|on|date|day|created|updated|modified|changed|when)($|_)")
 _VERSION_WORDS: Final = re.compile(r"(^|_)(updated|modified|changed|edited|lastmodified|lastupdated|lastupdate)($|_)")
 _CREATED_WORDS: Final = re.compile(r"(^|_)(created|published|inserted|time|timestamp|date|at)($|_)")
-_KEY_NAMES: Final = ("id", "uuid", "guid", "_id", "key", "uid", "code", "sha", "number", "slug", "name", "symbol")
+_KEY_NAMES: Final = (
+    "id",
+    "uuid",
+    "guid",
+    "_id",
+    "_key",
+    "key",
+    "uid",
+    "code",
+    "sha",
+    "number",
+    "slug",
+    "name",
+    "symbol",
+)
 _ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}")
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _OF_TEXT: Final = ("int", "float", "bool")

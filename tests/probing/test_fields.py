@@ -51,6 +51,15 @@ def test_the_key_is_the_one_column_whose_values_are_all_different() -> None:
     assert key_of(columns_of([{"n": 1}, {"n": 1}]), 2) is None
 
 
+def test_the_key_of_a_map_of_objects_is_sure() -> None:
+    records = selection_of({f"a{n}": {"name": f"n{n}", "m": 2} for n in range(12)}).records(
+        {f"a{n}": {"name": f"n{n}", "m": 2} for n in range(12)}
+    )
+    key = key_of(columns_of(records), len(records))
+    assert key is not None
+    assert (key.column.path, key.sureness) == ("_key", Sureness.SURE)
+
+
 def test_of_two_times_the_version_is_the_one_of_the_change() -> None:
     records = [{"created_at": "2026-01-01T00:00:00Z", "lastModified": "2026-01-02T00:00:00Z", "at": "later"}]
     columns = columns_of(records)

@@ -25,7 +25,10 @@ from api2db.sources.decoding.unreadable import Unreadable
 FORMATS: Final = ("json", "ndjson", "csv", "tsv", "xml")
 
 _BY_TYPE: Final = (
-    (re.compile(r"application/(x-)?(ndjson|jsonl|jsonlines|json-lines|json-seq|stream\+json)"), "ndjson"),
+    (
+        re.compile(r"application/(x-)?(ndjson|jsonl|jsonlines|json-lines|json-seq|stream\+json|[\w.+-]+\+json-seq)"),
+        "ndjson",
+    ),
     (re.compile(r"(application|text)/json|[\w.-]+/[\w.+-]+\+json"), "json"),
     (re.compile(r"(text|application)/(x-)?(csv|comma-separated-values)"), "csv"),
     (re.compile(r"text/(tab-separated-values|tsv)"), "tsv"),
@@ -43,7 +46,7 @@ _BY_SUFFIX: Final = {
 _JSON: Final = ("application/json", "application/geo+json", "application/vnd.api+json", "text/json")
 _UTF8: Final = ("", "charset=utf-8", 'charset="utf-8"')
 _HTML: Final = ("text/html", "application/xhtml+xml")
-_BY_LETTER: Final = {b"{": "json", b"[": "json", b"<": "xml"}
+_BY_LETTER: Final = {b"{": "json", b"[": "json", b"<": "xml", json_lines.SEQUENCE_MARK: "ndjson"}
 
 
 @dataclass(frozen=True)
