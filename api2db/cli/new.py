@@ -18,7 +18,6 @@ import click
 from api2db.cli.here import Here, here
 from api2db.credentialname import is_credential, may_be_records
 from api2db.errors import ConfigError
-from api2db.layout import check_name
 from api2db.secret import HIDDEN, is_number_or_date, remember, shown_url
 from api2db.sources.rest.records import At
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from api2db.probing.endpoint import Findings, Found
     from api2db.probing.fields import Choice
     from api2db.probing.selection import Selection
+    from api2db.probing.since import Since
 
 _KEY_CHARS: Final = 8
 _KEPT_HEADERS: Final = ("Content-Type", "Link", "ETag", "Last-Modified")
@@ -46,7 +46,8 @@ def new(project: Here, url: str, name: str | None, auth: str | None, only_print:
     Asks the endpoint a few times, one request after the other, to find records, key, types, times, paging, limits.
     """
     from api2db.probing.endpoint import Probe
-    from api2db.probing.writing import collector_name, collector_text, sureness_of, test_text
+    from api2db.probing.naming import checked_name, collector_name
+    from api2db.probing.writing import collector_text, sureness_of, test_text
     from api2db.sources.context import POLL, PollContext
     from api2db.sources.rest import Rest
 
@@ -54,7 +55,7 @@ def new(project: Here, url: str, name: str | None, auth: str | None, only_print:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{url!r} is no address of an API: give one that begins with https:// or http://")
-    name = check_name(name or collector_name(url))
+    name = checked_name(name or collector_name(url))
     files = _Files(project.folder, project.settings.collectors, name)
     if not only_print and not as_json:
         files.refuse_if_there()
@@ -204,7 +205,13 @@ def cut_lines(data: bytes, form: str, most: int) -> tuple[bytes, int | None]:
     """The first so many records, where each is a line; else all, and None."""
     lines = data.splitlines(keepends=True)
     start = b"".join(lines[: most + (form != "ndjson")])
-    if form == "xml" or b'"' in start * (form != "ndjson") or b"\0" in start or not all(map(bytes.strip, lines)):
+    if (
+        form == "xml"
+        or b'"' in start * (form != "ndjson")
+        or b"\0" in start
+        or b"\x1e" in start
+        or not all(map(bytes.strip, lines))
+    ):
         return data, None
     return start, most
 
@@ -237,13 +244,18 @@ def _as_json(name: str, found: Findings, sure: dict[str, str]) -> dict[str, Any]
         "key": _chosen(found.key),
         "version": _chosen(found.version),
         "paging": {"by": repr(found.paging.value), "why": found.paging.why},
-        "since": None if found.since is None else {"param": found.since.value, "why": found.since.why},
+        "since": None if found.since is None else _since(found.since),
         "validator": None if found.validator is None else {"header": found.validator.value, "why": found.validator.why},
         "rate": None if found.rate is None else {"rate": found.rate.value, "why": found.rate.why},
         "every": {"every": found.every.value, "why": found.every.why},
         "sure": sure,
         "requests": [asdict(asked) for asked in found.asked],
     }
+
+
+def _since(found: Since) -> dict[str, Any]:
+    told = {name: getattr(found, name) for name in ("why", "start", "format", "lag", "inclusive", "order")}
+    return {"param": found.value, "column": found.column.name, **told}
 
 
 def _chosen(choice: Choice | None) -> dict[str, str] | None:
@@ -259,7 +271,7 @@ def _tell(found: Findings, files: _Files) -> None:
     click.echo("\nFound:")
     if found.body.why is not None:
         click.echo(f"  {'format':<10} {found.body.format}  ({found.body.sureness.value}: {found.body.why})")
-    told: list[tuple[str, str, Selection | Choice | Found]] = [
+    told: list[tuple[str, str, Selection | Choice | Since | Found]] = [
         ("records", f"{len(found.records):,} at {found.selection.written}", found.selection)
     ]
     told += [("key", found.key.column.name, found.key)] if found.key else []

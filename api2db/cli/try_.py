@@ -31,7 +31,8 @@ from api2db.nearest import nearest
 def try_(here: Here, name: str, rows: int, pages: int, since: str | None, as_json: bool) -> int:
     """Poll COLLECTOR once and show what it asked, what came and what would be made of it.
 
-    Nothing is stored, no cursor moves, no database is touched. Exit status 1 if the poll failed.
+    Nothing is stored but a token that OAuth gives, no cursor moves, no database is touched. Exit status 1
+    if the poll failed.
     """
     from api2db.cli.try_text import as_json as to_json
     from api2db.cli.try_text import as_text

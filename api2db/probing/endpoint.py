@@ -23,9 +23,11 @@ from api2db.probing.fields import (
     version_of,
 )
 from api2db.probing.selection import Selection, selection_of
+from api2db.probing.since import Since, since_of
 from api2db.secret import shown_url
 from api2db.sources.answer import HttpError
 from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.find import kind_of
 from api2db.sources.rest.paging import Answered, OffsetLimit, PageNumber, Paging, Single
 from api2db.sources.rest.paging.detect import detected
 
@@ -36,10 +38,6 @@ MOST_REQUESTS: Final = 16
 _ROUND: Final = frozenset((10, 15, 20, 24, 25, 30, 50, 60, 100, 200, 250, 500, 1000, 2000, 5000, 10_000))
 """A page of just so many records is probably full: there are more."""
 
-_SINCE: Final = (
-    *("updated_since", "since", "updated_after", "updatedafter", "modified_since", "updated_at_min", "updated_at_gte"),
-    *("created_after", "start_time", "starttime", "start_date", "start", "from", "after"),
-)
 _LIMITS: Final = ("RateLimit-Limit", "X-RateLimit-Limit", "X-Rate-Limit-Limit", "X-RateLimit-Limit-Minute")
 _WINDOWS: Final = {"second": "s", "minute": "min", "hour": "h", "day": "day"}
 _DEFAULT_EVERY: Final = "5m"
@@ -74,7 +72,7 @@ class Findings:
     columns       what they have in common
     children      the columns of the items of those that are lists of objects, by their names
     paging        a ``Paging``; ``more`` are the records of its second page
-    since         the parameter that asks for what is new, and the column it means
+    since         the parameter that asks for what is new, and how
     validator     the header that makes an unchanged answer cost nothing
     rate, every   as a collector takes them
     """
@@ -92,7 +90,7 @@ class Findings:
     key: Choice | None = None
     version: Choice | None = None
     born: Choice | None = None
-    since: Found | None = None
+    since: Since | None = None
     validator: Found | None = None
     rate: Found | None = None
     every: Found = field(default_factory=lambda: Found(_DEFAULT_EVERY, Sureness.GUESS, "nothing says how often"))
@@ -211,29 +209,17 @@ class Probe:
 
     # What is new
 
-    def _since(self, first: Ask, found: Findings) -> Found | None:
-        """Which parameter leaves out what is old: one that, set to tomorrow, leaves out everything."""
-        choice = found.version or found.born
-        if choice is None or not found.records:
+    def _since(self, first: Ask, found: Findings) -> Since | None:
+        version, born = (None if choice is None else choice.column for choice in (found.version, found.born))
+        if not found.records or (version or born) is None:
             return None
-        column = choice.column
-        tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
-        given = [name for name in _SINCE if first.param(name) is not None]
-        for name in given or _SINCE[:7]:
-            if len(self.asked) >= MOST_REQUESTS - 2:
-                return None
-            try:
-                answer = self._ask(
-                    first.with_params(**{name: tomorrow.isoformat()}), f"whether {name} leaves out the old"
-                )
-                left = found.selection.records(self._body.of(answer))
-            except SourceError:
-                continue  # no answer without records to that parameter
-            if not left:
-                return Found(
-                    name, Sureness.LIKELY, f"set to tomorrow it leaves nothing; that it means {column.path} is a guess"
-                )
-        return None
+
+        def ask(name: str, text: str, purpose: str) -> Sequence[Any]:
+            return found.selection.records(self._body.of(self._ask(first.with_params(**{name: text}), purpose)))
+
+        # Two are left for what it brings, and for the validator.
+        tries = MOST_REQUESTS - len(self.asked) - 2
+        return since_of(ask, found.params, version, born, [*found.records, *found.more], max(tries, 0))
 
     def _validator(self, first: Ask, answer: Answer) -> Found | None:
         for header, asks in (("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since")):
@@ -251,8 +237,12 @@ class Probe:
 
 
 def _objects(records: Sequence[Any], selection: Selection) -> Sequence[Mapping[str, Any]]:
-    if not all(isinstance(record, Mapping) for record in records):
-        raise SourceError(f"what is at {selection.written} aren't objects")
+    stray = next((record for record in records if not isinstance(record, Mapping)), None)
+    if stray is not None:
+        raise SourceError(
+            f"the records at {selection.written} aren't objects: one is {kind_of(stray)}. A collector written by hand"
+            ' can make objects of them: page.rows(lambda body: [{"value": one} for one in body], value="value")'
+        )
     return records
 
 

@@ -22,7 +22,21 @@ _UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _TIME_WORDS: Final = re.compile(r"(^|_)(time|timestamp|ts|at|on|date|day|created|updated|modified|changed|when)($|_)")
 _VERSION_WORDS: Final = re.compile(r"(^|_)(updated|modified|changed|edited|lastmodified|lastupdated|lastupdate)($|_)")
 _CREATED_WORDS: Final = re.compile(r"(^|_)(created|published|inserted|time|timestamp|date|at)($|_)")
-_KEY_NAMES: Final = ("id", "uuid", "guid", "_id", "key", "uid", "code", "sha", "number", "slug", "name", "symbol")
+_KEY_NAMES: Final = (
+    "id",
+    "uuid",
+    "guid",
+    "_id",
+    "_key",
+    "key",
+    "uid",
+    "code",
+    "sha",
+    "number",
+    "slug",
+    "name",
+    "symbol",
+)
 _ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}")
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _OF_TEXT: Final = ("int", "float", "bool")
@@ -254,6 +268,11 @@ def _unit(name: str, present: Sequence[object]) -> str | None:
         if all(_EARLIEST * factor <= value <= _LATEST * factor for value in present):  # type: ignore[operator]
             return unit if unit != "s" or _TIME_WORDS.search(name) else None
     return None
+
+
+def unit_of(value: int) -> str | None:
+    """The unit in which a number is a time of our time."""
+    return next((unit for unit, factor in _UNITS.items() if _EARLIEST * factor <= value <= _LATEST * factor), None)
 
 
 def _text_kind(texts: Sequence[str]) -> str:

@@ -9,29 +9,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from api2db.probing.endpoint import Findings, Found
-from api2db.probing.fields import Choice, Column, Sureness, plain_name
+from api2db.probing.fields import Choice, Column, Sureness
 from api2db.probing.layout import INDENT, Block, in_a_line, laid_out, mapping, quoted
+from api2db.probing.since import Since, lag_of
 from api2db.secret import shown_url
 from api2db.sources.rest.paging import Paging, Single
-
-# Words of paths that name nothing.
-_GENERAL = frozenset(
-    (
-        *("query", "search", "find", "list", "all", "get", "api", "rest"),
-        *("data", "json", "feed", "latest", "public", "index"),
-    )
-)
-
-
-def collector_name(url: str) -> str:
-    """A name for what an address gives: the last word of its path that isn't a number, else its host's."""
-    parts = urlsplit(url)
-    words = [word.rpartition(".")[0] or word for word in parts.path.split("/") if word]
-    named = [plain_name(word) for word in reversed(words) if not _is_version(word) and word.lower() not in _GENERAL]
-    name = next((word for word in named if word.strip("_0123456789")), "")
-    host = (parts.hostname or "api").removeprefix("www.").removeprefix("api.").partition(".")[0]
-    name = name or plain_name(host)
-    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def collector_text(name: str, found: Findings, today: str, auth: str | None) -> str:
@@ -40,8 +22,7 @@ def collector_text(name: str, found: Findings, today: str, auth: str | None) -> 
     today  the day it was found out
     auth   the name of its credentials
     """
-    cursor = _cursor(found)
-    imports = ["Cursor"] if cursor is not None else []
+    imports = ["Incremental"] if found.since is not None else []
     paged = not isinstance(found.paging.value, Single) or found.paging.sureness is Sureness.GUESS
     ways = [type(found.paging.value).__name__] if paged else []
     select = found.selection.written.partition("(")[0]
@@ -62,8 +43,8 @@ def collector_text(name: str, found: Findings, today: str, auth: str | None) -> 
         "",
         "",
         *_decorator(found),
-        f"def {name}({_parameter(found, cursor)}):",
-        *_body(found, cursor),
+        f"def {name}({'cursor' if found.since is not None else ''}):",
+        *_body(found),
     ]
     return "\n".join(lines) + "\n"
 
@@ -133,36 +114,48 @@ def _decorator(found: Findings) -> list[str]:
     return [*lines, ")"]
 
 
-def _cursor(found: Findings) -> Column | None:
-    choice = found.version or found.born
-    return choice.column if found.since is not None and choice is not None else None
-
-
-def _parameter(found: Findings, cursor: Column | None) -> str:
-    if cursor is None:
-        return ""
-    start = found.params.get(found.since.value) if found.since is not None else None
-    return f"since=Cursor({quoted(cursor.name)}{f', start={quoted(start)}' if start else ''})"
-
-
-def _body(found: Findings, cursor: Column | None) -> list[str]:
+def _body(found: Findings) -> list[str]:
     lines = [f"{INDENT}# records: {found.selection.sureness.value}: {in_a_line(found.selection.why)}."]
     if found.selection.candidates:
         lines.append(f"{INDENT}# Others that may be it: {', '.join(map(quoted, found.selection.candidates))}.")
     lines.append(f"{INDENT}# paging: {found.paging.sureness.value}: {in_a_line(found.paging.why)}.")
-    if cursor is not None and found.since is not None:
+    if found.since is not None:
         lines.append(f"{INDENT}# since: {found.since.sureness.value}: {in_a_line(found.since.why)}.")
     elif (choice := found.version or found.born) is not None:
-        asks = f"since=Cursor({quoted(choice.column.name)})"
-        lines.append(f"{INDENT}# No parameter was found that asks for what is new. If there is one: {asks} as this")
-        lines.append(f"{INDENT}# function's parameter, and <the API's name>=since below.")
+        lines.append(f"{INDENT}# No parameter was found that asks for what is new. If there is one: from api2db import")
+        lines.append(f"{INDENT}# Incremental; cursor as this function's parameter; and below, as parameters of pages:")
+        asks = Block("Incremental(", [quoted(choice.column.declared), f"lag={quoted(lag_of(choice.column))}"], ")")
+        lines.append(f"{INDENT}# <the API's name>={asks}, cursor=cursor")
     if found.body.why is not None:
         lines.append(f"{INDENT}# format: {found.body.sureness.value}: {in_a_line(found.body.why)}.")
-    lines += laid_out(Block("for page in api.pages(", _page_options(found, cursor), ")"), 1, ":")
+    lines += [] if found.since is None else _incremental(found.since)
+    lines += laid_out(Block("for page in api.pages(", _page_options(found), ")"), 1, ":")
     lines += [f"{INDENT * 2}yield page.rows(", f"{INDENT * 3}{found.selection.written},"]
     for column in found.columns:
         lines += _row_lines(column, found.children.get(column.name, ()))
     return [*lines, f"{INDENT * 2})"]
+
+
+def _incremental(since: Since) -> list[str]:
+    """What is new; what was guessed of it said beside its line."""
+    inner = INDENT * 2
+    lines = [f"{INDENT}new = Incremental(", f"{inner}{quoted(since.column.declared)},"]
+    if since.start is not None:
+        lines.append(f"{inner}start={quoted(since.start)},")
+    lines.append(f"{inner}format={quoted(since.format)},  # sure: it was asked so")
+    lines.append(f"{inner}lag={quoted(since.lag)},  # a guess: a row that appears later than that isn't seen")
+    if since.inclusive:
+        lines.append(f"{inner}# inclusive: sure: asked from the newest record on, that came again.")
+    else:
+        seen = "likely: asked from the newest record on, that one didn't come"
+        safe = "a guess, and the safe one: what is as old as it is told may be left out"
+        lines.append(f"{inner}inclusive=False,  # {seen if since.inclusive is False else safe}")
+    if since.order is None:
+        lines.append(f"{inner}# order: the records seen aren't sorted by it, so pages are read to their end.")
+    else:
+        lines.append(f"{inner}# order: a guess, by the records seen. If the API says so, no page is read in vain:")
+        lines.append(f"{inner}# order={quoted(since.order)},")
+    return [*lines, f"{INDENT})"]
 
 
 def _row_lines(column: Column, items: Sequence[Column]) -> list[str]:
@@ -187,7 +180,7 @@ def _path(column: Column) -> str:
     return f"{column.path}:json" if column.kind in ("json", "list", "objects") else column.declared
 
 
-def _page_options(found: Findings, cursor: Column | None) -> list[str | Block]:
+def _page_options(found: Findings) -> list[str | Block]:
     parts = urlsplit(found.url)
     options: list[str | Block] = [quoted(parts.path or "/")]
     given = {name: value for name, value in found.params.items() if found.since is None or name != found.since.value}
@@ -199,11 +192,10 @@ def _page_options(found: Findings, cursor: Column | None) -> list[str | Block]:
     if not isinstance(found.paging.value, Single) or found.paging.sureness is Sureness.GUESS:
         name, given_to_it = _paging_parts(found.paging.value)
         options.append(Block(f"paging={name}(", given_to_it, ")"))
-    if cursor is not None and found.since is not None:
+    if found.since is not None:
         name = found.since.value
-        options.append(
-            f"{name}=since" if name.isidentifier() and not keyword.iskeyword(name) else f"**{{{quoted(name)}: since}}"
-        )
+        options.append(f"{name}=new" if not keyword.iskeyword(name) else f"**{{{quoted(name)}: new}}")
+        options.append("cursor=cursor")
     return options
 
 
@@ -233,10 +225,6 @@ def _told_choice(choice: Choice) -> str:
 def _base(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def _is_version(word: str) -> bool:
-    return word.isdigit() or (word[:1] in "vV" and word[1:].replace(".", "").isdigit())
 
 
 def sureness_of(found: Findings) -> dict[str, Sureness]:

@@ -27,7 +27,8 @@ class Cursor:
             for times, a number for numbers
 
     Times are handed over as ISO-8601 text in UTC with microseconds, numbers and text as they are. The cursor
-    moves by the rename that accepts the batch, and never back.
+    moves by the rename that accepts the batch, and never back. So of several batches in one poll each has to be newer
+    than the one before: a poll that ends between two of them goes on behind what it has (``Incremental`` doesn't).
     """
 
     column: str

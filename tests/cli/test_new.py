@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from api2db.cli.main import main
 from api2db.cli.new import _without_credentials
 from api2db.discovery import find_in
 from api2db.sources import payload
+from api2db.sources.answer import HttpError
 from api2db.testing import poll_recorded
 from tests.http_api import Answer
 from tests.sources.rest_server import RestServer
@@ -113,8 +115,41 @@ def test_the_parameter_for_what_is_new_is_found_and_used(project: Path) -> None:
         server.leaves_out = "since"
         assert new(project, f"{server.root}/whole", "--name", "quakes").exit_code == 0
     text = (project / "collectors" / "quakes.py").read_text()
-    assert 'def quakes(since=Cursor("updated_at")):' in text
-    assert "since=since" in text
+    assert "def quakes(cursor):" in text
+    assert 'new = Incremental(\n        "updatedAt:ms",\n' in text
+    assert "inclusive=False,  # a guess, and the safe one" in text
+    assert "since=new, cursor=cursor" in text
+
+
+@pytest.mark.parametrize("how", ["killed", "failed"])
+@pytest.mark.parametrize("is_newest_first", [False, True], ids=["by id", "newest first"])
+def test_what_it_writes_brings_every_row_also_when_a_poll_ends_after_its_first_page(
+    how: str, is_newest_first: bool, project: Path
+) -> None:
+    changed = [record | {"updatedAt": 1_700_000_000_000 + 97_000 * (n * 89 % 230)} for n, record in enumerate(RECORDS)]
+    if is_newest_first:
+        changed.sort(key=lambda record: -record["updatedAt"])
+    with RestServer(changed) as server:
+        assert new(project, f"{server.root}/changes", "--name", "quakes").exit_code == 0
+        (collector,) = find_in(project / "collectors" / "quakes.py")
+        cursor: Any = None
+        brought: list[str] = []
+        for poll in range(4):
+            item: Any
+            polled = collector.poll(cursor)
+            with suppress(HttpError):
+                for item in polled:
+                    brought += item.records.table.column("id").to_pylist()
+                    cursor = json.loads(json.dumps(item.cursor))
+                    if poll == 0 and how == "killed":
+                        polled.close()
+                        break
+                    if poll == 0:
+                        server.script(Answer(400, b"{}"))
+            if poll == 2:
+                assert len(brought) == 230
+                server.add(changed[0] | {"id": "late", "updatedAt": max(one["updatedAt"] for one in changed)})
+        assert sorted(brought) == sorted([*(record["id"] for record in changed), "late"])
 
 
 def test_a_key_in_the_address_goes_to_auth_and_nowhere_else(server: RestServer, project: Path) -> None:
@@ -195,6 +230,7 @@ def test_what_is_there_is_not_overwritten(server: RestServer, project: Path) -> 
         (Answer(404, b'{"error": "no"}'), "answered 404"),
         (Answer(body=b"<html>Sign in</html>", content_type="text/html"), "HTML"),
         (Answer(body=b'{"error": "you need a key"}'), "without a list of objects"),
+        (Answer(body=b'["a", "b"]'), "one is a text. A collector written by hand can make objects of them: page.rows("),
     ],
 )
 def test_an_answer_without_records_writes_nothing_and_says_what_came(answer: Answer, told: str, project: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from api2db.errors import ConfigError
 from api2db.form import form_from_shape
 from api2db.probing.fields import Sureness, born_of, columns_of, key_of, plain_name, version_of
+from api2db.probing.naming import checked_name, collector_name
 from api2db.probing.selection import selection_of
 
 
@@ -49,6 +51,15 @@ def test_the_key_is_the_one_column_whose_values_are_all_different() -> None:
     assert key_of(columns_of([{"n": 1}, {"n": 1}]), 2) is None
 
 
+def test_the_key_of_a_map_of_objects_is_sure() -> None:
+    records = selection_of({f"a{n}": {"name": f"n{n}", "m": 2} for n in range(12)}).records(
+        {f"a{n}": {"name": f"n{n}", "m": 2} for n in range(12)}
+    )
+    key = key_of(columns_of(records), len(records))
+    assert key is not None
+    assert (key.column.path, key.sureness) == ("_key", Sureness.SURE)
+
+
 def test_of_two_times_the_version_is_the_one_of_the_change() -> None:
     records = [{"created_at": "2026-01-01T00:00:00Z", "lastModified": "2026-01-02T00:00:00Z", "at": "later"}]
     columns = columns_of(records)
@@ -74,6 +85,35 @@ def test_the_records_are_found_however_they_are_laid_out(body: object, written: 
     selection = selection_of(body)
     assert selection.written == written
     assert all(isinstance(record, dict) for record in selection.records(body))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/orders.json?limit=1", "orders"),
+        ("/360-items", "items_360"),
+        ("/v2/2024_report_7", "report_7_2024"),
+        ("/v1/", "c_127"),
+        ("/%D0%B4%D0%B0/12", "c_127"),
+        ("/new%20orders", "new_orders"),
+        ("/class", "class_"),
+        ("/database", "database_data"),
+        ("/a" + 300 * "b", "a" + 59 * "b"),
+    ],
+)
+def test_a_collector_is_named_so_that_it_runs(path: str, name: str) -> None:
+    assert collector_name(f"http://127.0.0.1:80{path}") == name
+    assert checked_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [("_mine", "mine"), ("my-orders", "my_orders"), ("2nd", "nd_2"), ("api", "api_data"), ("for", "for_")],
+)
+def test_a_name_under_which_nothing_would_run_is_refused_with_a_better_one(name: str, better: str) -> None:
+    with pytest.raises(ConfigError, match=f"try '{better}'"):
+        checked_name(name)
+    assert checked_name(better) == better
 
 
 def test_a_name_is_one_that_python_takes() -> None:

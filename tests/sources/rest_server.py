@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Callable
 from typing import Any
@@ -104,6 +105,15 @@ class RestServer(HttpApi):
         number, size = int(request.params.get("page", 1)), min(int(request.params.get("per_page", 10)), self.size)
         pages = -(-self.count() // size)
         return _json({"page": number, "total_pages": pages, "results": self.page((number - 1) * size, size)})
+
+    def _at_changes(self, request: Request) -> Answer:
+        """Pages by number of those changed since a time: from then on, as ``updatedAt`` (ms) says, in their order."""
+        since = dt.datetime.fromisoformat(request.params.get("updated_since", "1970-01-01T00:00:00Z"))
+        with self._changed:
+            left = [record for record in self._records if record["updatedAt"] >= since.timestamp() * 1000]
+        number = int(request.params.get("page", 1))
+        page = left[(number - 1) * self.size : number * self.size]
+        return _json({"page": number, "total_pages": max(1, -(-len(left) // self.size)), "results": page})
 
     def _at_silent_number(self, request: Request) -> Answer:
         return _json(self.page((int(request.params.get("page", 1)) - 1) * self.size))

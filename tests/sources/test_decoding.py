@@ -110,6 +110,13 @@ def test_any_json_lines_in_pieces_are_the_lines_decoded_one_by_one(records, cuts
     assert same(streamed(in_pieces(data, cuts), format="ndjson"), records)
 
 
+@settings(max_examples=40)
+@given(st.lists(VALUES.filter(may_be_a_line), min_size=1, max_size=8), CUTS, st.sampled_from([None, 2]))
+def test_any_json_text_sequence_in_pieces_is_its_values_also_where_they_take_several_lines(records, cuts, indent):
+    data = "".join(f"\x1e{json.dumps(record, indent=indent)}\n" for record in records).encode()
+    assert same(streamed(in_pieces(data, cuts), format="ndjson"), records)
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.sampled_from(
     ['"', ",", "\n", "\r\n", ";", "é"]
 )
@@ -224,6 +231,9 @@ def test_xml_elements_become_dicts_by_the_documented_rule():
     [
         ("application/geo+json", "", b'[{"a": 1}]', [{"a": 1}]),
         ("application/x-ndjson", "", b'{"a": 1}', [{"a": 1}]),
+        ("application/json-seq", "", b'\x1e{"a": 1}\n\x1e{"a":\n2}\n', [{"a": 1}, {"a": 2}]),
+        ("application/geo+json-seq", "", b'\x1e{"a": "\\u001e"}\n', [{"a": "\x1e"}]),
+        ("text/plain", "", b'\x1e{"a": 1}\n', [{"a": 1}]),
         ("text/csv; charset=utf-8", "", b"a\n1", [{"a": "1"}]),
         ("text/tab-separated-values", "", b"a\tb\n1\t2", [{"a": "1", "b": "2"}]),
         ("application/atom+xml", "", b"<a><b>1</b></a>", [{"a": {"b": "1"}}]),
@@ -318,6 +328,7 @@ def test_a_wrong_charset_is_an_error_with_its_place_and_never_other_letters(data
         (b"a;b,c\n1;2,3\n", {"format": "csv"}, "", "delimiter may be ',' or ';'"),
         (b"<html></html>", {"format": "csv"}, "", "HTML or XML, not CSV"),
         (b'{"a": 1}\n{"a":\n2}', {"format": "ndjson"}, "", "^line 2: the answer isn't JSON"),
+        (b'\x1e{"a":\n1}\n\x1e{"a":\n', {"format": "ndjson"}, "", "^line 2: the answer isn't JSON"),
         (b'1\n"x"\nNaN 2', {"format": "ndjson"}, "", "^line 3: the answer isn't JSON"),
         (b"<a><b></a>", {"format": "xml"}, "", "isn't XML: mismatched tag .line 1, column 8"),
         (b"<html><p>Sign in</p></html>", {"format": "xml"}, "", "HTML, not XML"),

@@ -1,21 +1,31 @@
-"""NDJSON, which is JSON lines: one JSON value a line."""
+"""NDJSON, which is JSON lines: one JSON value a line; and JSON text sequences (RFC 7464), a mark before each value."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from itertools import chain, islice
+from typing import Any, Final
 
 import msgspec
 
 from api2db.sources.decode import NotJson, decode
 from api2db.sources.decoding.chunked import Block
+from api2db.sources.decoding.unpacking import peeked
 from api2db.sources.decoding.unreadable import MOST_RECORD_BYTES, Unreadable, too_large
+
+SEQUENCE_MARK: Final = b"\x1e"
+_AS_LINES: Final = bytes.maketrans(b"\n" + SEQUENCE_MARK, b" \n")
+"""A line for each value of a sequence: neither byte is in a JSON text but as white space, and between them."""
 
 _decoder = msgspec.json.Decoder()
 
 
 def blocks(chunks: Iterable[bytes]) -> Iterator[Block]:
-    """``chunks`` in UTF-8. Blank lines are none. Raises Unreadable, which names the line."""
+    """``chunks`` in UTF-8. Blank lines are none. Raises Unreadable, which names the line; of a sequence the value."""
+    start, chunks = peeked(chunks, 1)
+    if start.startswith(SEQUENCE_MARK):
+        # The first one ends no line.
+        chunks = (chunk.translate(_AS_LINES) for chunk in chain((start[1:],), islice(chunks, 1, None)))
     done = held = 0
     parts: list[bytes] = []
     for chunk in chunks:

@@ -26,7 +26,10 @@ from api2db.sources.decoding.unreadable import Unreadable
 FORMATS: Final = ("json", "ndjson", "csv", "tsv", "xml")
 
 _BY_TYPE: Final = (
-    (re.compile(r"application/(x-)?(ndjson|jsonl|jsonlines|json-lines|json-seq|stream\+json)"), "ndjson"),
+    (
+        re.compile(r"application/(x-)?(ndjson|jsonl|jsonlines|json-lines|json-seq|stream\+json|[\w.+-]+\+json-seq)"),
+        "ndjson",
+    ),
     (re.compile(r"(application|text)/json|[\w.-]+/[\w.+-]+\+json"), "json"),
     (re.compile(r"(text|application)/(x-)?(csv|comma-separated-values)"), "csv"),
     (re.compile(r"text/(tab-separated-values|tsv)"), "tsv"),
@@ -45,7 +48,7 @@ _JSON: Final = ("application/json", "application/geo+json", "application/vnd.api
 _UTF8: Final = ("", "charset=utf-8", 'charset="utf-8"')
 _NO_NAMES: Final = "say decode=lambda answer: answer.records(format='csv', columns=[...])"
 _HTML: Final = ("text/html", "application/xhtml+xml")
-_BY_LETTER: Final = {b"{": "json", b"[": "json", b"<": "xml"}
+_BY_LETTER: Final = {b"{": "json", b"[": "json", b"<": "xml", json_lines.SEQUENCE_MARK: "ndjson"}
 
 
 @dataclass(frozen=True)
