@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote_plus, urljoin, urlsplit
 
+from api2db.credentialname import is_credential
 from api2db.errors import SourceError
 from api2db.secret import HIDDEN, is_name_of_secret, is_number_or_date, is_remembered
 from api2db.sources.net.sessions import host_of, may_have_credentials
@@ -111,7 +112,6 @@ class _Own:
 def _own(answered: Answered) -> _Own:
     # With requests, which is loaded once one is sent.
     from api2db.sources.noticed import credentials_in, put_in, secrets_in
-    from api2db.sources.tape.identity import is_secret
 
     # A redirect's next request doesn't say any more what auth put into the first.
     requests = [each.request for each in (answered.answer, *answered.answer.history) if each.request is not None]
@@ -119,7 +119,7 @@ def _own(answered: Answered) -> _Own:
     for request in requests:
         headers = _headers(request)
         for name, value in headers:
-            if is_secret(name):
+            if is_credential(name):
                 texts |= {value: set(), value.rpartition(" ")[2]: set()}
         sent = (unquote_plus(str(request.url)), str(request.body or ""), *(value for _, value in headers))
         texts |= {text: set() for text in secrets_in(request) if any(text in each for each in sent)}
@@ -129,16 +129,14 @@ def _own(answered: Answered) -> _Own:
         if value and (_is_named_so(name) or value in texts or is_remembered(value))
     )
     for name, value in declared:
-        if value in texts or is_secret(name):
+        if value in texts or is_credential(name):
             texts.setdefault(value, set()).add(name)
     long = {text: names for text, names in texts.items() if len(text) >= _KEY_CHARS and not is_number_or_date(text)}
     return _Own(declared, frozenset(pair for request in requests for pair in put_in(request)), long)
 
 
 def _is_named_so(name: str) -> bool:
-    from api2db.sources.tape.identity import is_secret
-
-    return is_name_of_secret(name) or is_secret(name)
+    return is_name_of_secret(name) or is_credential(name)
 
 
 def _headers(request: PreparedRequest) -> list[Pair]:
