@@ -27,21 +27,9 @@ _WHOLE: Final = frozenset(
 # A token or a key of these is no record's.
 _SURE: Final = frozenset(
     (
-        *(
-            "api",
-            "app",
-            "application",
-            "access",
-            "auth",
-            "oauth",
-            "authorization",
-            "bearer",
-            "refresh",
-            "session",
-            "id",
-        ),
-        *("secret", "client", "consumer", "subscription", "license", "licence", "private", "personal", "security"),
-        *("csrf", "xsrf", "jwt", "master", "signing", "encryption", "pass"),
+        *("api", "app", "application", "access", "auth", "oauth", "authorization", "bearer", "refresh"),
+        *("session", "id", "secret", "client", "consumer", "subscription", "license", "licence", "private"),
+        *("personal", "security", "csrf", "xsrf", "jwt", "master", "signing", "encryption", "pass"),
     )
 )
 # What tells where a page begins: a token or a key of these is no credential.
@@ -55,34 +43,11 @@ _IS_PAGING: Final = re.compile(f"(?:{'|'.join(_PAGING)})+")
 # What a column, a row or an entry is found by.
 _ORDINARY_KEY: Final = frozenset(
     (
-        *(
-            "sort",
-            "sorting",
-            "order",
-            "orderby",
-            "primary",
-            "foreign",
-            "partition",
-            "group",
-            "grouping",
-            "range",
-            "row",
-        ),
-        *(
-            "record",
-            "item",
-            "object",
-            "natural",
-            "cache",
-            "idempotency",
-            "dedup",
-            "search",
-            "filter",
-            "index",
-            "lookup",
-        ),
-        *("join", "map", "hash", "json", "dict", "field", "column", "tag", "translation", "label", "attribute"),
-        *("metric", "property", "meta", "surrogate", "business", "routing", "composite", "unique"),
+        *("sort", "sorting", "order", "orderby", "primary", "foreign", "partition", "group", "grouping"),
+        *("range", "row", "record", "item", "object", "natural", "cache", "idempotency", "dedup", "search"),
+        *("filter", "index", "lookup", "join", "map", "hash", "json", "dict", "field", "column", "tag"),
+        *("translation", "label", "attribute", "metric", "property", "meta", "surrogate", "business"),
+        *("routing", "composite", "unique"),
     )
 )
 # Part of a name; enough to hide what is only shown.
