@@ -210,9 +210,13 @@ class Probe:
     # What is new
 
     def _since(self, first: Ask, found: Findings) -> Since | None:
-        version, born = (None if choice is None else choice.column for choice in (found.version, found.born))
-        if not found.records or (version or born) is None:
-            return None
+        choices = [choice for choice in (found.version, found.born) if choice is not None]
+        if not found.records or not choices or choices[0].sureness is Sureness.GUESS:
+            return None  # a page whose records have no such time would fail its poll
+        version, born = (
+            None if choice is None or choice.sureness is Sureness.GUESS else choice.column
+            for choice in (found.version, found.born)
+        )
 
         def ask(name: str, text: str, purpose: str) -> Sequence[Any]:
             return found.selection.records(self._body.of(self._ask(first.with_params(**{name: text}), purpose)))

@@ -122,8 +122,13 @@ def _body(found: Findings) -> list[str]:
     if found.since is not None:
         lines.append(f"{INDENT}# since: {found.since.sureness.value}: {in_a_line(found.since.why)}.")
     elif (choice := found.version or found.born) is not None:
-        lines.append(f"{INDENT}# No parameter was found that asks for what is new. If there is one: from api2db import")
-        lines.append(f"{INDENT}# Incremental; cursor as this function's parameter; and below, as parameters of pages:")
+        if choice.sureness is Sureness.GUESS:
+            why = f"{choice.column.name}: {in_a_line(choice.why)}"
+            lines.append(f"{INDENT}# Not tried whether a parameter asks for what is new. {why}.")
+        else:
+            lines.append(f"{INDENT}# No parameter was found that asks for what is new.")
+        lines.append(f"{INDENT}# If there is one: from api2db import Incremental; cursor as this function's parameter;")
+        lines.append(f"{INDENT}# and below, as parameters of pages:")
         asks = Block("Incremental(", [quoted(choice.column.declared), f"lag={quoted(lag_of(choice.column))}"], ")")
         lines.append(f"{INDENT}# <the API's name>={asks}, cursor=cursor")
     if found.body.why is not None:

@@ -121,6 +121,16 @@ def test_the_parameter_for_what_is_new_is_found_and_used(project: Path) -> None:
     assert "since=new, cursor=cursor" in text
 
 
+def test_by_a_time_that_not_every_record_has_nothing_is_asked(project: Path) -> None:
+    """A page on which none had it would fail every poll."""
+    with RestServer([*RECORDS[:20], RECORDS[20] | {"updatedAt": None}]) as server:
+        server.leaves_out = "since"
+        assert new(project, f"{server.root}/whole", "--name", "quakes").exit_code == 0
+    text = (project / "collectors" / "quakes.py").read_text()
+    assert "def quakes():" in text
+    assert "# Not tried whether a parameter asks for what is new. updated_at: 1 of 21 records have none." in text
+
+
 @pytest.mark.parametrize("how", ["killed", "failed"])
 @pytest.mark.parametrize("is_newest_first", [False, True], ids=["by id", "newest first"])
 def test_what_it_writes_brings_every_row_also_when_a_poll_ends_after_its_first_page(
