@@ -234,7 +234,7 @@ def pages_of(http_api, bodies, **options):
     ],
 )
 def test_a_later_page_without_its_row_of_names_fails_and_takes_no_record_for_it(http_api, bodies, options):
-    with pytest.raises(SourceError, match=r"^GET \S+: none of its 2 columns is named as on the page before.* 'name'"):
+    with pytest.raises(SourceError, match=r"^GET \S+: none of its 2 columns is named as on the first page .* 'name'"):
         pages_of(http_api, bodies, **options)
 
 

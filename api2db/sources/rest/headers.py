@@ -30,8 +30,8 @@ class Headers:
         if len(records.names) == len(names) and told and not set(told) & set(records.names):
             shown = ", ".join(map(repr, names[:_SHOWN_NAMES])) + (", …" if len(names) > _SHOWN_NAMES else "")
             raise SourceError(
-                f"none of its {len(names)} columns is named as on the page before ({shown}): it begins with a record,"
-                f" it seems, without a row of names; {records.advice}"
+                f"none of its {len(names)} columns is named as on the first page read ({shown}): it begins with a"
+                f" record, it seems, without a row of names; {records.advice}"
             )
 
 
