@@ -57,17 +57,16 @@ class Answered:
     @cached_property
     def digest(self) -> str:
         """Of all records, and of them alone: what surrounds them may hold the time of the answer."""
-        digest = hashlib.blake2b(b"[%d" % self.count, digest_size=8)
+        digest = hashlib.sha256(b"%d" % self.count)
         for at in range(0, self.count, _AT_ONCE):
-            digest.update(b"," + _encoded(self.records[at : at + _AT_ONCE])[1:-1])
-        digest.update(b"]")
-        return digest.hexdigest()
+            digest.update(_encoded(self.records[at : at + _AT_ONCE]))
+        return digest.hexdigest()[:16]
 
 
 def _encoded(records: Sequence[object]) -> bytes:
-    """As JSON; also what that can't hold."""
+    """As MessagePack, which takes half the time of JSON; also what neither can hold."""
     try:
-        return msgspec.json.encode(records, enc_hook=str)
+        return msgspec.msgpack.encode(records, enc_hook=str)
     except (UnicodeError, TypeError, ValueError, OverflowError):
         return json.dumps(records, default=repr).encode()
 
