@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -243,7 +244,7 @@ def test_a_source_that_answers_errors_recovers_by_itself(make, api):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_daemon_in_order_and_a_second_one_at_once(make, api, number):
+def test_a_signal_stops_the_daemon_in_order_and_a_second_one_at_once(make, api, tmp_path, number):
     project, env = make(numbers=NUMBERS.format(to='"database"'))
     process = project.start(env=env)
     project.ready(process)
@@ -252,21 +253,23 @@ def test_a_signal_stops_the_daemon_in_order_and_a_second_one_at_once(make, api, 
     # A source that doesn't come back: the first signal waits for it, the second one doesn't.
     api.hang()
     seen = len(api.requests)
-    process = project.start(env=env)
-    api.wait_for_requests(seen + 1)
-    project.ready(process)
-    process.send_signal(number)
-    eventually(lambda: process.poll() is not None or _stopping(process))
-    process.send_signal(number)
-    assert process.wait(TIMEOUT_S) == 128 + number
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        process = project.start(env=env | {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        api.wait_for_requests(seen + 1)
+        _heard(manager, "READY=1")
+        process.send_signal(number)
+        # Until Python has called the handler of a signal, the same one once more is no second one.
+        _heard(manager, "STOPPING=1")
+        process.send_signal(number)
+        assert process.wait(TIMEOUT_S) == 128 + number
     api.release()
 
 
-def _stopping(process):
-    """The first signal has been taken: it is no longer pending for the process."""
-    with open(f"/proc/{process.pid}/status") as status:
-        pending = next(line for line in status if line.startswith("ShdPnd"))
-    return int(pending.split()[1], 16) == 0
+def _heard(manager, line):
+    manager.settimeout(TIMEOUT_S)
+    while manager.recv(4096).decode() != line:
+        pass
 
 
 def test_a_source_that_hangs_does_not_keep_the_daemon_from_stopping(make, api):
