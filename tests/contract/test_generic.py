@@ -174,7 +174,7 @@ def test_every_kind_of_value_arrives(place: Place) -> None:
         Decimal("1.1"),
         values["text"][0],
     )
-    assert (bytes(raw), nested, took) == (b"\x00a", '[{"a": null}]', 5)
+    assert (bytes(raw), nested, took) == (b"\x00a", '[{"a":null}]', 5)
     if place.name != "sqlite":
         ((found_day, naive, zoned),) = place.query("SELECT day, naive, zoned FROM t")
         assert (found_day, naive) == (day, instant.replace(tzinfo=None))

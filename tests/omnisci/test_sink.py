@@ -305,7 +305,7 @@ TYPES = {
     "timestamp": (pa.array([AT, None]), "TIMESTAMP(6)", str(AT)),
     "instant": (pa.array([AT, None], pa.timestamp("us", "UTC")), "TIMESTAMP(6)", str(AT)),
     "duration": (pa.array([dt.timedelta(seconds=1.5), None]), "BIGINT", 1_500_000),
-    "list": (pa.array([[1, 2], None]), "TEXT ENCODING DICT(32)", "[1, 2]"),
+    "list": (pa.array([[1, 2], None]), "TEXT ENCODING DICT(32)", "[1,2]"),
 }
 
 
