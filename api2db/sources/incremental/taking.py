@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any, Final
 
 from api2db.errors import SourceError
@@ -73,11 +74,8 @@ def take(
     new: Sequence[Any]
     if len(present) == len(records) and rest.has_only_new(present):
         new = records
-        rest.fresh = {
-            how.digest(record, rank): rank
-            for record, rank in zip(records, present, strict=True)
-            if may_come_again(rank)
-        }
+        again = compress(zip(records, present, strict=True), map(may_come_again, present))
+        rest.fresh = {how.digest(record, rank): rank for record, rank in again}
     else:
         new = [record for record, rank in zip(records, ranks, strict=True) if rank is None or rest.is_new(record, rank)]
     low = stretch.low
