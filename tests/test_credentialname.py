@@ -48,7 +48,7 @@ def written(names: str) -> Iterator[str]:
 
 def test_a_credentials_name_is_one_in_whatever_way_its_words_are_joined():
     assert [name for name in written(CREDENTIALS) if not is_credential(name)] == []
-    assert [name for name in written(CREDENTIALS) if redact(f"/x?{name}=short") != f"/x?{name}=***"] == []
+    assert [name for name in written(CREDENTIALS) if "short" in redact(f"/x?{name}=short")] == []
     assert [name for name in written(CREDENTIALS) if not may_be_records(name) and not resembles_credential(name)] == []
 
 
