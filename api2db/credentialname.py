@@ -80,6 +80,11 @@ def resembles_credential(name: str) -> bool:
     return read.is_credential and not read.may_be_records
 
 
+def may_be_credential(name: str) -> bool:
+    """Is a credential's word anywhere in it, or does it mean one, a record's key or not? For what a URL has in it."""
+    return _RESEMBLES.search(name) is not None or is_credential(name)
+
+
 @lru_cache(maxsize=4096)
 def _read(name: str) -> _Read:
     words = [word.lower() for word in _WORD.findall(name)]

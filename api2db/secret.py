@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote_plus, urlsplit
 
-from api2db.credentialname import is_credential, resembles_credential
+from api2db.credentialname import may_be_credential, resembles_credential
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -109,11 +109,6 @@ def is_remembered(value: str) -> bool:
     return _known.hidden(value) != value
 
 
-def is_name_of_secret(name: str) -> bool:
-    """Does it say that its value is a password, a token, a key or the like?"""
-    return resembles_credential(name)
-
-
 def spellings(value: str) -> set[str]:
     """As written, URL-quoted or escaped."""
     forms = {value, quote(value, safe=""), quote(value), quote_plus(value), repr(value)[1:-1]}
@@ -142,7 +137,7 @@ def redact(text: str, secrets: Iterable[Secret | str] = ()) -> str:
 
 def _shown(parameter: re.Match[str]) -> str:
     name, value = unquote_plus(parameter[2]), parameter[3]  # requests quotes addresses
-    named = resembles_credential(name) or is_credential(name) or _SHOWN_HIDDEN.search(name) is not None
+    named = may_be_credential(name) or _SHOWN_HIDDEN.search(name) is not None
     if named or (len(value) >= _LONG_CHARS and not is_number_or_date(unquote_plus(value))):
         return f"{parameter[1]}{HIDDEN}"
     return parameter[0]

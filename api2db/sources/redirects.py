@@ -8,7 +8,7 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 
 from requests import PreparedRequest
 
-from api2db.credentialname import is_credential, resembles_credential
+from api2db.credentialname import may_be_credential
 from api2db.secret import is_number_or_date, is_remembered
 
 _MARK: Final = "api2db_keys"
@@ -60,7 +60,7 @@ def take_marks(before: PreparedRequest, now: PreparedRequest) -> None:
 def _looks_like_key(name: str, value: str, is_everywhere: bool) -> bool:
     if len(value) < _KEY_CHARS or is_number_or_date(value):
         return False
-    named = is_credential(name) or resembles_credential(name)
+    named = may_be_credential(name)
     return named or (is_everywhere and len(value) >= _LONG_CHARS)
 
 

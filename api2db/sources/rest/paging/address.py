@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote_plus, urljoin, urlsplit
 
-from api2db.credentialname import is_credential
+from api2db.credentialname import is_credential, may_be_credential
 from api2db.errors import SourceError
-from api2db.secret import HIDDEN, is_name_of_secret, is_number_or_date, is_remembered
+from api2db.secret import HIDDEN, is_number_or_date, is_remembered
 from api2db.sources.net.sessions import host_of, may_have_credentials
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.paging.convention import Answered, Step
@@ -102,7 +102,9 @@ class _Own:
 
     def may_be_a_filter(self, name: str) -> bool:
         """Is it but the value that is a credential, perhaps by chance? Without it other records would come."""
-        return any(name == each and not _is_named_so(name) and value not in self.texts for each, value in self.declared)
+        return any(
+            name == each and not may_be_credential(name) and value not in self.texts for each, value in self.declared
+        )
 
     def is_in(self, url: str) -> bool:
         plain = unquote_plus(unquote_plus(url))
@@ -126,17 +128,13 @@ def _own(answered: Answered) -> _Own:
     declared = frozenset(
         (name, value)
         for name, value in answered.first.params
-        if value and (_is_named_so(name) or value in texts or is_remembered(value))
+        if value and (may_be_credential(name) or value in texts or is_remembered(value))
     )
     for name, value in declared:
         if value in texts or is_credential(name):
             texts.setdefault(value, set()).add(name)
     long = {text: names for text, names in texts.items() if len(text) >= _KEY_CHARS and not is_number_or_date(text)}
     return _Own(declared, frozenset(pair for request in requests for pair in put_in(request)), long)
-
-
-def _is_named_so(name: str) -> bool:
-    return is_name_of_secret(name) or is_credential(name)
 
 
 def _headers(request: PreparedRequest) -> list[Pair]:
