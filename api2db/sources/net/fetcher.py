@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from api2db.errors import ConfigError
@@ -20,8 +21,6 @@ from api2db.sources.tape.recorder import is_played
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer
     from api2db.sources.rest.ask import Ask
-
-_NOT_MODIFIED = 304
 
 
 @dataclass
@@ -109,11 +108,11 @@ class Fetcher:
         known = validators.headers(key, ask.method)
         headers = {} if whole is not None and whole(validators.memo(key)) else known
         answer = self._patient.send(ask, headers, context, again=again)
-        if answer.status_code == _NOT_MODIFIED and not known and is_played():
+        if answer.status_code == HTTPStatus.NOT_MODIFIED and not known and is_played():
             # It had not changed since a poll that isn't played.
             context.note(news=False)
             return Fetched(None)
-        if answer.status_code == _NOT_MODIFIED and not headers and not is_played():
+        if answer.status_code == HTTPStatus.NOT_MODIFIED and not headers and not is_played():
             raise answer.error("nobody asked whether it was modified; a cache before the server may be wrong")
         if answer.status_code >= 400:
             context.note(news=True)

@@ -7,6 +7,7 @@ says something else now, the step is found anew. The body's rows aren't.
 from __future__ import annotations
 
 import hashlib
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from api2db.errors import SourceError
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
     from api2db.sources.rest.paging import Answered
 
 NEXT: Final = "next"
+"""The step after it, in what is remembered."""
 _HEARD: Final = "heard"
 _WHOLE: Final = "whole"
-_NOT_MODIFIED: Final = 304
-_NO_CONTENT: Final = 204
 
 
 def in_use(paging: Paging, *steps: Step | None) -> Paging:
@@ -53,8 +53,8 @@ def tells_anew(paging: Paging, step: Step, told: Answer, remembered: dict[str, A
     304 has its say by the headers that it carries: of the others it tells nothing.
     """
     used = in_use(paging, step, remembered[NEXT])
-    is_bare = told.status_code == _NOT_MODIFIED
-    if told.status_code == _NO_CONTENT:
+    is_bare = told.status_code == HTTPStatus.NOT_MODIFIED
+    if told.status_code == HTTPStatus.NO_CONTENT:
         return False
     if not isinstance(getattr(used, "heeds", None), tuple):
         return not is_bare  # of somebody's own convention: it may read any header

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from api2db.errors import SourceError
@@ -14,11 +15,11 @@ from api2db.sources.context import POLL
 from api2db.sources.rest import heeded
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.headers import Headers
-from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage, about
-from api2db.sources.rest.paging import Answered, Paging, RepeatedPage, Step
-from api2db.sources.rest.paging.convention import WAS
+from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
+from api2db.sources.rest.paging import Answered, Paging, Step
 from api2db.sources.rest.records import Found, Select
 from api2db.sources.rest.repeats import Repeats
+from api2db.sources.rest.turn import Turn
 from api2db.sources.tape.recorder import is_played
 
 if TYPE_CHECKING:
@@ -27,13 +28,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NEXT: Final = "next"
+_NEXT: Final = "next"  # of a cursor
 # Requests known by their identity, so that a loop is seen; a longer loop is seen a round later.
 _MOST_ASKED: Final = 100_000
 UNKNOWN_STEP: Final = (400, 404, 410, 416, 422)
 """What an API answers to a step it doesn't know, or doesn't know any more."""
-_NO_CONTENT: Final = 204
-_NOT_MODIFIED: Final = 304
 _LOST: Final = object()
 _told: set[str] = set()  # collectors of which it was said that they don't read pages to their end
 
@@ -57,98 +56,6 @@ class Plan:
     deadline_s: float | None = None
     conditional: bool = True
     ignore: tuple[int, ...] = ()
-
-
-@dataclass
-class _Turn:
-    """One answer: its page, and what comes after it, found once.
-
-    is_resumed   the poll went on there: the page before was of another one
-    is_repeated  it is that page once more. It stays at that until the page behind it is another one
-    """
-
-    walk: Walk
-    page: RestPage
-    answered: Answered
-    repeats: Repeats
-    is_resumed: bool = False
-    is_repeated: bool = False
-
-    @cached_property
-    def next(self) -> Step | None:
-        """Raises SourceError where the same request would be sent again, or the page before came once more."""
-        step = self.onward
-        if step is not None and self._again():
-            self._repeated(
-                RepeatedPage(
-                    "this page has the records of the page before, and says that there are more: what is sent to ask"
-                    " for the next one has no effect; check paging="
-                )
-            )
-            step = None
-        # The page knows its cursor now and needs this no more: without the circle it is freed once it is handed on.
-        self.page.reach = partial(self.walk.cursor_after, self.answered.step if self.is_repeated else step)
-        return step
-
-    @cached_property
-    def onward(self) -> Step | None:
-        """The next step as the convention says it, which may need no records for it. Raises SourceError."""
-        with about(self.page.ask):
-            return self._after()
-
-    def look_onward(self) -> None:
-        """Raises SourceError where the convention can't go on, before anybody says where the records are."""
-        self.onward  # noqa: B018
-
-    def cursor(self) -> Any:
-        step = self.next
-        return self.walk.cursor_after(self.answered.step if self.is_repeated else step)
-
-    def records(self) -> Sequence[Any] | None:
-        """None where nobody has said which they are: who reads the body alone needn't."""
-        try:
-            return self.page.counted()
-        except SourceError:
-            return None
-
-    def _again(self) -> bool:
-        return bool(self.records()) and self.repeats.again(self.answered.digest)
-
-    def _repeated(self, error: RepeatedPage) -> None:
-        """Raises it, unless that is how the pages end."""
-        if not getattr(self.walk.plan.paging, "repeat_ends", False):
-            raise RepeatedPage(f"{self.page.ask}: {error}")
-        self.page.drop()
-
-    def _after(self) -> Step | None:
-        paging = self.walk.plan.paging
-        try:
-            step = paging.after(self.answered)
-        except RepeatedPage as error:
-            step = self._beyond() if self.is_resumed else None
-            if step is None:
-                self._repeated(error)
-                return None
-        if step is not None and self.walk.asked_before(paging.ask(self.answered.first, step)):
-            raise SourceError(
-                "the next page would be one that was asked for already: what is sent to ask for it has no effect,"
-                " or the API goes round in a circle; check paging="
-            )
-        return step
-
-    def _beyond(self) -> Step | None:
-        """The step after the page before, come once more: as many records as it has may have come in before it since.
-
-        If so the page behind it is another one. If it is the same again, what asks for it is ignored, or it is the
-        last one given again.
-        """
-        answered = self.answered
-        known = {name: value for name, value in answered.step.items() if name != WAS}
-        step = self.walk.plan.paging.after(replace(answered, step=known))
-        if step is not None:
-            self.is_repeated = True
-            self.page.drop()
-        return step
 
 
 @dataclass
@@ -199,13 +106,13 @@ class Walk:
                 step, is_nothing = None, self.tells_nothing
             elif fetched.answer is None:
                 self._recalled[ask.identity()] = fetched
-                remembered = fetched.memo[_NEXT]
+                remembered = fetched.memo[heeded.NEXT]
                 step = self._step_now(ask, step, fetched, repeats)
                 recalled = step == remembered
                 fetched.told = None  # what is recalled is kept, and no bodies with it
-            elif fetched.answer.status_code == _NO_CONTENT:
+            elif fetched.answer.status_code == HTTPStatus.NO_CONTENT:
                 step, is_nothing = None, self.tells_nothing
-                fetched.remember({_NEXT: step})
+                fetched.remember({heeded.NEXT: step})
             else:
                 turn = self._turn(ask, step, fetched.answer, repeats, is_resumed=is_resumed)
                 if not turn.is_repeated:
@@ -246,7 +153,7 @@ class Walk:
             if fetched.answer is None and self._is_anew:
                 self._recalled[ask.identity()] = fetched  # what it told may not be known any more either
                 fetched = self.fetcher.fetch(ask, conditional=False, repeatable=True)
-            elif fetched.answer is None and not (isinstance(fetched.memo, dict) and _NEXT in fetched.memo):
+            elif fetched.answer is None and not (isinstance(fetched.memo, dict) and heeded.NEXT in fetched.memo):
                 # Whoever read it last stopped there: what comes next isn't known.
                 _tell_of_leaving(ask)
                 fetched = self.fetcher.fetch(ask, conditional=False, repeatable=True)
@@ -267,7 +174,7 @@ class Walk:
     def _is_to_be_read(self, step: Step, fetched: Fetched) -> bool:
         """Says 304 something new of what comes next, and not enough?"""
         paging, told, memo = self.plan.paging, fetched.told, fetched.memo
-        if told is None or told.status_code != _NOT_MODIFIED or not isinstance(memo, dict):
+        if told is None or told.status_code != HTTPStatus.NOT_MODIFIED or not isinstance(memo, dict):
             return False
         return heeded.tells_anew(paging, step, told, memo) and heeded.needs_body(paging, step, memo)
 
@@ -276,26 +183,26 @@ class Walk:
         memo, told, plan = fetched.memo, fetched.told, self.plan
         assert isinstance(memo, dict)
         if told is None or not heeded.tells_anew(plan.paging, step, told, memo):
-            return memo[_NEXT]
-        is_whole = told.status_code != _NOT_MODIFIED
+            return memo[heeded.NEXT]
+        is_whole = told.status_code != HTTPStatus.NOT_MODIFIED
         turn = self._made(ask, step, told, repeats) if is_whole else self._unread(step, told, repeats)
         try:
             onward = turn.onward
         except SourceError:
             if not is_whole or turn.records() is not None:
                 raise
-            return memo[_NEXT]  # whoever reads the page says where they are, and nobody reads this one
+            return memo[heeded.NEXT]  # whoever reads the page says where they are, and nobody reads this one
         fetched.remember(heeded.memo(plan.paging, turn.answered, onward, is_sure=False))
         return onward
 
-    def _unread(self, step: Step, told: Answer, repeats: Repeats) -> _Turn:
-        return _Turn(self, self._empty(None), Answered(self.plan.first, step, told, None, _unseen), repeats)
+    def _unread(self, step: Step, told: Answer, repeats: Repeats) -> Turn:
+        return Turn(self, self._empty(None), Answered(self.plan.first, step, told, None, _unseen), repeats)
 
-    def _made(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> _Turn:
+    def _made(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> Turn:
         page = self._page(ask, answer, repeats.new)
-        return _Turn(self, page, Answered(self.plan.first, step, answer, page.body, page.counted), repeats)
+        return Turn(self, page, Answered(self.plan.first, step, answer, page.body, page.counted), repeats)
 
-    def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats, *, is_resumed: bool) -> _Turn:
+    def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats, *, is_resumed: bool) -> Turn:
         plan = self.plan
         turn = self._made(ask, step, answer, repeats)
         turn.is_resumed = is_resumed
