@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote_plus, urlsplit
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 HIDDEN = "***"
 
 # Every repetition is bounded: causes hold what servers sent, and no text may take for ever.
-_IN_URL = re.compile(r"(\b\w[\w+.-]{0,30}://[^\s:/@]{0,200}):[^\s]{0,500}@")
+_IN_URL = re.compile(r"\b\w[\w+.-]{0,30}://[^\s:/@]{0,200}:([^\s]{0,500})@")
 # Of web addresses the name too: there it often is a token.
-_IN_WEB_URL = re.compile(r"(\bhttps?://)[^\s/?#@'\"]{0,500}@", re.IGNORECASE)
-_PARAMETER = re.compile(r"([?&]([^\s=&?]{1,200})=)([^\s&'\")]*)")
+_IN_WEB_URL = re.compile(r"\bhttps?://([^\s/?#@'\"]{0,500})@", re.IGNORECASE)
+_PARAMETER = re.compile(r"[?&]([^\s=&?]{1,200})=([^\s&'\")]*)")
 # Of databases' drivers and APIs; hidden where a message is only shown.
 _SHOWN_HIDDEN = re.compile(r"auth|sig|app_?id|client|session|user", re.IGNORECASE)
 # Numbers, dates and words are shown; what is this long and none of them may be a key, whatever it is called.
@@ -28,7 +28,7 @@ _LONG_CHARS = 16
 _NUMBER_OR_DATE = re.compile(r"(?:[\d.,:TZ+\- ]{0,35}|true|false)", re.IGNORECASE)
 # A line of source in a traceback: the user's own code may say its password in a call.
 _SOURCE = re.compile(r"^(  +File .*\n)(?: {4,}.*\n)+", re.MULTILINE)
-_IN_HEADER = re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}", re.IGNORECASE)
+_IN_HEADER = re.compile(r"\b(?:bearer|basic)\s+([\w.~+/=-]{6,})", re.IGNORECASE)
 
 
 # Shorter ones stand in ordinary words.
@@ -80,9 +80,11 @@ class _Known:
                 either = "|".join(map(re.escape, longest_first))
                 self._pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{either})(?![A-Za-z0-9])")
 
-    def hidden(self, text: str) -> str:
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """From where to where one of them stands in the text."""
         pattern = self._pattern
-        return text if pattern is None else pattern.sub(HIDDEN, text)
+        if pattern is not None:
+            yield from (match.span() for match in pattern.finditer(text))
 
 
 _known = _Known()
@@ -106,7 +108,7 @@ def remember_named(values: Mapping[str, object]) -> None:
 
 def is_remembered(value: str) -> bool:
     """Is a credential that this process has read in it?"""
-    return _known.hidden(value) != value
+    return any(_known.spans(value))
 
 
 def spellings(value: str) -> set[str]:
@@ -122,25 +124,36 @@ def redact(text: str, secrets: Iterable[Secret | str] = ()) -> str:
 
     For drivers' messages, which may quote the URL or the statement they failed on.
     """
-    hidden: set[str] = set()
+    # All are looked for in the text as it came: what hides the word "password" would else keep
+    # ?password=... from being told for what it is.
+    spans: list[tuple[int, int]] = []
+    spans += _known.spans(text)
     for secret in secrets:
         value = secret.reveal() if isinstance(secret, Secret) else secret
-        hidden |= spellings(value)
-    # Longest first, so that a secret that is part of another leaves nothing of it behind.
-    for form in sorted(hidden - {""}, key=lambda form: (-len(form), form)):
-        text = text.replace(form, HIDDEN)
-    text = _known.hidden(text)
-    text = _IN_HEADER.sub(rf"\1{HIDDEN}", text)
-    text = _IN_WEB_URL.sub(rf"\1{HIDDEN}@", _IN_URL.sub(rf"\1:{HIDDEN}@", text))
-    return _PARAMETER.sub(_shown, text)
+        for form in spellings(value) - {""}:
+            spans += (match.span() for match in re.finditer(re.escape(form), text))
+    for pattern in (_IN_HEADER, _IN_URL, _IN_WEB_URL):
+        spans += (match.span(1) for match in pattern.finditer(text))
+    spans += (match.span(2) for match in _PARAMETER.finditer(text) if not _may_be_shown(match))
+    return _without(text, spans)
 
 
-def _shown(parameter: re.Match[str]) -> str:
-    name, value = unquote_plus(parameter[2]), parameter[3]  # requests quotes addresses
-    named = may_be_credential(name) or _SHOWN_HIDDEN.search(name) is not None
-    if named or (len(value) >= _LONG_CHARS and not is_number_or_date(unquote_plus(value))):
-        return f"{parameter[1]}{HIDDEN}"
-    return parameter[0]
+def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """``text`` with ``***`` in place of each span; of those that overlap one for all."""
+    parts: list[str] = []
+    shown_until = 0
+    for start, end in sorted(spans):
+        if start >= shown_until:
+            parts += (text[shown_until:start], HIDDEN)
+        shown_until = max(shown_until, end)
+    return "".join((*parts, text[shown_until:]))
+
+
+def _may_be_shown(parameter: re.Match[str]) -> bool:
+    name, value = unquote_plus(parameter[1]), parameter[2]  # requests quotes addresses
+    if may_be_credential(name) or _SHOWN_HIDDEN.search(name) is not None:
+        return False
+    return len(value) < _LONG_CHARS or is_number_or_date(unquote_plus(value))
 
 
 def is_number_or_date(value: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from api2db import secret
 from api2db.sources.net.hosts import OUTSIDE
 from tests.bigquery import Emulator, start_emulator
 from tests.http_api import HttpApi
@@ -37,6 +38,12 @@ def _no_settings_from_this_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in list(os.environ):
         if variable.startswith(("API2DB_", "EARTHQUAKES_")) and not variable.startswith("API2DB_TEST_"):
             monkeypatch.delenv(variable)
+
+
+@pytest.fixture(autouse=True)
+def _no_credentials_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process hides all credentials it has read; those of another test are no part of this one's messages."""
+    monkeypatch.setattr(secret, "_known", secret._Known())
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 from api2db.credentials import Auth, load_auth, variable_of
 from api2db.errors import ConfigError
 from api2db.place import Place
-from api2db.secret import Secret, redact, redact_url
+from api2db.secret import Secret, redact, redact_url, remember
 from api2db.settings import Settings, load
 
 PASSWORD = "hunter2 p@ss:/?#%&"
@@ -283,6 +283,17 @@ def test_a_secret_in_a_message_is_taken_out(secret: str, before: str, after: str
     secret = f"<{secret}>"
     cleaned = redact(f"{before}{secret}{after} {secret!r} {json.dumps(secret)}", [Secret(secret)])
     assert secret not in cleaned
+
+
+@pytest.mark.parametrize("word", ["password", "https://h", "Bearer abc", "&password=", "short"])
+def test_a_secret_that_is_a_word_of_the_message_leaves_no_other_in_it(word: str) -> None:
+    text = "GET https://h/x?password=short&of=the-other failed: Bearer abcdefgh"
+    remember(word)
+    for cleaned in (redact(text), redact(text, [word])):
+        assert "***" in cleaned
+        assert "short" not in cleaned
+        assert "abcdefgh" not in cleaned
+        assert "the-other" in cleaned
 
 
 @pytest.mark.parametrize("piece", ["a", "?pass", "a://:", "http://"])
