@@ -74,6 +74,7 @@ def deep(kind: type, depth: int = 100_000) -> object:
     return value
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("kind", [list, dict])
 def test_a_payload_nested_a_hundred_thousand_deep_costs_its_value_and_nothing_else(tmp_path, kind):
     """Whatever a collector's own decoder has let through: counted as nulled, and the rows beside it are accepted."""

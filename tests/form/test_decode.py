@@ -37,6 +37,7 @@ def test_nan_is_read():
     assert math.isnan(decode(b"[NaN]")[0])
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -137,6 +137,7 @@ def test_values_that_do_not_fit_together_have_a_counted_outcome(values, expected
     assert (column.nulled, column.replaced) == (nulled, replaced)
 
 
+@pytest.mark.usefixtures("no_collection")
 def test_a_value_nested_deeper_than_the_stack_is_null_and_counted():
     deep: list[object] = []
     for _ in range(100_000):

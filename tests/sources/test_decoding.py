@@ -371,6 +371,7 @@ LAUGHS = b'<!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;">]><a>&c;</a>'
 DEEP = 100_000
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize(
     ("data", "form", "words"),
     [

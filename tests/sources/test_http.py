@@ -75,6 +75,7 @@ def test_a_server_that_falls_silent_is_given_up_after_the_timeout_of_a_read(http
         http.get(http_api.url, timeout=0.1)
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
