@@ -284,6 +284,29 @@ def test_an_endpoint_of_another_format_is_read_in_it_with_numbers_for_what_looks
     assert recorded.num_rows == (100 if convention == "elements" else 25)
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        {"type": "FeatureCollection", "metadata": {"generated": 230, "count": 57, "status": 200}},
+        {"total": "57"},
+        {"hits": {"total": {"value": 57}}},
+        {"meta.data": {"pagination": {"total_items": 57}}},
+    ],
+)
+def test_an_answer_that_says_how_many_records_it_has_is_recorded_with_as_many_as_are_kept(
+    around: dict[str, Any], project: Path
+) -> None:
+    with RestServer(RECORDS) as server:
+        server.always(Answer(body=json.dumps({**around, "data.items": RECORDS[:57]}).encode()))
+        said = new(project, f"{server.root}/whole", "--name", "quakes")
+    assert said.exit_code == 0, said.output
+    recorded = project / "tests" / "recorded" / "quakes.json"
+    body = json.loads(recorded.read_text())["body"]
+    assert len(body.pop("data.items")) == 25
+    assert body == json.loads(json.dumps(around).replace("57", "25"))
+    assert poll_recorded(project / "collectors" / "quakes.py", recorded).num_rows == 25
+
+
 def test_a_format_that_nobody_says_is_found(project: Path) -> None:
     with RestServer(RECORDS) as server:
         for body, form in ((b'{"a": 1, "b": 2}\n{"a": 2, "b": 2}\n', "ndjson"), (b"id;n\nx;1\ny;2\n", "csv")):
