@@ -307,6 +307,16 @@ def test_an_answer_that_says_how_many_records_it_has_is_recorded_with_as_many_as
     assert poll_recorded(project / "collectors" / "quakes.py", recorded).num_rows == 25
 
 
+def test_json_of_another_charset_is_recorded_so_that_its_test_reads_it(project: Path) -> None:
+    kind = "application/json; charset=utf-16"
+    with RestServer(RECORDS) as server:
+        server.always(Answer(body='[{"id": 1, "name": "Zoë"}]'.encode("utf-16"), content_type=kind))
+        said = new(project, f"{server.root}/whole", "--name", "wide")
+    assert said.exit_code == 0, said.output
+    recorded = project / "tests" / "recorded" / "wide.json"
+    assert poll_recorded(project / "collectors" / "wide.py", recorded).to_pylist() == [{"id": 1, "name": "Zoë"}]
+
+
 def test_a_format_that_nobody_says_is_found(project: Path) -> None:
     with RestServer(RECORDS) as server:
         for body, form in ((b'{"a": 1, "b": 2}\n{"a": 2, "b": 2}\n', "ndjson"), (b"id;n\nx;1\ny;2\n", "csv")):
