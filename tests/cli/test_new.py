@@ -88,7 +88,7 @@ def test_it_says_how_sure_it_is_beside_each_line(server: RestServer, project: Pa
     assert 'key="id",  # sure: 20 records, 20 different values' in text
     assert 'version="updated_at",  # likely' in text
     assert "# paging: sure: the second page has 10 other records." in text
-    assert 'paging=PageNumber(pages="total_pages")' in text
+    assert 'paging=PageNumber(pages="total_pages"), key="id"' in " ".join(text.split())
 
 
 def test_the_test_it_writes_passes_without_the_api_and_fails_once_a_column_changes(project: Path) -> None:
