@@ -123,7 +123,8 @@ def key_of(columns: Sequence[Column], count: int) -> Choice | None:
     whole = [
         column
         for column in columns
-        if column.present == column.distinct == count and column.kind in ("int", "str") and count > 0
+        if column.present == column.distinct == count > 0
+        and (column.kind in ("int", "str") or (column.is_time and not _VERSION_WORDS.search(column.name)))
     ]
     if not whole or count < 2:
         return None  # of one record every column could be

@@ -51,6 +51,22 @@ def test_the_key_is_the_one_column_whose_values_are_all_different() -> None:
     assert key_of(columns_of([{"n": 1}, {"n": 1}]), 2) is None
 
 
+def test_times_are_a_key_by_the_name_of_one_and_else_only_proposed() -> None:
+    days = {f"2026-01-{day:02d}": {"usd": day / 7} for day in range(1, 29)}
+    series = [{"time": f"{day}T10:00:00Z", "updated": f"{day}T11:00:00Z", "temp": day[-1]} for day in days]
+    numbered = [{"updated": day + 1_700_000_000_000, "id": day + 1_793_491_200_000} for day in range(28)]
+    found = [
+        key_of(columns_of(records), 28)
+        for records in (selection_of(days).records(days), series, series[:1] * 28, numbered)
+    ]
+    assert [key and (key.column.declared, key.sureness) for key in found] == [
+        ("_key:date", Sureness.SURE),
+        ("time:iso", Sureness.GUESS),
+        None,
+        ("id:ms", Sureness.SURE),
+    ]
+
+
 def test_the_key_of_a_map_of_objects_is_sure() -> None:
     records = selection_of({f"a{n}": {"name": f"n{n}", "m": 2} for n in range(12)}).records(
         {f"a{n}": {"name": f"n{n}", "m": 2} for n in range(12)}
