@@ -119,6 +119,12 @@ class Probe:
         body = self._body.of(answer)
         selection = selection_of(body)
         records = _objects(selection.records(body), selection)
+        if not records:
+            raise SourceError(
+                f"{_shown(first)}: there are no records in the answer, so nothing tells their columns: give an address"
+                " that brings some, with other parameters or at another time"
+            )
+        self._body = self._body.doubted(records)
         paging, more = self._paging(first, answer, body, selection, records)
         both = [*records, *more]
         columns = columns_of(both, text=self._body.is_text)

@@ -239,7 +239,9 @@ def test_what_is_there_is_not_overwritten(server: RestServer, project: Path) -> 
     [
         (Answer(404, b'{"error": "no"}'), "answered 404"),
         (Answer(body=b"<html>Sign in</html>", content_type="text/html"), "HTML"),
-        (Answer(body=b'{"error": "you need a key"}'), "without a list of objects"),
+        (Answer(body=b'{"error": "you need a key"}'), 'seems to be an error: {"error": "you need a key"}'),
+        (Answer(body=b"{}"), "the answer is an empty object: give an address that brings records"),
+        (Answer(body=b"[]"), "there are no records in the answer, so nothing tells their columns: give an address"),
         (Answer(body=b'["a", "b"]'), "one is a text. A collector written by hand can make objects of them: page.rows("),
     ],
 )
@@ -315,6 +317,15 @@ def test_json_of_another_charset_is_recorded_so_that_its_test_reads_it(project: 
     assert said.exit_code == 0, said.output
     recorded = project / "tests" / "recorded" / "wide.json"
     assert poll_recorded(project / "collectors" / "wide.py", recorded).to_pylist() == [{"id": 1, "name": "Zoë"}]
+
+
+def test_that_the_first_row_of_csv_may_be_no_names_is_said(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        for body, sure in ((b"id,n\n1,a\n2,b\n", "sure"), (b"0,n0,1.5\n1,n1,2.5\n", "a guess")):
+            server.always(Answer(body=body, content_type="text/csv"))
+            printed = new(project, f"{server.root}/whole", "--print").output
+            assert f"# format: {sure}: " in printed
+            assert ("though '0', '1.5' may be values: if it has no names, decode=" in printed) == (sure == "a guess")
 
 
 def test_a_format_that_nobody_says_is_found(project: Path) -> None:

@@ -34,6 +34,12 @@ def test_the_kind_of_a_column_is_that_of_all_its_values(name: str, values: list[
     assert column.kind == kind
 
 
+def test_an_object_of_half_of_the_records_is_its_columns_and_json_where_the_others_have_something_else() -> None:
+    records = [{"a": {"b": 1}, "c": [1], "d": None}, {"a": None, "c": {"k": 1}, "d": {}}]
+    kinds = {column.path: column.kind for column in columns_of([*records, {"a": {}}])}
+    assert kinds == {"a.b": "int", "c": "json", "c.k": "int", "d": "json"}
+
+
 def test_names_are_each_there_once_and_paths_are_read_by_a_form() -> None:
     records = [{"a.b": 1, "x": {"id": 2, "type": "t"}, "y": {"id": 3}, "type": "u", "Some Name": 4, "at": [1, 2]}]
     columns = columns_of(records)
