@@ -138,7 +138,11 @@ class _Files:
     def _write(self, path: Path, text: str, mode: int = 0o644) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            # Half a character, which JSON may hold, is escaped as JSON and Python do.
+            escape = "backslashreplace"
+            with open(
+                path, "x", encoding="utf-8", errors=escape, opener=lambda name, flags: os.open(name, flags, mode)
+            ) as file:
                 self._written.append(path)
                 file.write(text)
         except OSError as error:

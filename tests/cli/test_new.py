@@ -319,6 +319,16 @@ def test_json_of_another_charset_is_recorded_so_that_its_test_reads_it(project: 
     assert poll_recorded(project / "collectors" / "wide.py", recorded).to_pylist() == [{"id": 1, "name": "Zoë"}]
 
 
+def test_half_a_character_is_recorded_as_it_came(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        server.always(Answer(body=b'[{"id": 1, "name": "Zo\\ud83d"}]'))
+        said = new(project, f"{server.root}/whole", "--name", "half")
+    assert said.exit_code == 0, said.output
+    recorded = project / "tests" / "recorded" / "half.json"
+    assert json.loads(recorded.read_text())["body"] == [{"id": 1, "name": "Zo\ud83d"}]
+    assert poll_recorded(project / "collectors" / "half.py", recorded).num_rows == 1
+
+
 def test_that_the_first_row_of_csv_may_be_no_names_is_said(project: Path) -> None:
     with RestServer(RECORDS) as server:
         for body, sure in ((b"id,n\n1,a\n2,b\n", "sure"), (b"0,n0,1.5\n1,n1,2.5\n", "a guess")):
