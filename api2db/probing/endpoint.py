@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from api2db.errors import SourceError
+from api2db.probing.again import came_again
 from api2db.probing.bodies import Body, body_of
 from api2db.probing.fields import (
     Choice,
@@ -118,6 +119,12 @@ class Probe:
         body = self._body.of(answer)
         selection = selection_of(body)
         records = _objects(selection.records(body), selection)
+        if not records:
+            raise SourceError(
+                f"{_shown(first)}: there are no records in the answer, so nothing tells their columns: give an address"
+                " that brings some, with other parameters or at another time"
+            )
+        self._body = self._body.doubted(records)
         paging, more = self._paging(first, answer, body, selection, records)
         both = [*records, *more]
         columns = columns_of(both, text=self._body.is_text)
@@ -181,7 +188,7 @@ class Probe:
             return Found(paging, Sureness.GUESS, f"the second page couldn't be had: {error}"), ()
         if not more:
             return Found(paging, Sureness.LIKELY, "the second page is empty"), ()
-        if list(more) == list(answered.records):
+        if all(came_again(answered.records, more)):
             name = type(paging).__name__
             return self._tried(answered, selection, f"it looks like {name}, but that brings the first page again")
         return Found(paging, Sureness.SURE, f"the second page has {len(more):,} other records"), more
@@ -198,11 +205,12 @@ class Probe:
                 more = _objects(selection.records(self._body.of(answer)), selection)
             except SourceError:
                 continue  # the API says no: it isn't paged that way
-            again = sum(record in answered.records for record in more)
-            if again == 1 and more[0] == answered.records[-1] and isinstance(paging, OffsetLimit):
+            again = came_again(answered.records, more)
+            only_first = again[:1] == [True] and sum(again) == 1
+            if only_first and isinstance(paging, OffsetLimit) and all(came_again(answered.records[-1:], more[:1])):
                 # Its offsets count from 1: the last record came once more as the first.
-                paging, more, again = OffsetLimit(limit=_limit_of(answered.first), start=1), more[1:], 0
-            if more and not again:
+                paging, more, again = OffsetLimit(limit=_limit_of(answered.first), start=1), more[1:], again[1:]
+            if more and not any(again):
                 told = ", ".join(f"{name}={value}" for name, value in asks.items())
                 return Found(paging, Sureness.LIKELY, f"nothing says it, but {told} brings {len(more):,} others"), more
         return Found(Single(), Sureness.GUESS, why), ()

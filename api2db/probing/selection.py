@@ -10,12 +10,15 @@ from typing import Any
 from api2db.errors import SourceError
 from api2db.form.path import parse_path
 from api2db.probing.fields import Sureness, escaped
+from api2db.secret import redact
 from api2db.sources.decoding.elements import Elements
-from api2db.sources.rest.find import find_records
+from api2db.sources.rest.find import find_records, kind_of
 from api2db.sources.rest.records import At, HeaderRow, Keyed, Parallel, Select
 
 _FEW = 3
 """So many lists of one length, or objects of like fields, are no coincidence."""
+_SHOWN = 100
+"""Characters of an answer that is no record."""
 _FEEDS = ("rss.channel.item", "feed.entry")
 """Where RSS and Atom have their records, of which XML with a single one makes no list."""
 
@@ -67,6 +70,14 @@ def _without_one_list(body: object, error: SourceError) -> Selection:
             return Selection(At(path), _quoted(path), Sureness.LIKELY, "the one entry of a feed")
     if isinstance(body, Mapping) and body and "error" not in {str(key).lower() for key in body}:
         return Selection(At(""), '""', Sureness.LIKELY, "the answer is one object: a record")
+    if isinstance(body, Mapping) and body:
+        shown = redact(json.dumps(body, ensure_ascii=False, default=str))
+        raise SourceError(
+            f"the answer is {kind_of(body)}, without a list of objects, and seems to be an error:"
+            f" {shown[:_SHOWN]}{'…' if len(shown) > _SHOWN else ''}"
+        ) from None
+    if body == {}:
+        raise SourceError("the answer is an empty object: give an address that brings records") from None
     raise error
 
 

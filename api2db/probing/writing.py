@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from api2db.form.path import parse_path
 from api2db.probing.endpoint import Findings, Found
 from api2db.probing.fields import Choice, Column, Sureness
 from api2db.probing.layout import INDENT, Block, in_a_line, laid_out, mapping, quoted
@@ -197,11 +198,22 @@ def _page_options(found: Findings) -> list[str | Block]:
     if not isinstance(found.paging.value, Single) or found.paging.sureness is Sureness.GUESS:
         name, given_to_it = _paging_parts(found.paging.value)
         options.append(Block(f"paging={name}(", given_to_it, ")"))
+    if found.paging.value.counts and (path := _key_of_pages(found)) is not None:
+        options.append(f"key={quoted(path)}")
     if found.since is not None:
         name = found.since.value
         options.append(f"{name}=new" if not keyword.iskeyword(name) else f"**{{{quoted(name)}: new}}")
         options.append("cursor=cursor")
     return options
+
+
+def _key_of_pages(found: Findings) -> str | None:
+    """The path by which a record that moved to the next page is known again; None where pages have the same keys."""
+    if found.key is None or found.key.sureness is Sureness.GUESS:
+        return None
+    where = parse_path(found.key.column.path, ())[0]
+    first, more = ({where.read(record) for record in page} for page in (found.records, found.more))
+    return None if more and more <= first else found.key.column.path
 
 
 def paging_text(paging: Paging) -> str:
