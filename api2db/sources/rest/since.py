@@ -16,7 +16,8 @@ from api2db.sources.incremental.progress import Fresh, Progress, Stretch
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.paging.convention import OPEN
-from api2db.sources.rest.walk import UNKNOWN_STEP, Plan, Walk
+from api2db.sources.rest.refused import StepRefused
+from api2db.sources.rest.walk import Plan, Walk
 from api2db.sources.tape.recorder import is_played
 
 if TYPE_CHECKING:
@@ -113,8 +114,8 @@ class SinceWalk:
         cursor = {} if stretch.step is None else {"next": stretch.step}
         walk = Walk(plan, self.fetcher, cursor, tells_nothing=True, is_again=stretch.is_again, _forms=self._forms)
         taken: list[Fresh] = []
-        pages = walk.pages()
-        while (page := self._next(pages, stretch, progress, is_first=not taken)) is not None:
+        pages = walk.onward()
+        while (page := self._next(pages, progress)) is not None:
             if page.answer is None and page.cursor:
                 return  # cut short
             page.sift(self._sifter(progress, taken, context, page.step))
@@ -137,18 +138,11 @@ class SinceWalk:
                 next(pages, None)  # that there is nothing behind it is remembered with the answer
                 return
 
-    def _next(
-        self, pages: Iterator[RestPage], stretch: Stretch, progress: Progress, *, is_first: bool
-    ) -> RestPage | None:
-        from api2db.sources.http import HttpError
-
+    def _next(self, pages: Iterator[RestPage], progress: Progress) -> RestPage | None:
         try:
             return next(pages, None)
-        except HttpError as error:
-            status = None if error.response is None else error.response.status_code
-            if not is_first or stretch.step is None or status not in UNKNOWN_STEP:
-                raise
-            log.warning("%s answered %s to where it was: its stretch is begun anew", self.plan.first, status)
+        except StepRefused as error:
+            log.warning("%s was refused where it was (%s): its stretch is begun anew", self.plan.first, error)
             progress.lost_step()
             return None
 

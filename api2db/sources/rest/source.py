@@ -133,7 +133,17 @@ class RestSource:
     def batches(self, cursor: Any) -> Iterator[tuple[Any, Sequence[Any], Any]]:
         """The records for who asks for each of them: also those that are as they were; with the cursors around them."""
         before = cursor or {}
-        for page in self._pages(before, replace(self.plan, conditional=False)):
+        plan = replace(self.plan, conditional=False)
+        if self._incremental is None and self._children is None:
+            walk = Walk(plan, self.rest.fetcher, before)
+            for answered in walk.pages():
+                # It may have been begun anew.
+                before = walk.cursor_after(answered.step or None) if answered.answer is not None else before
+                found: Any = answered.records()
+                yield before, found, answered.cursor
+                before = answered.cursor
+            return
+        for page in self._pages(before, plan):
             records: Any = page.records or ()
             yield before, records, page.cursor
             before = page.cursor

@@ -221,11 +221,12 @@ def test_a_full_disk_fails_the_poll_and_what_was_not_accepted_comes_with_the_nex
     assert ids + poll(source, cursor, tmp_path / "seen")[0] == list(range(45))
 
 
-def test_a_step_the_api_forgot_is_begun_anew_and_nothing_is_delivered_twice(server, tmp_path):
+@pytest.mark.parametrize("status", [410, 200])
+def test_a_step_the_api_forgot_is_begun_anew_and_nothing_is_delivered_twice(server, tmp_path, status):
     source = events(server)
     with polled(tmp_path):
         page = next(source(None))
-    server.script(Answer(410, b'{"error": "cursor expired"}'))
+    server.script(Answer(status, b'{"ok": false, "error": "cursor expired"}'))
     ids, _ = poll(source, page.cursor, tmp_path)
     assert [record["id"] for record in page.records] + ids == list(range(25))
     assert {"since": at(9)} in server.asked, "from the last record that was accepted on"
