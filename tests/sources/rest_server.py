@@ -133,6 +133,12 @@ class RestServer(HttpApi):
         info = {"pageInfo": {"hasNextPage": further is not None, "endCursor": f"c{further}"}}
         return _json({"data": {"feed": {"events": nodes | info}}})
 
+    def _at_by_hand(self, request: Request) -> Answer:
+        """The page is asked for inside an XML body."""
+        number = int(request.body.split(b"<page>")[1].split(b"<")[0])
+        rows = [f'<order id="{one["id"]}"><total>{one["total"]}</total></order>' for one in self.page((number - 1) * 3)]
+        return Answer(body=f"<orders>{''.join(rows)}</orders>".encode(), content_type="text/xml")
+
     def _at_nested(self, request: Request) -> Answer:
         """Records, and the lines of one: ``<id>-0`` to ``<id>-<id - 1>``."""
         asked = json.loads(request.body)
