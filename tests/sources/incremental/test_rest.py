@@ -285,6 +285,21 @@ def test_each_record_of_a_parent_has_a_cursor_of_its_own_and_a_new_one_begins_at
     assert sorted(poll(source, pages[-1].cursor)[0]) == [4, 9]
 
 
+def test_each_of_a_list_of_parents_has_a_cursor_of_its_own_too(server):
+    server.accounts = {"a": [event(1)], "b": [event(2), event(3)]}
+
+    def source(*names):
+        new = {"since": Incremental("at", start=at(0), lag="5m"), "account": "{name}"}
+        return RestSource(Rest(server.root), "/events", params=new, parent=[{"name": one} for one in names])
+
+    with polled():
+        pages = list(source("a", "b")(None))
+    rows = [record for page in pages for record in page.records]
+    assert rows == [{"name": name, **one} for name, found in server.accounts.items() for one in found]
+    server.accounts |= {"a": [event(1), event(9)], "c": [event(4)]}
+    assert sorted(poll(source("a", "b", "c"), pages[-1].cursor)[0]) == [4, 9]
+
+
 def test_a_function_that_asks_page_by_page_gets_what_is_new(server):
     api = Rest(server.root)
 
