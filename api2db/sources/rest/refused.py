@@ -49,8 +49,8 @@ def check_error(body: object) -> None:
         return
     try:
         find_records(body)
-    except SourceError as error:
-        raise StepRefused(f"{says!r} says that it is an error, and {error}") from None
+    except SourceError:
+        raise StepRefused(f"{says!r} in its answer says that it is an error") from None
 
 
 def begun_anew(ask: Ask, error: StepRefused) -> str:

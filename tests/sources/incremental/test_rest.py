@@ -367,6 +367,27 @@ def test_what_is_new_may_be_asked_for_in_the_body(server):
     assert json.loads(server.requests[0].body) == {"filter": {"state": "open", "since": at(23)}}
 
 
+def test_what_is_new_may_be_asked_for_in_a_list_of_the_body(server):
+    search = {"filter": {}, "filterGroups": [{"filters": [{"propertyName": "at", "operator": "GTE"}]}, {}]}
+    source = RestSource(
+        server.root,
+        "/events",
+        method="POST",
+        json=search,
+        incremental=Incremental(
+            "at", {"filterGroups.0.filters.0.value": "{since}", "filterGroups.-1.n": "1"}, start=at(23), sent_in="json"
+        ),
+    )
+    poll(source)
+    groups = [{"filters": [{"propertyName": "at", "operator": "GTE", "value": at(23)}]}, {"n": "1"}]
+    assert json.loads(server.requests[0].body) == search | {"filterGroups": groups}
+    for param in ("filterGroups.2.value", "filterGroups.value", "filterGroups.0.filters.0.operator.x"):
+        how = Incremental("at", param, start=at(23), sent_in="json")
+        source = RestSource(server.root, "/events", method="POST", json=search, incremental=how)
+        with pytest.raises(ConfigError, match=f"the field '{param}' can't be set in the body"):
+            poll(source)
+
+
 def test_an_answer_that_fails_is_no_partition_s_end(server):
     source = events(server)
     server.script(SERVER_ERROR)
