@@ -50,6 +50,17 @@ def test_killed_after_any_page_it_goes_on_there_and_nothing_comes_twice_or_never
         assert read(before) + read(after) == ORDERS
 
 
+def test_a_page_of_parents_that_the_api_has_forgotten_is_begun_anew_from_the_first_one(server):
+    api = Rest(server.root, retry=0)
+    parents = RestSource(api, "/accounts")
+    orders = RestSource(api, "/accounts/{account}/orders", parent=parents, parent_fields={"account": "id"})
+    cursor = next(page.cursor for page in orders(None) if page.cursor.get("parent"))
+    server.script(Answer(410))
+    pages = list(orders(json.loads(json.dumps(cursor))))
+    assert read(pages) == ORDERS
+    assert pages[0].cursor["parent"] == {}, "and a kill goes on from there"
+
+
 def test_parents_may_be_a_list_of_what_is_known_and_a_kill_goes_on_where_it_was(server):
     known = [{"account": str(number), "kind": f"k{number}"} for number in ACCOUNTS]
     source = RestSource(server.root, "/accounts/{account}/orders", parent=known)

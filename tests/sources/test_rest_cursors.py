@@ -305,6 +305,18 @@ def test_a_cursor_of_the_apis_that_has_expired_begins_anew_in_that_poll_once(ser
         list(poll(first.cursor))
 
 
+def test_where_a_loop_finds_no_records_at_a_kept_cursor_that_poll_fails_and_the_next_begins_anew(server):
+    server.size = 2
+    server.replace([{"id": str(number)} for number in range(5)])
+    poll = _by_loop(server, "cursor", PAGED["cursor"])
+    cursor = next(iter(poll({}))).cursor
+    for _ in range(2):
+        server.script(Answer(200, b'{"state": "gone"}'))
+        with pytest.raises(SourceError, match="nothing at 'items'"):
+            list(poll(cursor))
+        assert [record["id"] for page in poll(cursor) for record in page.records or ()] == ["0", "1", "2", "3", "4"]
+
+
 def test_an_answer_where_a_poll_goes_on_that_only_looks_odd_is_taken_as_it_is(server):
     server.size = 2
     server.replace([{"id": str(number)} for number in range(3)])

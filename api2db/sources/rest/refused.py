@@ -17,6 +17,8 @@ UNKNOWN_STEP: Final = (400, 404, 410, 416, 422)
 # Of an answer with status 200 that has no list of records.
 _SUCCESS: Final = ("ok", "success")
 _ERRORS: Final = ("error", "errors", "fault")
+# Collector and request: a function found no records in its answer, where its poll went on from a kept cursor.
+_unfound: set[tuple[str, str]] = set()
 
 
 class StepRefused(SourceError):
@@ -51,6 +53,23 @@ def check_error(body: object) -> None:
         find_records(body)
     except SourceError:
         raise StepRefused(f"{says!r} in its answer says that it is an error") from None
+
+
+def note_unfound(ask: Ask) -> None:
+    """Nobody finds records where a poll went on: the next one begins anew."""
+    _unfound.add(_about(ask))
+
+
+def check_unfound(ask: Ask) -> None:
+    """Raises StepRefused, once, where ``note_unfound`` was told of the same request."""
+    if _about(ask) in _unfound:
+        _unfound.discard(_about(ask))
+        raise StepRefused("the poll before found no records in its answer")
+
+
+def _about(ask: Ask) -> tuple[str, str]:
+    poll = POLL.get()
+    return ("" if poll is None else poll.collector), ask.identity()
 
 
 def begun_anew(ask: Ask, error: StepRefused) -> str:

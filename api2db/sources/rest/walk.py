@@ -18,7 +18,16 @@ from api2db.sources.rest.headers import Headers
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.paging import Answered, Paging, Step
 from api2db.sources.rest.records import Found, Select
-from api2db.sources.rest.refused import UNKNOWN_STEP, StepRefused, begun_anew, check_error, status_of, unless_refused
+from api2db.sources.rest.refused import (
+    UNKNOWN_STEP,
+    StepRefused,
+    begun_anew,
+    check_error,
+    check_unfound,
+    note_unfound,
+    status_of,
+    unless_refused,
+)
 from api2db.sources.rest.repeats import Repeats
 from api2db.sources.rest.turn import Turn
 from api2db.sources.tape.recorder import is_played
@@ -107,6 +116,8 @@ class Walk:
                 self._cut_short(number)
                 break
             ask = plan.paging.ask(plan.first, step)
+            if is_resumed:
+                check_unfound(ask)
             self._remember(ask)
             fetched = self._fetch(ask, step, recalled=recalled, is_resumed=is_resumed)
             number += 1
@@ -235,6 +246,7 @@ class Walk:
         from api2db.sources.http import HttpError
 
         turn = unless_refused(lambda: self._made(ask, step, answer, repeats), HttpError)
+        turn.page.on_unfound = partial(note_unfound, ask)
         if isinstance(self.plan.select, Found):
             check_error(turn.page.body)
         else:
