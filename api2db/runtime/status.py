@@ -63,6 +63,7 @@ class CollectorStatus:
     schedule     when it is polled, as people read it; None of one that doesn't run
     tape_polls   so many polls are on its tape, in ``tape_bytes``
     polling_since_ns   of a poll under way that had taken long already when the daemon told last: every ten seconds
+    polling_at   what it asked for then, of one that asks for what is new
     """
 
     collector: str
@@ -87,6 +88,7 @@ class CollectorStatus:
     tape_polls: int = 0
     tape_bytes: int = 0
     polling_since_ns: int | None = None
+    polling_at: str | None = None
 
     @property
     def pending(self) -> bool:
@@ -243,7 +245,7 @@ _MAY_BE_STALE = ("ok", "due", "waiting", "stopped")
 
 
 def _collector(
-    layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pid: int | None, polling: Mapping[str, int]
+    layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pid: int | None, polling: Mapping[str, Any]
 ) -> CollectorStatus:
     state, cause = row["state"], row["cause"]
     removed = row["seconds"] is None and state not in ("broken", "disabled")
@@ -279,8 +281,14 @@ def _collector(
         sum(1 for _ in layout.quarantine(row["collector"], FILES).glob("*.reason")),
         row["schedule"] if declared and "schedule" in row.keys() else None,  # noqa: SIM118 - a row isn't a dict
         *taped(layout.tapes, row["collector"]),
-        None if (row["last_success_ns"] or 0) > polling.get(row["collector"], 0) else polling.get(row["collector"]),
+        *_polling(row, polling),
     )
+
+
+def _polling(row: sqlite3.Row, polling: Mapping[str, Any]) -> tuple[int | None, str | None]:
+    since_ns, where = polling.get(row["collector"]) or (0, "")
+    is_over = (row["last_success_ns"] or 0) > since_ns
+    return (None, None) if is_over or not since_ns else (since_ns, where or None)
 
 
 def _stream(layout: Layout, row: sqlite3.Row, lost: int) -> StreamStatus | None:

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _SINCE: Final = "since"
 _KEPT: Final = "incremental"
 _SEEN: Final = "seen"
+_SHOWN_WHERE: Final = 200  # characters, in the status
 # Collector and request about which it was said once that the API gives older records than it is asked for.
 _told_old: set[tuple[str, str]] = set()
 
@@ -81,6 +82,7 @@ class SinceWalk:
         self._left = self.plan.max_pages
         self._ends_s = None if self.plan.deadline_s is None else time.monotonic() + self.plan.deadline_s
         for stretch in progress.stretches(partitions):
+            context.reached(_where(stretch))
             try:
                 for page in self._stretch(stretch, progress, context):
                     yield stretch.partition, page
@@ -221,6 +223,12 @@ def asked(first: Ask, how: Incremental, params: Mapping[str, str]) -> Ask:
     if how.sent_in == "params":
         return first.with_params(**params)
     return first.with_fields(**{name: json.loads(text) if how.sends_numbers else text for name, text in params.items()})
+
+
+def _where(stretch: Stretch) -> str:
+    asked = " ".join(f"{name}={value}" for name, value in stretch.params.items())
+    own = "" if stretch.partition in stretch.params.values() else stretch.partition
+    return f"{own} {asked}".strip()[:_SHOWN_WHERE]
 
 
 def _concerns_all(error: SourceError) -> bool:
