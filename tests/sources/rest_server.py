@@ -133,6 +133,24 @@ class RestServer(HttpApi):
         info = {"pageInfo": {"hasNextPage": further is not None, "endCursor": f"c{further}"}}
         return _json({"data": {"feed": {"events": nodes | info}}})
 
+    def _at_by_hand(self, request: Request) -> Answer:
+        """The page is asked for inside an XML body."""
+        number = int(request.body.split(b"<page>")[1].split(b"<")[0])
+        rows = [f'<order id="{one["id"]}"><total>{one["total"]}</total></order>' for one in self.page((number - 1) * 3)]
+        return Answer(body=f"<orders>{''.join(rows)}</orders>".encode(), content_type="text/xml")
+
+    def _at_nested(self, request: Request) -> Answer:
+        """Records, and the lines of one: ``<id>-0`` to ``<id>-<id - 1>``."""
+        asked = json.loads(request.body)
+        at, within = int((asked["variables"].get("after") or "c0")[1:]), asked["variables"].get("id")
+        with self._changed:
+            ids = [record["id"] for record in self._records]
+        lines = [{"sku": f"{within}-{number}"} for number in range(int(within or 0))]
+        every = [{"id": one} for one in ids] if within is None else lines
+        info = {"hasNextPage": at + self.size < len(every), "endCursor": f"c{at + self.size}"}
+        found = {"nodes": every[at : at + self.size], "pageInfo": info}
+        return _json({"data": {"orders": found} if within is None else {"order": {"lines": found}}})
+
     def _at_whole(self, request: Request) -> Answer:
         with self._changed:
             left = [] if self.leaves_out in request.params else self._records

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api2db import Rest, RestSource
+from api2db import Page, Rest, RestSource
 from api2db.errors import SourceError
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.rest import LinkHeader, NextCursor, NextUrl, OffsetLimit, PageNumber
@@ -255,3 +255,74 @@ def test_a_cursor_of_another_way_of_paging_begins_anew(server, before, now):
         "after": None,
         "at": None,
     }
+
+
+EXPIRED = {
+    "422": Answer(422, b'{"error": {"type": "LIST_RECORDS_ITERATOR_NOT_AVAILABLE"}}'),
+    "404": Answer(404, b"{}"),
+    "200 and an error": Answer(200, b'{"ok": false, "error": "invalid_cursor"}'),
+    "200 and GraphQL errors": Answer(
+        200, b'{"data": null, "errors": [{"message": "Invalid cursor"}]}', (("Content-Type", "application/json"),)
+    ),
+}
+
+
+def _by_loop(server, path, options):
+    api = Rest(server.root, retry=0)
+
+    def poll(cursor):
+        if "query" in options:
+            pages = api.graphql(QUERY, path="/graphql", records="feed.events", cursor=cursor)
+        else:
+            pages = api.pages("/" + path, paging=options["paging"], cursor=cursor)
+        where = {"cursor": "items", "last_id": "data", "url": "data.items"}.get(path)
+        for page in pages:
+            yield Page(page.records(where), page.cursor)
+
+    return poll
+
+
+@pytest.mark.parametrize("how", ["declared", "by a loop"])
+@pytest.mark.parametrize(
+    ("path", "expired"),
+    [("cursor", "422"), ("last_id", "404"), ("url", "200 and an error"), ("graphql", "200 and GraphQL errors")],
+)
+def test_a_cursor_of_the_apis_that_has_expired_begins_anew_in_that_poll_once(server, caplog, path, expired, how):
+    server.size = 2
+    server.replace([{"id": str(number)} for number in range(5)])
+    poll = _by_loop(server, path, PAGED[path])
+    if how == "declared":
+        poll = RestSource(Rest(server.root, retry=0), "/" + path, **PAGED[path])
+    first = next(iter(poll({})))
+    server.script(EXPIRED[expired])
+    pages = list(poll(json.loads(json.dumps(first.cursor))))
+    assert [record["id"] for page in pages for record in page.records or ()] == ["0", "1", "2", "3", "4"]
+    assert pages[-1].cursor == {}
+    assert "its pages are read from the first on" in caplog.text
+    assert "without a key= they are stored twice" in caplog.text
+    server.script(EXPIRED[expired], EXPIRED[expired])
+    with pytest.raises(SourceError):
+        list(poll(first.cursor))
+
+
+def test_where_a_loop_finds_no_records_at_a_kept_cursor_that_poll_fails_and_the_next_begins_anew(server):
+    server.size = 2
+    server.replace([{"id": str(number)} for number in range(5)])
+    poll = _by_loop(server, "cursor", PAGED["cursor"])
+    cursor = next(iter(poll({}))).cursor
+    for _ in range(2):
+        server.script(Answer(200, b'{"state": "gone"}'))
+        with pytest.raises(SourceError, match="nothing at 'items'"):
+            list(poll(cursor))
+        assert [record["id"] for page in poll(cursor) for record in page.records or ()] == ["0", "1", "2", "3", "4"]
+
+
+def test_an_answer_where_a_poll_goes_on_that_only_looks_odd_is_taken_as_it_is(server):
+    server.size = 2
+    server.replace([{"id": str(number)} for number in range(3)])
+    poll = _by_loop(server, "cursor", PAGED["cursor"])
+    cursor = next(iter(poll({}))).cursor
+    before = len(server.requests)
+    server.script(Answer(200, b'{"items": [], "errors": ["one is missing"]}'))
+    assert [page.records for page in poll(cursor)] == [[]]
+    assert len(server.requests) == before + 1

@@ -22,7 +22,7 @@ from api2db.sources.incremental.values import SUFFIXES, Kind, Numbers, Rank, Tex
 ASCENDING: Final = "ascending"
 NEWEST_FIRST: Final = "newest_first"
 _ORDERS: Final = (ASCENDING, NEWEST_FIRST, None)
-_KINDS: Final = (*SUFFIXES, "int", "float", "str")
+_KINDS: Final = (*SUFFIXES, "iso", "int", "float", "str")
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -31,7 +31,8 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 class Incremental:
     """Only what is new, by a field that grows: a time of change, a number.
 
-    field         its path in a record: ``"updated"``, ``"properties.updated:ms"``
+    field         its path in a record: ``"updated"``, ``"properties.updated:ms"``; with ``:iso`` its times are texts,
+                  whatever ``format`` is sent
     param         the parameter that asks for what is newer; or parameters and their texts, in which ``{since}`` and
                   ``{until}`` stand for the bounds: ``{"q": "updated:>={since}"}``. None: the API can't be asked
     start         where the first poll begins, as the API has it; everything there is by default

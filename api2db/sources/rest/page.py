@@ -57,6 +57,7 @@ class RestPage:
             self.body = None if answer is None else decode(answer)
         self.reach: Callable[[], Any] = lambda: NO_CURSOR  # the cursor after this page; who made the page sets it
         self._decode = decode
+        self.on_unfound: Callable[[], None] = lambda: None  # told that the records aren't where they were said to be
         self.on_cursor: Callable[[], None] = lambda: None  # told that somebody wants to know the cursor
         self.step: Any = None  # which page it is, as the convention says it
         self.ends = False  # nobody wants the pages behind it
@@ -108,7 +109,11 @@ class RestPage:
         if self.answer is None:
             self._chosen = ()
         if self._chosen is None:
-            self._choose(path)
+            try:
+                self._choose(path)
+            except SourceError:
+                self.on_unfound()
+                raise
         elif path is not None and self.answer is not None:
             # Another list of the same answer: paging counts the first one.
             return self._selected(path)

@@ -18,6 +18,16 @@ from api2db.sources.rest.headers import Headers
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.paging import Answered, Paging, Step
 from api2db.sources.rest.records import Found, Select
+from api2db.sources.rest.refused import (
+    UNKNOWN_STEP,
+    StepRefused,
+    begun_anew,
+    check_error,
+    check_unfound,
+    note_unfound,
+    status_of,
+    unless_refused,
+)
 from api2db.sources.rest.repeats import Repeats
 from api2db.sources.rest.turn import Turn
 from api2db.sources.tape.recorder import is_played
@@ -31,8 +41,6 @@ log = logging.getLogger(__name__)
 _NEXT: Final = "next"  # of a cursor
 # Requests known by their identity, so that a loop is seen; a longer loop is seen a round later.
 _MOST_ASKED: Final = 100_000
-UNKNOWN_STEP: Final = (400, 404, 410, 416, 422)
-"""What an API answers to a step it doesn't know, or doesn't know any more."""
 _LOST: Final = object()
 _told: set[str] = set()  # collectors of which it was said that they don't read pages to their end
 
@@ -78,12 +86,26 @@ class Walk:
     _recalled: dict[str, Fetched] = field(default_factory=dict)  # unchanged, by request: they told what comes next
     _is_anew: bool = False  # what they told wasn't known any more
 
+    def __post_init__(self) -> None:
+        self._told = self.cursor  # what was kept, also where it is begun anew
+
     def pages(self) -> Iterator[RestPage]:
         """Each answer that brought something new, and at the end one without rows if only the cursor has moved.
 
-        Raises SourceError, HttpError.
+        A cursor that the API doesn't take any more begins anew, once. Raises SourceError, HttpError.
         """
-        plan, told = self.plan, self.cursor
+        try:
+            yield from self.onward()
+            return
+        except StepRefused as error:
+            log.warning("%s", begun_anew(self.plan.first, error))
+        self.cursor = {}
+        self._asked.clear()
+        yield from self.onward()
+
+    def onward(self) -> Iterator[RestPage]:
+        """The same. Raises StepRefused, too, where the API doesn't take the cursor."""
+        plan, told = self.plan, self._told
         step: Step | None = step_of(self.cursor)
         ends_s = None if plan.deadline_s is None else time.monotonic() + plan.deadline_s
         repeats = Repeats(plan.key)
@@ -94,8 +116,10 @@ class Walk:
                 self._cut_short(number)
                 break
             ask = plan.paging.ask(plan.first, step)
+            if is_resumed:
+                check_unfound(ask)
             self._remember(ask)
-            fetched = self._fetch(ask, step, recalled=recalled)
+            fetched = self._fetch(ask, step, recalled=recalled, is_resumed=is_resumed)
             number += 1
             recalled = False
             if fetched is _LOST:
@@ -139,7 +163,7 @@ class Walk:
             return NO_CURSOR
         return {} if step is None else {_NEXT: step}
 
-    def _fetch(self, ask: Ask, step: Step, *, recalled: bool) -> Any:
+    def _fetch(self, ask: Ask, step: Step, *, recalled: bool, is_resumed: bool) -> Any:
         """The answer; None: there is nothing; _LOST: it is to be begun anew, and pages that were unchanged are read.
 
         recalled  a page that is unchanged told, when it was read, that this one comes next
@@ -161,9 +185,11 @@ class Walk:
                 fetched = self.fetcher.fetch(ask, repeatable=True, whole=lambda memo: True)
             return fetched
         except HttpError as error:
-            status = None if error.response is None else error.response.status_code
+            status = status_of(error)
             if status in self.plan.ignore:
                 return None
+            if is_resumed and status in UNKNOWN_STEP:
+                raise StepRefused(f"it answered {status}") from None
             if not recalled or self._is_anew or status not in UNKNOWN_STEP:
                 raise
             log.warning("%s answered %s to where it went on before: its pages are read anew", ask, status)
@@ -204,7 +230,7 @@ class Walk:
 
     def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats, *, is_resumed: bool) -> Turn:
         plan = self.plan
-        turn = self._made(ask, step, answer, repeats)
+        turn = (self._gone_on if is_resumed else self._made)(ask, step, answer, repeats)
         turn.is_resumed = is_resumed
         page = turn.page
         page.reach, page.step = turn.cursor, step
@@ -213,6 +239,18 @@ class Walk:
             turn.cursor()
         elif not plan.paging.counts:
             turn.look_onward()
+        return turn
+
+    def _gone_on(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> Turn:
+        """Where the poll went on. Raises StepRefused for an error with status 200."""
+        from api2db.sources.http import HttpError
+
+        turn = unless_refused(lambda: self._made(ask, step, answer, repeats), HttpError)
+        turn.page.on_unfound = partial(note_unfound, ask)
+        if isinstance(self.plan.select, Found):
+            check_error(turn.page.body)
+        else:
+            unless_refused(turn.page.counted, SourceError)
         return turn
 
     def _empty(self, step: Step | None) -> RestPage:

@@ -245,6 +245,12 @@ def test_records_may_hold_times_as_they_are_sent():
     assert how.ranks([{"at": "02.03.2026"}]) == [micros(NOON.replace(day=2, hour=0))]
 
 
+def test_records_may_hold_texts_where_numbers_are_sent():
+    how = Incremental("at:iso", "since", start="2026-01-01", format="ms")
+    (rank,) = how.ranks([{"at": "2026-03-01T12:00:00.250Z"}])
+    assert how.params(rank, None) == {"since": "1772366400250"}
+
+
 def test_a_stretch_that_is_begun_anew_never_goes_back_before_what_was_asked_for():
     """An API that can't be asked gives everything, also what lies far before."""
     how = Incremental("n", order="ascending", format="number")
