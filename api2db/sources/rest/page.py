@@ -138,7 +138,7 @@ class RestPage:
         with about(self.ask):
             select = self._select if path is None else selector(path)
             records = select(self.body)
-            self._headers.check(select, records)
+            self._headers.check(select, records, counted=path is None)
             return objects(records)
 
     def _form(self, columns: dict[str, Any]) -> Form:

@@ -14,7 +14,7 @@ from api2db.errors import SourceError
 from api2db.sources.context import POLL
 from api2db.sources.rest import heeded
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.headers import Headers
+from api2db.sources.rest.headers import Headers, without_names
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.paging import Answered, Paging, Step
 from api2db.sources.rest.records import Found, Select
@@ -93,7 +93,8 @@ class Walk:
             if ends_s is not None and number > 0 and time.monotonic() >= ends_s:
                 self._cut_short(number)
                 break
-            ask = plan.paging.ask(plan.first, step)
+            self._headers.go_on(step)
+            ask = plan.paging.ask(plan.first, without_names(step))
             self._remember(ask)
             fetched = self._fetch(ask, step, recalled=recalled)
             number += 1
@@ -120,7 +121,7 @@ class Walk:
                 number -= turn.is_repeated
                 told = turn.cursor()
                 step = None if turn.page.ends else turn.next
-                memo = heeded.memo(plan.paging, turn.answered, step, is_sure=turn.page.ends)
+                memo = self._memo(turn, step, is_sure=turn.page.ends)
                 for each in (fetched, self._recalled.get(ask.identity())):
                     if each is not None:
                         each.remember(memo)
@@ -133,6 +134,9 @@ class Walk:
 
     def asked_before(self, ask: Ask) -> bool:
         return ask.identity() in self._asked
+
+    def with_names(self, step: Step | None) -> Step | None:
+        return self._headers.onto(step)
 
     def cursor_after(self, step: Step | None) -> Any:
         if self.cursor is NO_CURSOR:
@@ -169,6 +173,7 @@ class Walk:
             log.warning("%s answered %s to where it went on before: its pages are read anew", ask, status)
             self._is_anew = True
             self._asked.clear()
+            self._headers = Headers()
             return _LOST
 
     def _is_to_be_read(self, step: Step, fetched: Fetched) -> bool:
@@ -182,25 +187,28 @@ class Walk:
         """What comes after an answer that is unchanged: as it was remembered, or as its headers say now."""
         memo, told, plan = fetched.memo, fetched.told, self.plan
         assert isinstance(memo, dict)
+        self._headers.go_on(memo)
         if told is None or not heeded.tells_anew(plan.paging, step, told, memo):
             return memo[heeded.NEXT]
         is_whole = told.status_code != HTTPStatus.NOT_MODIFIED
         turn = self._made(ask, step, told, repeats) if is_whole else self._unread(step, told, repeats)
         try:
-            onward = turn.onward
+            onward = self._headers.onto(turn.onward)
         except SourceError:
             if not is_whole or turn.records() is not None:
                 raise
             return memo[heeded.NEXT]  # whoever reads the page says where they are, and nobody reads this one
-        fetched.remember(heeded.memo(plan.paging, turn.answered, onward, is_sure=False))
+        fetched.remember(self._memo(turn, onward, is_sure=False))
         return onward
 
     def _unread(self, step: Step, told: Answer, repeats: Repeats) -> Turn:
-        return Turn(self, self._empty(None), Answered(self.plan.first, step, told, None, _unseen), repeats)
+        answered = Answered(self.plan.first, without_names(step), told, None, _unseen)
+        return Turn(self, self._empty(None), answered, repeats)
 
     def _made(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> Turn:
         page = self._page(ask, answer, repeats.new)
-        return Turn(self, page, Answered(self.plan.first, step, answer, page.body, page.counted), repeats)
+        answered = Answered(self.plan.first, without_names(step), answer, page.body, page.counted)
+        return Turn(self, page, answered, repeats)
 
     def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats, *, is_resumed: bool) -> Turn:
         plan = self.plan
@@ -214,6 +222,11 @@ class Walk:
         elif not plan.paging.counts:
             turn.look_onward()
         return turn
+
+    def _memo(self, turn: Turn, step: Step | None, *, is_sure: bool) -> Step:
+        """What is remembered with an answer; its names too, where no step has them."""
+        memo = heeded.memo(self.plan.paging, turn.answered, step, is_sure=is_sure)
+        return memo if step is not None else {**memo, **self._headers.said()}
 
     def _empty(self, step: Step | None) -> RestPage:
         page = self._page(self.plan.first, None, lambda records: records)

@@ -17,7 +17,7 @@ from api2db.sources.context import PollContext
 from api2db.sources.http import Http, HttpError
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.net.validators import MOST, Validators
-from api2db.sources.rest import LinkHeader, NextCursor
+from api2db.sources.rest import LinkHeader, NextCursor, PageNumber
 from api2db.sources.rest.ask import Ask
 from tests.http_api import SERVER_ERROR, Answer, HttpApi, Record, Request
 from tests.sources.net.kit import Polls, get, quick, records
@@ -394,6 +394,22 @@ def test_a_last_page_that_is_short_is_asked_for_by_its_tag(polls: Make) -> None:
         made.poll()
         assert made.job.unchanged
         assert api.requests[1].headers.get("If-None-Match")
+
+
+@pytest.mark.parametrize("further", [(), (("Link", '</records?page=2>; rel="next"'),)])
+def test_a_page_that_has_lost_its_row_of_names_fails_also_behind_one_that_is_unchanged(
+    polls: Make, http_api: HttpApi, further: Any
+) -> None:
+    def page(body: bytes, *more: tuple[str, str]) -> Answer:
+        return Answer(body=body, headers=(("ETag", body.hex()), *more), content_type="text/csv")
+
+    paging = LinkHeader() if further else PageNumber(2)
+    bodies = (b"id,name\n1,a\n2,b\n",) if further else (b"id,name\n1,a\n2,b\n", b"id,name\n3,c\n", b"")
+    http_api.script(*(page(body) for body in bodies))
+    http_api.script(page(bodies[0], *further), page(b"3,c\n4,d\n"))
+    made = polls(RestSource(Rest(http_api.url, retry=0), paging=paging))
+    assert made.poll() == ("ok", None)
+    assert "named as on the first page read ('id', 'name')" in str(made.poll()[1])
 
 
 def test_a_total_in_a_header_that_grows_is_told_also_where_the_body_stays(polls: Make, http_api: HttpApi) -> None:
