@@ -76,6 +76,7 @@ class Walk:
     _forms: Forms = field(default_factory=dict)
     _headers: Headers = field(default_factory=Headers)
     _recalled: dict[str, Fetched] = field(default_factory=dict)  # unchanged, by request: they told what comes next
+    _most: int = 0  # records that a page had
     _is_anew: bool = False  # what they told wasn't known any more
 
     def pages(self) -> Iterator[RestPage]:
@@ -188,9 +189,12 @@ class Walk:
         memo, told, plan = fetched.memo, fetched.told, self.plan
         assert isinstance(memo, dict)
         self._headers.go_on(memo)
+        self._most = max(self._most, heeded.records_of(memo))
+        is_whole = told is not None and told.status_code != HTTPStatus.NOT_MODIFIED
         if told is None or not heeded.tells_anew(plan.paging, step, told, memo):
+            if is_whole:
+                fetched.remember(heeded.came_whole(memo))
             return memo[heeded.NEXT]
-        is_whole = told.status_code != HTTPStatus.NOT_MODIFIED
         turn = self._made(ask, step, told, repeats) if is_whole else self._unread(step, told, repeats)
         try:
             onward = self._headers.onto(turn.onward)
@@ -198,7 +202,7 @@ class Walk:
             if not is_whole or turn.records() is not None:
                 raise
             return memo[heeded.NEXT]  # whoever reads the page says where they are, and nobody reads this one
-        fetched.remember(self._memo(turn, onward, is_sure=False))
+        fetched.remember(self._memo(turn, onward, is_sure=False, before=memo))
         return onward
 
     def _unread(self, step: Step, told: Answer, repeats: Repeats) -> Turn:
@@ -223,9 +227,12 @@ class Walk:
             turn.look_onward()
         return turn
 
-    def _memo(self, turn: Turn, step: Step | None, *, is_sure: bool) -> Step:
+    def _memo(
+        self, turn: Turn, step: Step | None, *, is_sure: bool, before: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """What is remembered with an answer; its names too, where no step has them."""
-        memo = heeded.memo(self.plan.paging, turn.answered, step, is_sure=is_sure)
+        memo = heeded.memo(self.plan.paging, turn.answered, step, is_sure=is_sure, most=self._most, before=before)
+        self._most = max(self._most, heeded.records_of(memo))
         return memo if step is not None else {**memo, **self._headers.said()}
 
     def _empty(self, step: Step | None) -> RestPage:
