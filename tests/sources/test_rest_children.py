@@ -41,6 +41,24 @@ def test_a_request_is_made_for_each_record_of_the_parent_and_its_fields_are_in_t
     assert len({request.path for request in server.requests}) == 1 + len(ACCOUNTS)
 
 
+@pytest.mark.parametrize("value", ["..", ".", ""])
+def test_a_parents_value_that_would_ask_for_another_path_is_refused(server, value):
+    def accounts(body):
+        return [{"a": "0", "b": ""}, {"a": value, "b": ""}, {"a": value[:1], "b": value[1:]}]
+
+    api = Rest(server.root, retry=0)
+    parent = RestSource(api, "/accounts", records=accounts)
+    for path in ("/accounts/{a}/orders", "/accounts/{a}{b}", "/accounts/{b}{a}?x=1"):
+        polled = RestSource(api, path, records="", parent=parent, parent_fields=["a", "b"], ignore=(404,))(None)
+        with pytest.raises(SourceError, match=f"a record of the parent has .*{{a}} '{value}'.* asks for another path"):
+            list(polled)
+    assert {request.path for request in server.requests} <= {"/accounts", "/accounts/0/orders", "/accounts/0"}
+    named = RestSource(api, "/accounts/{a}-1/orders", params={"q": "{a}"}, parent=parent, parent_fields=["a"])
+    server.script(*[Answer(body=b"[]")] * 4)
+    list(named(None))
+    assert f"/accounts/{value}-1/orders" in {request.path for request in server.requests}
+
+
 def test_killed_after_any_page_it_goes_on_there_and_nothing_comes_twice_or_never(orders):
     cursors = [page.cursor for page in orders(None)]
     for killed_after in range(len(cursors) - 1):

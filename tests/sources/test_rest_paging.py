@@ -476,10 +476,15 @@ def test_what_was_found_is_logged_once(server, caplog):
         ('</1>; title="; rel=next"', None),
         ("</1>, ; rel=prev", None),
         ("rel=next", None),
+        ('</1>; rel="next"; anchor="#part", </2>; rel=next', "/2"),
+        ('</1>; anchor="/authors/5"; rel="next"', None),
+        ('</1>; anchor="http://[/items"; rel="next"', None),
+        ('</2>; rel="next"; anchor=""', "/2"),
+        ('</2>; rel="next"; anchor="https://api.example/items"', "/2"),
     ],
 )
 def test_a_link_header_is_read_as_its_rfc_says_or_as_it_is_meant(header, address):
-    assert relations(header).get("next") == address
+    assert relations(header, "http://inner.example/items?q=1").get("next") == address
 
 
 _text = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=12)

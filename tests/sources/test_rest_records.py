@@ -238,6 +238,41 @@ def test_a_later_page_without_its_row_of_names_fails_and_takes_no_record_for_it(
         pages_of(http_api, bodies, **options)
 
 
+@pytest.mark.parametrize("is_declared", [True, False])
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_a_page_without_its_row_of_names_fails_the_polls_that_go_on_there_too(http_api, is_declared, kind):
+    bodies = {"csv": CSV_PAGES, "json": ('[["id", "name"], ["1", "a"], ["2", "b"]]', '[["3", "c"], ["4", "d"]]', "[]")}
+    first, second, _ = (Answer(body=body.encode(), content_type=f"text/{kind}") for body in bodies[kind])
+    api, options = Rest(http_api.url, retry=0), {"paging": OffsetLimit(2), "records": {"json": HeaderRow()}.get(kind)}
+    source = RestSource(api, "/x", **options)
+
+    def poll(cursor):
+        if is_declared:
+            return ((page.records, page.cursor) for page in source(cursor))
+        return ((page.records(), page.cursor) for page in api.pages("/x", cursor=cursor, **options))
+
+    http_api.script(first)
+    _, cursor = next(poll({}))
+    for _ in range(2):
+        http_api.script(second)
+        with pytest.raises(SourceError, match=r"named as on the first page read \('id', 'name'\)"):
+            list(poll(json.loads(json.dumps(cursor))))
+
+
+def test_of_a_table_of_many_columns_a_cursor_holds_names_enough_to_tell_a_record_from_them(http_api):
+    names, values = ([f"{kind}{at}" for at in range(500)] for kind in ("name", "value"))
+    source = RestSource(Rest(http_api.url), paging=OffsetLimit(1))
+    bodies = (
+        f"{','.join(row)}\n{','.join(more)}\n" for row, more in ((names, values), (names, names), (values, names))
+    )
+    http_api.script(*(Answer(body=body.encode(), content_type="text/csv") for body in bodies))
+    cursor = next(source({})).cursor
+    assert len(json.dumps(cursor)) < 1000
+    assert next(source(cursor)).records[0]["name499"] == "name499"
+    with pytest.raises(SourceError, match=r"none of its 500 columns is named as .* \('name0', .* …\)"):
+        next(source(cursor))
+
+
 def test_with_columns_said_a_row_of_names_is_one_on_whatever_page_it_is(http_api):
     def named(answer):
         return answer.records(format="csv", columns=["id", "name"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from api2db.errors import SourceError
 from api2db.sources.page import Page
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.headers import Headers
+from api2db.sources.rest.headers import Headers, NamesMissing
 from api2db.sources.rest.records import Select, objects, selector
 
 if TYPE_CHECKING:
@@ -111,8 +111,9 @@ class RestPage:
         if self._chosen is None:
             try:
                 self._choose(path)
-            except SourceError:
-                self.on_unfound()
+            except SourceError as error:
+                if not isinstance(error, NamesMissing):
+                    self.on_unfound()
                 raise
         elif path is not None and self.answer is not None:
             # Another list of the same answer: paging counts the first one.
@@ -143,7 +144,7 @@ class RestPage:
         with about(self.ask):
             select = self._select if path is None else selector(path)
             records = select(self.body)
-            self._headers.check(select, records)
+            self._headers.check(select, records, counted=path is None)
             return objects(records)
 
     def _form(self, columns: dict[str, Any]) -> Form:
@@ -166,6 +167,7 @@ def about(ask: Ask) -> Iterator[None]:
     try:
         yield
     except SourceError as error:
-        if type(error) is not SourceError or str(error).startswith(f"{ask}: "):
+        kind = type(error)
+        if kind not in (SourceError, NamesMissing) or str(error).startswith(f"{ask}: "):
             raise
-        raise SourceError(f"{ask}: {error}") from None
+        raise kind(f"{ask}: {error}") from None

@@ -44,8 +44,9 @@ class Turn:
                 )
             )
             step = None
+        step = self.walk.with_names(step)
         # The page knows its cursor now and needs this no more: without the circle it is freed once it is handed on.
-        self.page.reach = partial(self.walk.cursor_after, self.answered.step if self.is_repeated else step)
+        self.page.reach = partial(self.walk.cursor_after, self.page.step if self.is_repeated else step)
         return step
 
     @cached_property
@@ -60,7 +61,7 @@ class Turn:
 
     def cursor(self) -> Any:
         step = self.next
-        return self.walk.cursor_after(self.answered.step if self.is_repeated else step)
+        return self.walk.cursor_after(self.page.step if self.is_repeated else step)
 
     def records(self) -> Sequence[Any] | None:
         """None where nobody has said which they are: who reads the body alone needn't."""

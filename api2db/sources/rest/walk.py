@@ -14,7 +14,7 @@ from api2db.errors import SourceError
 from api2db.sources.context import POLL
 from api2db.sources.rest import heeded
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.headers import Headers
+from api2db.sources.rest.headers import Headers, without_names
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.paging import Answered, Paging, Step
 from api2db.sources.rest.records import Found, Select
@@ -84,6 +84,7 @@ class Walk:
     _forms: Forms = field(default_factory=dict)
     _headers: Headers = field(default_factory=Headers)
     _recalled: dict[str, Fetched] = field(default_factory=dict)  # unchanged, by request: they told what comes next
+    _most: int = 0  # records that a page had
     _is_anew: bool = False  # what they told wasn't known any more
 
     def __post_init__(self) -> None:
@@ -99,7 +100,7 @@ class Walk:
             return
         except StepRefused as error:
             log.warning("%s", begun_anew(self.plan.first, error))
-        self.cursor = {}
+        self.cursor, self._headers = {}, Headers()
         self._asked.clear()
         yield from self.onward()
 
@@ -115,7 +116,8 @@ class Walk:
             if ends_s is not None and number > 0 and time.monotonic() >= ends_s:
                 self._cut_short(number)
                 break
-            ask = plan.paging.ask(plan.first, step)
+            self._headers.go_on(step)
+            ask = plan.paging.ask(plan.first, without_names(step))
             if is_resumed:
                 check_unfound(ask)
             self._remember(ask)
@@ -144,7 +146,7 @@ class Walk:
                 number -= turn.is_repeated
                 told = turn.cursor()
                 step = None if turn.page.ends else turn.next
-                memo = heeded.memo(plan.paging, turn.answered, step, is_sure=turn.page.ends)
+                memo = self._memo(turn, step, is_sure=turn.page.ends)
                 for each in (fetched, self._recalled.get(ask.identity())):
                     if each is not None:
                         each.remember(memo)
@@ -157,6 +159,9 @@ class Walk:
 
     def asked_before(self, ask: Ask) -> bool:
         return ask.identity() in self._asked
+
+    def with_names(self, step: Step | None) -> Step | None:
+        return self._headers.onto(step)
 
     def cursor_after(self, step: Step | None) -> Any:
         if self.cursor is NO_CURSOR:
@@ -195,6 +200,7 @@ class Walk:
             log.warning("%s answered %s to where it went on before: its pages are read anew", ask, status)
             self._is_anew = True
             self._asked.clear()
+            self._headers = Headers()
             return _LOST
 
     def _is_to_be_read(self, step: Step, fetched: Fetched) -> bool:
@@ -208,25 +214,31 @@ class Walk:
         """What comes after an answer that is unchanged: as it was remembered, or as its headers say now."""
         memo, told, plan = fetched.memo, fetched.told, self.plan
         assert isinstance(memo, dict)
+        self._headers.go_on(memo)
+        self._most = max(self._most, heeded.records_of(memo))
+        is_whole = told is not None and told.status_code != HTTPStatus.NOT_MODIFIED
         if told is None or not heeded.tells_anew(plan.paging, step, told, memo):
+            if is_whole:
+                fetched.remember(heeded.came_whole(memo))
             return memo[heeded.NEXT]
-        is_whole = told.status_code != HTTPStatus.NOT_MODIFIED
         turn = self._made(ask, step, told, repeats) if is_whole else self._unread(step, told, repeats)
         try:
-            onward = turn.onward
+            onward = self._headers.onto(turn.onward)
         except SourceError:
             if not is_whole or turn.records() is not None:
                 raise
             return memo[heeded.NEXT]  # whoever reads the page says where they are, and nobody reads this one
-        fetched.remember(heeded.memo(plan.paging, turn.answered, onward, is_sure=False))
+        fetched.remember(self._memo(turn, onward, is_sure=False, before=memo))
         return onward
 
     def _unread(self, step: Step, told: Answer, repeats: Repeats) -> Turn:
-        return Turn(self, self._empty(None), Answered(self.plan.first, step, told, None, _unseen), repeats)
+        answered = Answered(self.plan.first, without_names(step), told, None, _unseen)
+        return Turn(self, self._empty(None), answered, repeats)
 
     def _made(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> Turn:
         page = self._page(ask, answer, repeats.new)
-        return Turn(self, page, Answered(self.plan.first, step, answer, page.body, page.counted), repeats)
+        answered = Answered(self.plan.first, without_names(step), answer, page.body, page.counted)
+        return Turn(self, page, answered, repeats)
 
     def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats, *, is_resumed: bool) -> Turn:
         plan = self.plan
@@ -252,6 +264,14 @@ class Walk:
         else:
             unless_refused(turn.page.counted, SourceError)
         return turn
+
+    def _memo(
+        self, turn: Turn, step: Step | None, *, is_sure: bool, before: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """What is remembered with an answer; its names too, where no step has them."""
+        memo = heeded.memo(self.plan.paging, turn.answered, step, is_sure=is_sure, most=self._most, before=before)
+        self._most = max(self._most, heeded.records_of(memo))
+        return memo if step is not None else {**memo, **self._headers.said()}
 
     def _empty(self, step: Step | None) -> RestPage:
         page = self._page(self.plan.first, None, lambda records: records)

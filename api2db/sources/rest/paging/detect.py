@@ -111,7 +111,7 @@ class Detect:
 
 def detected(answered: Answered) -> Paging:
     """The convention of an answer to a first request. Raises SourceError if there is more, but not how."""
-    if not _RELATIONS.isdisjoint(relations(answered.answer.headers.get("Link", ""))):
+    if not _RELATIONS.isdisjoint(relations(answered.answer.headers.get("Link", ""), answered.answer.url)):
         return LinkHeader()
     if number_of(answered.answer.headers.get(_NEXT_HEADER)):
         return NextCursor(header=_NEXT_HEADER, param=_page_param(answered.first))

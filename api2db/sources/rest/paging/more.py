@@ -108,12 +108,6 @@ def check_full(answered: Answered) -> None:
             )
 
 
-def is_short(answered: Answered) -> bool:
-    """Came fewer records than were asked for? Raises SourceError where nobody knows which they are."""
-    sizes = [size for name in _SIZES if (size := number_of(answered.first.param(name)))]
-    return any(answered.count < size for size in sizes)
-
-
 def _totals(answered: Answered) -> list[tuple[str, int]]:
     headers = answered.answer.headers
     found = [(f"the header {name}", number_of(headers.get(name))) for name in _TOTAL_HEADERS]
