@@ -11,6 +11,7 @@ from api2db.errors import SourceError
 from api2db.form.path import parse_path
 from api2db.probing.fields import Sureness, escaped
 from api2db.sources.decoding.elements import Elements
+from api2db.sources.rest.complaint import is_complaint
 from api2db.sources.rest.find import find_records
 from api2db.sources.rest.records import At, HeaderRow, Keyed, Parallel, Select
 
@@ -65,7 +66,8 @@ def _without_one_list(body: object, error: SourceError) -> Selection:
     for path in _FEEDS if isinstance(body, Elements) else ():
         if isinstance(parse_path(path, ())[0].read(body, None), Mapping):
             return Selection(At(path), _quoted(path), Sureness.LIKELY, "the one entry of a feed")
-    if isinstance(body, Mapping) and body and "error" not in {str(key).lower() for key in body}:
+    is_error = is_complaint(body) or (isinstance(body, Mapping) and "error" in {str(key).lower() for key in body})
+    if isinstance(body, Mapping) and body and not is_error:
         return Selection(At(""), '""', Sureness.LIKELY, "the answer is one object: a record")
     raise error
 

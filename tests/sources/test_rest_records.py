@@ -11,7 +11,7 @@ import pytest
 
 from api2db import Rest, RestSource
 from api2db.errors import ConfigError, SourceError
-from api2db.sources.rest import At, HeaderRow, Keyed, OffsetLimit, Parallel
+from api2db.sources.rest import At, HeaderRow, Keyed, OffsetLimit, Parallel, Single
 from api2db.sources.rest.find import find_records
 from api2db.sources.rest.records import objects, selector
 from tests.http_api import Answer
@@ -113,11 +113,46 @@ def test_of_two_lists_of_objects_none_is_guessed():
         ("OK", "a text, no records"),
         ({"message": "quota exceeded"}, "an object with 'message', without a list of objects"),
         ({"id": 1, "tags": ["a"]}, "without a list of objects; one record"),
+        ({"id": 1, "error": None}, "without a list of objects; one record"),
+        ({"ok": False, "error": "missing_scope", "needed": "read"}, "seems to be an error of the API's"),
+        ({"message": "Not authorised", "errors": [{"code": 7}]}, "seems to be an error of the API's"),
+        ([{"message": [{"id": "120", "value": "not valid"}]}], "seems to be an error .* if it is a record, say"),
+        ([{"error": "quota"}], "seems to be an error"),
     ],
 )
 def test_an_answer_without_records_says_what_it_is_and_becomes_no_row(body, told):
     with pytest.raises(SourceError, match=told):
         find_records(body)
+
+
+@pytest.mark.parametrize("body", [[{"message": "hi"}], [{"id": 1, "error": "x"}], [{"error": ""}], [{"a": 1}] * 2, [1]])
+def test_a_list_that_may_be_records_is_no_error_message(body):
+    assert find_records(body) == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "where", "told"),
+    [
+        ({"ok": False, "error": "missing_scope"}, "messages", r'nothing at .*; it says {"error":"missing_scope"}$'),
+        ([{"message": [{"id": "120"}]}], "1", r'nothing at .1. .* it says {"message":\[{"id":"120"}\]}$'),
+        ([{"message": [{"id": "120"}]}], None, r'seems to be an error .* it says {"message"'),
+        ({"ok": False, "errors": ["no token-of-the-api"]}, None, r'an error .*; it says {"errors":\["no \*\*\*"\]}$'),
+        ({"data": {"x": 1}}, "items", "which is an object with 'data'$"),
+    ],
+)  # fmt: skip
+def test_what_an_api_says_in_place_of_records_is_quoted_without_secrets(http_api, body, where, told):
+    http_api.always(Answer(body=json.dumps(body).encode()))
+    api = Rest(http_api.url, headers={"X-Token": "token-of-the-api"})
+    with pytest.raises(SourceError, match=told):
+        [page.records() for page in api.pages(records=where, paging=Single())]
+
+
+def test_a_fault_of_soap_is_quoted(http_api):
+    fault = "<s:Fault><faultcode>s:Client</faultcode><faultstring>no such thing</faultstring></s:Fault>"
+    body = f'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>{fault}</s:Body></s:Envelope>'
+    http_api.always(Answer(body=body.encode(), content_type="text/xml"))
+    with pytest.raises(SourceError, match=r'it says .*"s:Fault":.*"no such thing"'):
+        [page.records() for page in Rest(http_api.url).pages(records=r"s\:Envelope.s\:Body.List.Item", paging=Single())]
 
 
 ROWS = [{"id": "é1", "n": "1"}, {"id": "é2", "n": "2"}]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from api2db.errors import SourceError
+from api2db.sources.rest.complaint import is_complaint, is_listed_complaint
 
 _DEPTH: Final = 4
 _SHOWN_KEYS: Final = 8
@@ -21,6 +22,8 @@ def find_records(body: object) -> str:
     Raises SourceError where there are several, naming them, or none: an error message must not become a row.
     """
     if isinstance(body, list):
+        if is_listed_complaint(body):
+            raise SourceError("the answer seems to be an error of the API's; if it is a record, say records=''")
         return ""
     if not isinstance(body, dict):
         raise SourceError(f"the answer is {kind_of(body)}, no records")
@@ -29,7 +32,8 @@ def find_records(body: object) -> str:
     if len(lists) == 1 or (lists and not filled):
         return lists[0][0]
     if not lists:
-        raise SourceError(f"the answer is {kind_of(body)}, without a list of objects; one record? Say records=''")
+        what = "it seems to be an error of the API's" if is_complaint(body) else "one record? Say records=''"
+        raise SourceError(f"the answer is {kind_of(body)}, without a list of objects; {what}")
     names = ", ".join(repr(path) for path, _ in lists)
     raise SourceError(f"several lists of the answer may be the records: {names}; say which: records={filled[0]!r}")
 
