@@ -141,6 +141,12 @@ class RestServer(HttpApi):
     def _at_map(self, request: Request) -> Answer:
         return _json({"data": {record["id"]: {"total": record["total"]} for record in self.page(0)}})
 
+    def _at_values(self, request: Request) -> Answer:
+        return _json({"totals": {record["id"]: record["total"] for record in self.page(0)}})
+
+    def _at_nameless(self, request: Request) -> Answer:
+        return _json({"rows": [[record["id"], record["total"], "x"] for record in self.page(0)]})
+
     def _at_table(self, request: Request) -> Answer:
         names = list(self.page(0)[0])
         return _json([names, *([record[name] for name in names] for record in self.page(0))])

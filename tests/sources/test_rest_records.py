@@ -42,6 +42,10 @@ AB = [{"n": 1}, {"n": 2}]
         (HeaderRow("rows"), {"rows": [["n"]]}, []),
         (HeaderRow("rows", header="columns"), {"columns": ["n"], "rows": [[1], [2]]}, AB),
         (HeaderRow("rows", header="meta"), {"meta": [{"name": "n", "type": "int"}], "rows": [[1], [2]]}, AB),
+        (HeaderRow(columns=["a", "b"]), [["t1", 1, 0], ["t2", 2, 0]], [{"a": "t1", "b": 1}, {"a": "t2", "b": 2}]),
+        (HeaderRow("rows", columns=["n"]), {"rows": []}, []),
+        (Keyed("rates", value="rate"), {"rates": {"x": 1.5}}, [{"_key": "x", "rate": 1.5}]),
+        (None, [{"page": 1}, AB], AB),
         (Parallel("hourly"), {"hourly": {"n": [1, 2]}}, AB),
         (Parallel(), {"t": [1, 2], "u": "K"}, [{"u": "K", "t": 1}, {"u": "K", "t": 2}]),
         (lambda body: body["a"] + body["b"], {"a": AB[:1], "b": AB[1:]}, AB),
@@ -58,7 +62,13 @@ def test_records_are_taken_from_where_they_are_said_to_be(where, body, records):
         ("items", {"items": "none"}, "should be a list or an object, but there is a text"),
         (At("items"), [1], "nothing at 'items'.*a list of 1"),
         ("*", [1], "an object whose values are records"),
-        ("*", {"a": 1}, "key 'a', is a number"),
+        ("*", {"a": 1}, r"key 'a', is a number, .* say Keyed\('', value='value'\)"),
+        (
+            HeaderRow("rows", columns=["a", "b"]),
+            {"rows": [[1, 2], [1]]},
+            "row 1 .* is 1 values, but there are 2 columns",
+        ),
+        (HeaderRow("rows"), {"rows": [[1, 2]]}, r"isn't a list of different names: .* say HeaderRow\('rows', columns="),
         ("*", {"a": {"_key": 1}}, "a field '_key' of their own"),
         (HeaderRow(), [["a", "b"], [1]], "row 1 .* is 1 values, but there are 2 columns"),
         (HeaderRow(), [["a", "a"], [1, 2]], "isn't a list of different names"),
@@ -70,6 +80,14 @@ def test_records_are_taken_from_where_they_are_said_to_be(where, body, records):
 def test_records_that_are_not_there_are_an_error_that_says_what_is(where, body, told):
     with pytest.raises(SourceError, match=told):
         selector(where)(body)
+
+
+@pytest.mark.parametrize("columns", [[], "ab", ["a", "a"], ["a", 1], ["a", ""]])
+def test_names_of_columns_that_can_not_be_are_refused_with_their_line(columns):
+    with pytest.raises(ConfigError, match=r"test_rest_records\.py:\d+: .*different names"):
+        HeaderRow(columns=columns)
+    with pytest.raises(ConfigError, match=r"test_rest_records\.py:\d+: .*key and value are both 'a'"):
+        Keyed(key="a", value="a")
 
 
 @pytest.mark.parametrize("where", ["a..b", "a\\b", "a:int", 3, HeaderRow])

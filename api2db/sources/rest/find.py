@@ -24,7 +24,7 @@ def find_records(body: object) -> str:
     if isinstance(body, list):
         if is_listed_complaint(body):
             raise SourceError("the answer seems to be an error of the API's; if it is a record, say records=''")
-        return ""
+        return _beside_a_head(body)
     if not isinstance(body, dict):
         raise SourceError(f"the answer is {kind_of(body)}, no records")
     lists = list(_lists(body, "", _DEPTH))
@@ -36,6 +36,15 @@ def find_records(body: object) -> str:
         raise SourceError(f"the answer is {kind_of(body)}, without a list of objects; {what}")
     names = ", ".join(repr(path) for path, _ in lists)
     raise SourceError(f"several lists of the answer may be the records: {names}; say which: records={filled[0]!r}")
+
+
+def _beside_a_head(body: list[object]) -> str:
+    """``[{"page": 1, "pages": 5}, [{…}, {…}]]``: the records are a list in the list."""
+    lists = [(number, item) for number, item in enumerate(body) if isinstance(item, list)]
+    if len(lists) != 1 or len(body) == 1:
+        return ""
+    number, items = lists[0]
+    return str(number) if items and all(isinstance(item, dict) for item in items) else ""
 
 
 def kind_of(value: object) -> str:
