@@ -141,6 +141,9 @@ class RestServer(HttpApi):
     def _at_map(self, request: Request) -> Answer:
         return _json({"data": {record["id"]: {"total": record["total"]} for record in self.page(0)}})
 
+    def _at_beside(self, request: Request) -> Answer:
+        return _json({"currency": "EUR", "orders": self.page(0)})
+
     def _at_values(self, request: Request) -> Answer:
         return _json({"totals": {record["id"]: record["total"] for record in self.page(0)}})
 

@@ -25,7 +25,7 @@ CONVENTIONS = {
     "next_cursor": "cursor",
     "children": "accounts",
 }
-WHOLE = ("map", "values", "table", "nameless", "parallel", "headless")
+WHOLE = ("map", "values", "table", "nameless", "parallel", "beside", "headless")
 RECORDS = [{"id": str(number), "total": number / 2, "placed_at": "2026-02-01T10:00:00Z"} for number in range(1, 8)]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from api2db import Rest, RestSource
 from api2db.errors import ConfigError, SourceError
-from api2db.sources.rest import At, HeaderRow, Keyed, OffsetLimit, Parallel, Single
+from api2db.sources.rest import At, Beside, HeaderRow, Keyed, NextUrl, OffsetLimit, Parallel, Single
 from api2db.sources.rest.find import find_records
 from api2db.sources.rest.records import objects, selector
 from tests.http_api import Answer
@@ -80,6 +80,40 @@ def test_records_are_taken_from_where_they_are_said_to_be(where, body, records):
 def test_records_that_are_not_there_are_an_error_that_says_what_is(where, body, told):
     with pytest.raises(SourceError, match=told):
         selector(where)(body)
+
+
+@pytest.mark.parametrize(
+    ("select", "records"),
+    [
+        (Beside(Keyed("rates", value="rate"), base="base"), [{"base": "EUR", "_key": "x", "rate": 1.5}]),
+        (Beside(Parallel("hourly"), day="meta.day", no="b.c"), [{"day": "d", "no": None, "n": n} for n in (1, 2)]),
+        (Beside(day="meta.day"), [{"day": "d", "a": 1}]),
+        (Beside(lambda body: iter(body["items"]), first="items.0.a"), [{"first": 1, "a": 1}]),
+    ],
+)
+def test_what_stands_beside_the_records_is_in_each_of_them(select, records):
+    body = {"base": "EUR", "meta": {"day": "d"}, "rates": {"x": 1.5}, "hourly": {"n": [1, 2]}, "items": [{"a": 1}]}
+    assert select(body) == records
+
+
+def test_a_field_beside_the_records_that_can_not_be_is_refused(http_api):
+    for make in (
+        Beside,
+        lambda: Beside("items", day=5),
+        lambda: Beside("items", day="a..b"),
+        lambda: Beside(3, day="a"),
+    ):
+        with pytest.raises(ConfigError, match=r"test_rest_records\.py:\d+: "):
+            make()
+    with pytest.raises(SourceError, match="a field 'a' of their own"):
+        Beside("items", a="b")({"items": [{"a": 1}]})
+
+
+def test_a_page_that_begins_with_a_record_is_known_also_with_fields_beside_it(http_api):
+    http_api.script(Answer(body=b'{"t":[["id","n"],["a",1]],"next":"/2"}'), Answer(body=b'{"t":[["b","2"],["c","3"]]}'))
+    pages = Rest(http_api.url).pages(paging=NextUrl("next"))
+    with pytest.raises(SourceError, match="named as on the first page"):
+        [page.rows(Beside(HeaderRow("t"), next="next")) for page in pages]
 
 
 @pytest.mark.parametrize("columns", [[], "ab", ["a", "a"], ["a", 1], ["a", ""]])
