@@ -46,6 +46,7 @@ AB = [{"n": 1}, {"n": 2}]
         (HeaderRow("rows", columns=["n"]), {"rows": []}, []),
         (Keyed("rates", value="rate"), {"rates": {"x": 1.5}}, [{"_key": "x", "rate": 1.5}]),
         (None, [{"page": 1}, AB], AB),
+        (None, [{"page": 1}, []], []),
         (Parallel("hourly"), {"hourly": {"n": [1, 2]}}, AB),
         (Parallel(), {"t": [1, 2], "u": "K"}, [{"u": "K", "t": 1}, {"u": "K", "t": 2}]),
         (lambda body: body["a"] + body["b"], {"a": AB[:1], "b": AB[1:]}, AB),

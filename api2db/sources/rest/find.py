@@ -40,11 +40,11 @@ def find_records(body: object) -> str:
 
 def _beside_a_head(body: list[object]) -> str:
     """``[{"page": 1, "pages": 5}, [{…}, {…}]]``: the records are a list in the list."""
-    lists = [(number, item) for number, item in enumerate(body) if isinstance(item, list)]
+    lists = [number for number, item in enumerate(body) if not isinstance(item, dict)]
     if len(lists) != 1 or len(body) == 1:
         return ""
-    number, items = lists[0]
-    return str(number) if items and all(isinstance(item, dict) for item in items) else ""
+    items = body[lists[0]]
+    return str(lists[0]) if isinstance(items, list) and all(isinstance(item, dict) for item in items) else ""
 
 
 def kind_of(value: object) -> str:
