@@ -27,7 +27,6 @@ from api2db.probing.since import Since, since_of
 from api2db.secret import shown_url
 from api2db.sources.answer import HttpError
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.complaint import complaint
 from api2db.sources.rest.find import kind_of
 from api2db.sources.rest.paging import Answered, OffsetLimit, PageNumber, Paging, Single
 from api2db.sources.rest.paging.detect import detected
@@ -117,11 +116,7 @@ class Probe:
         answer = self._ask(first, "what it answers")
         self._body = body_of(answer)
         body = self._body.of(answer)
-        try:
-            selection = selection_of(body)
-        except SourceError as error:
-            said = complaint(body)
-            raise SourceError(f"{error}; it says {answer.quoted(said)}" if said else str(error)) from None
+        selection = selection_of(body)
         records = _objects(selection.records(body), selection)
         paging, more = self._paging(first, answer, body, selection, records)
         both = [*records, *more]

@@ -239,7 +239,7 @@ def test_what_is_there_is_not_overwritten(server: RestServer, project: Path) -> 
     [
         (Answer(404, b'{"error": "no"}'), "answered 404"),
         (Answer(body=b"<html>Sign in</html>", content_type="text/html"), "HTML"),
-        (Answer(body=b'{"error": "you need a key"}'), 'an error of the API\'s; it says {"error":"you need a key"}'),
+        (Answer(body=b'{"error": "you need a key"}'), "without a list of objects"),
         (Answer(body=b'["a", "b"]'), "one is a text. A collector written by hand can make objects of them: page.rows("),
     ],
 )
