@@ -100,6 +100,10 @@ def test_of_two_times_the_version_is_the_one_of_the_change() -> None:
         ([["time", "mag", "id"], ["t", 1, 2]], "HeaderRow()"),
         ({"hourly": {"time": ["a", "b"], "temp": [1, 2]}}, 'Parallel("hourly")'),
         ({"items": {key: {"n": 1, "m": 2} for key in "abc"}}, '"items.*"'),
+        ([[1700000000000, "1.5"], [1700000060000, "1.6"]], 'HeaderRow(columns=["column_1", "column_2"])'),
+        ({"a.b": [[1, 2], [3, 4]]}, 'HeaderRow("a\\\\.b", columns=["column_1", "column_2"])'),
+        ({"bbox": [[1, 2], [3, 4]], "items": [{"a": 1}]}, '"items"'),
+        ([{"page": 1, "pages": 5}, [{"id": "a"}, {"id": "b"}]], '"1"'),
         ({"id": 7, "name": "one"}, '""'),
     ],
 )

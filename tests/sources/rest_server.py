@@ -92,6 +92,10 @@ class RestServer(HttpApi):
         at = int(request.params.get("offset", 0))
         return _json({"total": self.count(), "rows": self.page(at, int(request.params.get("limit", self.size)))})
 
+    def _at_named_offset(self, request: Request) -> Answer:
+        """As Socrata does; only an empty page says that it was the last."""
+        return _json(self.page(int(request.params.get("$offset", 0)), int(request.params.get("$limit", 1))))
+
     def _at_total_by_number(self, request: Request) -> Answer:
         """Its total makes it look like offsets."""
         at = (int(request.params.get("page", 1)) - 1) * int(request.params["limit"])
@@ -159,6 +163,15 @@ class RestServer(HttpApi):
     def _at_map(self, request: Request) -> Answer:
         return _json({"data": {record["id"]: {"total": record["total"]} for record in self.page(0)}})
 
+    def _at_beside(self, request: Request) -> Answer:
+        return _json({"currency": "EUR", "orders": self.page(0)})
+
+    def _at_values(self, request: Request) -> Answer:
+        return _json({"totals": {record["id"]: record["total"] for record in self.page(0)}})
+
+    def _at_nameless(self, request: Request) -> Answer:
+        return _json({"rows": [[record["id"], record["total"], "x"] for record in self.page(0)]})
+
     def _at_table(self, request: Request) -> Answer:
         names = list(self.page(0)[0])
         return _json([names, *([record[name] for name in names] for record in self.page(0))])
@@ -187,6 +200,18 @@ class RestServer(HttpApi):
         records = self.page((int(request.params.get("page", 1)) - 1) * self.size)
         items = "".join(f'<order id="{record["id"]}"><total>{record["total"]}</total></order>' for record in records)
         return Answer(body=f"<orders>{items}</orders>".encode(), content_type="application/xml")
+
+    def _at_prefixed(self, request: Request) -> Answer:
+        """What a query in XML is answered: elements of several namespaces."""
+        if b"<soap:Body/>" not in request.body:
+            return Answer(400, b"<error/>", content_type="text/xml")
+        items = "".join(
+            f'<m:Order id="{one["id"]}"><m:Total currency="EUR">{one["total"]}</m:Total></m:Order>'
+            for one in self.page(0)
+        )
+        spaces = 'xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/" xmlns:m="urn:orders"'
+        inner = f"<soap:Body><m:Orders>{items}</m:Orders></soap:Body>"
+        return Answer(body=f"<soap:Envelope {spaces}>{inner}</soap:Envelope>".encode(), content_type="text/plain")
 
     def _at_accounts(self, request: Request) -> Answer:
         """``/accounts`` lists parents, ``/accounts/<id>/orders`` the children of one."""

@@ -96,6 +96,16 @@ def test_a_cursor_that_stays_is_an_error_before_anything_comes_twice(server):
     assert len(taken) == 2
 
 
+@pytest.mark.parametrize("further", ["same", "b"])
+def test_a_cursor_that_a_post_takes_in_its_body_is_told_where_it_was_sent(server, further):
+    server.script(body(1, 2, next_cursor="same"), body(1, 2, next_cursor=further))
+    told = (
+        r"no effect \('cursor' in the address; if .* body of a POST: paging=NextCursor\('next_cursor', field='cursor'\)"
+    )
+    with pytest.raises(SourceError, match=told):
+        [page.records() for page in Rest(server.root).pages(method="POST", json={"page_size": 2})]
+
+
 def test_pages_that_go_round_in_a_circle_are_an_error(server):
     server.script(body(1, next="/a"), body(2, next="/b"), body(3, next="/a"))
     with pytest.raises(SourceError, match="asked for already"):

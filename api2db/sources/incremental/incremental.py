@@ -40,8 +40,8 @@ class Incremental:
                   for times, a number for numbers. What is seen again, and is the same, isn't delivered again
     inclusive     ``param`` asks for rows from there on; False: for those after it
     format        what ``param`` takes: "iso" (2026-01-31T12:00:00Z), "iso-naive" (without zone), "date", "s", "ms",
-                  "us" (since 1970), "number", "text", "opaque" (text in an order that only the API knows), or a
-                  pattern of strftime; found from the field's kind and ``start`` by default
+                  "us", "ns" (since 1970), "number", "text", "opaque" (text in an order that only the API knows), or a
+                  pattern of strftime; by default as the field is read (``"updated:ms"``), or as ``start`` tells
     zone          of times that name none, in records and in what is sent
     window        ask for stretches this long, one after the other, as long as more than that is missing: "1d"
     until_param   the parameter for a window's end
@@ -128,7 +128,7 @@ class Incremental:
         if not ends:
             raise ConfigError("window= needs until_param=, or {until} in param=: how the API is told where it ends")
         if not self.window_width or not self.kind.tells_apart(self.window_width):
-            raise ConfigError(f"window={self.window!r} is shorter than what format={self.format!r} can say")
+            raise ConfigError(f"window={self.window!r} is shorter than what format={self.kind.format!r} can say")
 
     @property
     def sends_numbers(self) -> bool:

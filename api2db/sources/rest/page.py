@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from api2db.errors import SourceError
 from api2db.sources.page import Page
 from api2db.sources.rest.ask import Ask
+from api2db.sources.rest.complaint import complaint
 from api2db.sources.rest.headers import Headers, NamesMissing
 from api2db.sources.rest.records import Select, objects, selector
 
@@ -143,9 +144,19 @@ class RestPage:
     def _selected(self, path: object) -> Sequence[Any]:
         with about(self.ask):
             select = self._select if path is None else selector(path)
-            records = select(self.body)
+            try:
+                records = select(self.body)
+            except SourceError as error:
+                if type(error) is not SourceError:
+                    raise
+                raise SourceError(f"{error}{self._complaint()}") from None
             self._headers.check(select, records, counted=path is None)
             return objects(records)
+
+    def _complaint(self) -> str:
+        """What the API says in place of records, as the end of a message."""
+        said = complaint(self.body)
+        return "" if said is None or self.answer is None else f"; it says {self.answer.quoted(said)}"
 
     def _form(self, columns: dict[str, Any]) -> Form:
         key = tuple(columns.items())

@@ -12,6 +12,7 @@ from api2db.sources.rest.page import RestPage, about
 from api2db.sources.rest.paging import Answered, RepeatedPage, Step
 from api2db.sources.rest.paging.convention import WAS
 from api2db.sources.rest.repeats import Repeats
+from api2db.sources.rest.sent import sent
 
 if TYPE_CHECKING:
     from api2db.sources.rest.walk import Walk
@@ -40,7 +41,7 @@ class Turn:
             self._repeated(
                 RepeatedPage(
                     "this page has the records of the page before, and says that there are more: what is sent to ask"
-                    " for the next one has no effect; check paging="
+                    f" for the next one has no effect{self._sent(step)}; check paging="
                 )
             )
             step = None
@@ -79,6 +80,9 @@ class Turn:
             raise RepeatedPage(f"{self.page.ask}: {error}")
         self.page.drop()
 
+    def _sent(self, step: Step) -> str:
+        return sent(self.walk.plan.paging, self.answered.first, step)
+
     def _after(self) -> Step | None:
         paging = self.walk.plan.paging
         try:
@@ -90,8 +94,8 @@ class Turn:
                 return None
         if step is not None and self.walk.asked_before(paging.ask(self.answered.first, step)):
             raise SourceError(
-                "the next page would be one that was asked for already: what is sent to ask for it has no effect,"
-                " or the API goes round in a circle; check paging="
+                "the next page would be one that was asked for already: what is sent to ask for it has no effect"
+                f"{self._sent(step)}, or the API goes round in a circle; check paging="
             )
         return step
 
