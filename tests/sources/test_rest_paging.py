@@ -296,6 +296,17 @@ LINK = {"Link": '</x?page=2>; rel="next"'}
         ({}, {}, {"metadata": {"continue": "eyJ2"}, "items": []}, NextCursor("metadata.continue", "continue")),
         ({"page": 1}, {}, {"next": None, "has_more": True}, PageNumber(has_more="has_more")),
         ({"cursor": "a"}, {}, {"cursor": "a", "data": []}, Single()),
+        ({}, {}, {"done": False, "nextRecordsUrl": "/query/1-100"}, NextUrl("nextRecordsUrl")),
+        ({}, {}, {"feed": {"link": [{"@rel": "self", "@href": "/a"}, {"@rel": "next", "@href": "a?start=9"}]}},
+         NextUrl("feed.link")),
+        ({}, {}, {"feed": {"link": {"@rel": "self", "@href": "/a"}}}, Single()),
+        ({}, {}, {"total": 0, "link": [{"relation": "next", "url": "/a?page=2"}]}, NextUrl("link")),
+        ({}, {}, {"rss": {"channel": {"atom:link": {"@rel": "next", "@href": "/a?page=2"}}}},
+         NextUrl(r"rss.channel.atom\:link")),
+        ({}, {}, {"offset": "itr1/rec9"}, NextCursor("offset", "offset")),
+        ({}, {}, {"startAt": 0, "maxResults": 50, "total": 90},
+         OffsetLimit(offset_param="startAt", limit_param="maxResults", total="total")),
+        ({"$limit": 5, "$offset": 0}, {}, [], OffsetLimit(5, offset_param="$offset", limit_param="$limit")),
         ({}, {}, {"next": "abc", "has_more": False}, Single()),
         ({}, {}, {"total": 4, "data": []}, Single()),
         ({}, {}, {"features": []}, Single()),
@@ -343,6 +354,11 @@ def test_more_without_a_way_to_ask_for_it_is_an_error_and_not_a_silent_end(serve
         ({}, {"Content-Range": "items 0-3/10"}, {}, "the header Content-Range says that there are 10"),
         ({}, {}, {"has_more": True, "next": None}, "'has_more' says that there is more"),
         ({}, {}, {"has_more": "true"}, "'has_more' says that there is more"),
+        ({}, {}, {"done": False}, "'done': false says that there is more"),
+        ({}, {}, {"isLast": False, "next": None}, "'isLast': false says that there is more"),
+        ({}, {}, {"end_of_stream": "false"}, "'end_of_stream': false says that there is more"),
+        ({}, {}, {"totalSize": 10}, "'totalSize' says that there are 10, but these are 4"),
+        ({"$limit": 4}, {}, {}, "$limit=4 were asked for and came"),
         ({"limit": 4}, {}, {}, "limit=4 were asked for and came"),
         ({"limit": 4}, {}, None, "limit=4 were asked for and came"),
         ({}, {"X-Total-Count": "10"}, None, "the header X-Total-Count says that there are 10"),
@@ -357,6 +373,71 @@ def test_the_first_page_is_never_taken_for_all_where_the_answer_says_that_there_
     with pytest.raises(SourceError, match=re.escape(told)):
         ids(Rest(server.root).pages(params=params))
     assert ids(Rest(server.root).pages(params=params, paging=Single())) == [0, 1, 2, 3]
+
+
+FOUR = [{"id": number, "done": False, "total": 9, "next": "/a"} for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "records", "told"),
+    [
+        ({"hits": {"total": {"value": 9, "relation": "eq"}, "hits": FOUR}}, "hits.hits",
+         "'hits.total.value' says that there are 9, but these are 4"),
+        ({"hits": {"total": {"value": 4, "relation": "gte"}, "hits": FOUR}}, "hits.hits", "'hits.total.value' says"),
+        ([{"page": 1, "pages": 3, "total": 9}, FOUR], "1", "'0.total' says that there are 9, but these are 4"),
+        ({"data": {"after": "t3_x", "children": FOUR}}, "data.children", "NextCursor('data.after', param=...)"),
+        ({"a.b": {"result": {"isLast": False, "items": FOUR}}}, r"a\.b.result.items", "result.isLast': false says"),
+    ],
+)  # fmt: skip
+def test_what_is_said_beside_the_records_of_more_is_heard_wherever_they_are(server, answer, records, told):
+    server.always(Answer(body=json.dumps(answer).encode()))
+    with pytest.raises(SourceError, match=re.escape(told)):
+        ids(Rest(server.root).pages(records=records))
+    with pytest.raises(SourceError, match=re.escape(told)):
+        for page in Rest(server.root).pages():
+            page.rows(records)
+
+
+@pytest.mark.parametrize(
+    ("params", "answer", "records"),
+    [
+        ({}, FOUR, None),
+        ({}, {"items": FOUR}, None),
+        ({}, {"items": FOUR, "summary": {"total": 9, "done": False}}, None),
+        ({}, {"id": 0, "done": False, "total": 9}, ""),
+        ({}, {"order": FOUR[0]}, "order"),
+        ({}, [{"items": FOUR, "done": False, "total": 9}], lambda body: body[0]["items"]),
+        ({"limit": 4}, {"items": FOUR, "has_more": False}, None),
+        ({"limit": 4}, {"items": FOUR, "next": None}, None),
+        ({"$limit": 4}, {"items": FOUR, "totalSize": 4}, None),
+    ],
+)
+def test_what_records_or_others_say_of_themselves_is_taken_for_no_further_page(server, params, answer, records):
+    server.always(Answer(body=json.dumps(answer).encode()))
+    assert ids(Rest(server.root).pages(params=params, records=records)) in ([0, 1, 2, 3], [0])
+    assert len(server.requests) == 1
+
+
+def test_as_many_records_as_the_body_asked_for_may_not_be_all(server):
+    server.always(body(1, 2))
+    with pytest.raises(SourceError, match="size=2 were asked for and came"):
+        ids(Rest(server.root).pages(method="POST", json={"size": 2}))
+
+
+def test_a_feed_is_read_by_the_next_link_of_its_pages(server):
+    link = '<link rel="self" href="/feed"/><link rel="next" href="/feed?start=1"/>'
+    for with_next, more in ((link, {}), (link, {"paging": NextUrl("feed.link")})):
+        server.script(
+            *(
+                Answer(
+                    body=f"<feed>{head}<entry><id>{at}</id></entry></feed>".encode(),
+                    content_type="application/atom+xml",
+                )
+                for at, head in enumerate((with_next, ""))
+            )
+        )
+        pages = Rest(server.root).pages("/feed", records="feed.entry", **more)
+        assert [record["id"] for page in pages for record in page.records()] == ["0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -454,7 +535,7 @@ def test_what_was_found_is_logged_once(server, caplog):
     for _ in range(2):
         assert ids(api.pages("/url")) == ALL
     assert caplog.text.count("paging found") == 1
-    assert "by=NextUrl(path='links.next')" in caplog.text
+    assert "by=NextUrl(path='links.next'" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,14 @@ class Ask:
         """The last value of a parameter."""
         return next((value for key, value in reversed(self.params) if key == name), None)
 
+    def fields(self) -> dict[str, Any]:
+        """Those of its JSON body; none where that is anything else."""
+        try:
+            found = {} if self.body is None else msgspec.json.decode(self.body)
+        except msgspec.DecodeError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def with_params(self, **values: object) -> Ask:
         """The same request with these parameters, in place of those of the same names."""
         kept = tuple(pair for pair in self.params if pair[0] not in values)

@@ -34,6 +34,11 @@ def find_records(body: object) -> str:
     raise SourceError(f"several lists of the answer may be the records: {names}; say which: records={filled[0]!r}")
 
 
+def escaped(key: str) -> str:
+    """A key as a path has it."""
+    return _MARKS.sub(r"\\\g<0>", key)
+
+
 def kind_of(value: object) -> str:
     """A value as an error names it: never what is in it, but which fields it has."""
     if value is None:
@@ -50,7 +55,7 @@ def kind_of(value: object) -> str:
 
 def _lists(body: dict[str, object], prefix: str, depth: int) -> Iterator[tuple[str, list[object]]]:
     for key, value in body.items():
-        path = prefix + _MARKS.sub(r"\\\g<0>", key)
+        path = prefix + escaped(key)
         if isinstance(value, list):
             if key not in _COMPANIONS and all(isinstance(item, dict) for item in value):
                 yield path, value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
@@ -11,12 +11,19 @@ from api2db.sources.rest.find import kind_of
 from api2db.sources.rest.paging.address import at_address, step_to
 from api2db.sources.rest.paging.convention import Answered, Step, checked_path, value_at
 
+_RELATIONS: Final = ("rel", "@rel", "relation")
+_ADDRESSES: Final = ("href", "@href", "url", "uri")
+
 
 @dataclass(frozen=True)
 class NextUrl:
-    """``{"next": "https://…?page=2"}``; ``path`` is where it is. The end: it is missing, null or empty."""
+    """``{"next": "https://…?page=2"}``; ``path`` is where it is. The end: it is missing, null or empty.
+
+    rel  of a list of links at ``path``, as those of Atom, FHIR or HATEOAS: the relation that is followed
+    """
 
     path: str = "next"
+    rel: str = "next"
 
     counts: ClassVar[bool] = False
     heeds: ClassVar[tuple[str, ...]] = ()
@@ -29,8 +36,28 @@ class NextUrl:
 
     def after(self, answered: Answered) -> Step | None:
         found = value_at(answered.body, self.path)
+        if are_links(found):
+            found = address_in(found, self.rel)
         if not found:
             return None
         if not isinstance(found, str):
             raise SourceError(f"what is at {self.path!r} should be the next page's address, but is {kind_of(found)}")
         return step_to(answered, found)
+
+
+def are_links(found: object) -> bool:
+    """Is it a link with its relation, as ``{"rel": "next", "href": "/a?page=2"}``, or a list of such?"""
+    links = found if isinstance(found, list) else [found]
+    return bool(links) and all(isinstance(link, dict) and _of(link, _RELATIONS) is not None for link in links)
+
+
+def address_in(links: Any, rel: str) -> Any:
+    """That of the link whose relation it is; None where none is."""
+    for link in links if isinstance(links, list) else [links]:
+        if rel.lower() in str(_of(link, _RELATIONS)).lower().split():
+            return _of(link, _ADDRESSES)
+    return None
+
+
+def _of(link: dict[str, Any], names: tuple[str, ...]) -> Any:
+    return next((link[name] for name in names if link.get(name) is not None), None)
