@@ -29,6 +29,7 @@ from api2db.sources.rest.paging.next_url import NextUrl, address_in, are_links
 from api2db.sources.rest.paging.number import PageNumber
 from api2db.sources.rest.paging.offset import OffsetLimit
 from api2db.sources.rest.paging.single import Single
+from api2db.sources.tape.recorder import is_one_answer
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,12 @@ class Detect:
     def after(self, answered: Answered) -> Step | None:
         found, inner = _taken_apart(answered.step)
         if found is None:
-            found, inner = detected(answered), {}
+            try:
+                found, inner = detected(answered), {}
+            except SourceError:
+                if not is_one_answer():
+                    raise
+                return None
             said = f"request={answered.first} by={found}"
             if said not in self.told:
                 self.told.add(said)
