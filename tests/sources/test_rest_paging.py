@@ -440,6 +440,53 @@ def test_a_feed_is_read_by_the_next_link_of_its_pages(server):
         assert [record["id"] for page in pages for record in page.records()] == ["0", "1"]
 
 
+@pytest.mark.parametrize("records", [None, "items"])
+@pytest.mark.parametrize(
+    ("paging", "more", "told"),
+    [
+        (NextCursor("meta.nextcursor", "c"), {"has_more": True},
+         "there is nothing at 'meta.nextcursor', so that this would be the only page, but 'has_more' says"),
+        (NextCursor("meta.nextcursor", "c", has_more="hasmore"), {"meta": {"next_cursor": "b"}},
+         "but 'meta.next_cursor' seems to be what asks for the next one; correct paging="),
+        (NextCursor("nextcursor", "c", has_more="has_more"), {"has_more": True}, "nothing is at 'nextcursor'"),
+        (NextCursor(header="X-Nxt", param="c"), {"done": False}, "there is no header X-Nxt, so that"),
+        (NextUrl("meta.next"), {"links": {"next": "/b"}}, "there is nothing at 'meta.next', so that"),
+        (NextUrl("meta.next"), {"done": False}, "but 'done': false says that there is more"),
+        (LinkHeader(), {"links": {"next": "/b"}}, "there is no header Link, so that"),
+    ],
+)  # fmt: skip
+def test_a_wrong_path_in_what_was_said_of_paging_is_an_error_where_there_is_more(server, paging, more, told, records):
+    server.always(body(1, 2, **more))
+    taken = []
+    with pytest.raises(SourceError, match=re.escape(told)):
+        for page in Rest(server.root).pages(paging=paging, records=records):
+            taken += page.records()
+    assert not taken
+
+
+@pytest.mark.parametrize(
+    ("paging", "more"),
+    [
+        (NextCursor("next", "c"), {"next": None, "total": 9}),
+        (NextCursor("cursor", "c", has_more="has_more"), {"has_more": False, "total": 9, "next": "/b"}),
+        (NextUrl("links.next"), {"links": {"next": None}, "complete": False}),
+        (NextUrl("links.next"), {"links": {"self": "/a"}, "done": True}),
+        (NextUrl("link"), {"link": [{"rel": "self", "href": "/a"}], "total": 9}),
+    ],
+)
+def test_an_only_page_that_says_so_is_the_end(server, caplog, paging, more):
+    server.always(body(1, 2, **more))
+    assert ids(Rest(server.root).pages(paging=paging, records="items")) == [1, 2]
+    assert "only page" not in caplog.text
+
+
+def test_a_total_above_the_only_page_is_told_once_since_it_may_count_something_else(server, caplog):
+    server.always(body(1, 2, total=9))
+    for _ in range(2):
+        assert ids(Rest(server.root).pages(paging=NextUrl("meta.next"))) == [1, 2]
+    assert caplog.text.count("there is nothing at 'meta.next', so that this would be the only page, but 'total'") == 1
+
+
 @pytest.mark.parametrize(
     ("paging", "key"),
     [

@@ -11,6 +11,7 @@ from api2db.errors import SourceError
 from api2db.sources.rest.page import RestPage, about
 from api2db.sources.rest.paging import Answered, RepeatedPage, Step
 from api2db.sources.rest.paging.convention import WAS
+from api2db.sources.rest.paging.ended import check_end
 from api2db.sources.rest.repeats import Repeats
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ class Turn:
     def next(self) -> Step | None:
         """Raises SourceError where the same request would be sent again, or the page before came once more."""
         step = self.onward
+        if step is None and not self.answered.step:
+            with about(self.page.ask):
+                check_end(self.walk.plan.paging, self.answered)
         if step is not None and self._again():
             self._repeated(
                 RepeatedPage(

@@ -80,7 +80,8 @@ class Paging(Protocol):
 
     counts   does ``after`` need the records, or the body and headers alone?
 
-    One may have ``heeds`` too: the headers that ``after`` reads. Without it, it may be any.
+    One may have ``heeds`` too: the headers that ``after`` reads. Without it, it may be any. And ``in_vain``: of an
+    answer that it ends at, what was looked for where nothing is; None where the answer says that it is the end.
     """
 
     @property
@@ -106,6 +107,14 @@ def checked_path(text: str) -> Path:
 def value_at(body: object, text: str) -> Any:
     """What is there; None where the path leads nowhere."""
     return path_of(text).read(body)
+
+
+_MISSING: Final = object()
+
+
+def is_there(body: object, text: str) -> bool:
+    """Does the path lead to something, be it null?"""
+    return path_of(text).read(body, _MISSING) is not _MISSING
 
 
 def is_true(value: object) -> bool:

@@ -26,6 +26,9 @@ class LinkHeader:
     def after(self, answered: Answered) -> Step | None:
         return step_to(answered, relations(answered.answer.headers.get("Link", "")).get(self.rel.lower()))
 
+    def in_vain(self, answered: Answered) -> str | None:
+        return None if relations(answered.answer.headers.get("Link", "")) else "there is no header Link"
+
 
 def relations(header: str) -> dict[str, str]:
     """Relation, in lower case -> address, of a Link header: ``rel="next last"`` are two. Of several the first."""

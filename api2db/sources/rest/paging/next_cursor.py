@@ -8,7 +8,7 @@ from typing import Any
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.declared import mistaken
-from api2db.sources.rest.paging.convention import OPEN, Answered, Step, checked_path, is_true, value_at
+from api2db.sources.rest.paging.convention import OPEN, Answered, Step, checked_path, is_there, is_true, value_at
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class NextCursor:
         found = self._cursor(answered)
         if found is None or found in ("", False):
             if self.has_more is not None:
-                raise SourceError(f"{self.has_more!r} says that there is more, but no cursor came with it")
+                where = f"nothing is at {self.path!r}" if self.path is not None else f"there is no {self.header!r}"
+                raise SourceError(f"{self.has_more!r} says that there is more, but no cursor came with it: {where}")
             return None
         if not isinstance(found, (str, int, float)):
             raise SourceError(f"the cursor should be a text or a number, but is {type(found).__name__}")
@@ -71,6 +72,15 @@ class NextCursor:
         if not answered.count:
             return None
         return {"cursor": found} if self.has_more is not None else {"cursor": found, OPEN: True}
+
+    def in_vain(self, answered: Answered) -> str | None:
+        if self.has_more is not None and is_there(answered.body, self.has_more):
+            return None
+        if self.header is not None:
+            return f"there is no header {self.header}" if self.header not in answered.answer.headers else None
+        if self.path is None or is_there(answered.body, self.path):
+            return None
+        return f"there is nothing at {self.path!r}"
 
     def _cursor(self, answered: Answered) -> Any:
         if self.header is not None:

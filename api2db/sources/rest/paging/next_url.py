@@ -9,7 +9,7 @@ from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.find import kind_of
 from api2db.sources.rest.paging.address import at_address, step_to
-from api2db.sources.rest.paging.convention import Answered, Step, checked_path, value_at
+from api2db.sources.rest.paging.convention import Answered, Step, checked_path, is_there, value_at
 
 _RELATIONS: Final = ("rel", "@rel", "relation")
 _ADDRESSES: Final = ("href", "@href", "url", "uri")
@@ -43,6 +43,9 @@ class NextUrl:
         if not isinstance(found, str):
             raise SourceError(f"what is at {self.path!r} should be the next page's address, but is {kind_of(found)}")
         return step_to(answered, found)
+
+    def in_vain(self, answered: Answered) -> str | None:
+        return None if is_there(answered.body, self.path) else f"there is nothing at {self.path!r}"
 
 
 def are_links(found: object) -> bool:
