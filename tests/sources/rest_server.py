@@ -80,6 +80,13 @@ class RestServer(HttpApi):
         body = {"results": self.page(at), "has_more": further is not None, "next_cursor": f"c{further}"}
         return _json(body | {"filter": asked["filter"]})
 
+    def _at_sort_keys(self, request: Request) -> Answer:
+        """As Elasticsearch does: go on after the sort keys of the last one."""
+        asked = json.loads(request.body)
+        at = asked["search_after"][0] + 1 if "search_after" in asked else 0
+        hits = [{"_source": record, "sort": [at + n, record["id"]]} for n, record in enumerate(self.page(at))]
+        return _json({"hits": {"total": {"value": self.count(), "relation": "eq"}, "hits": hits}})
+
     def _at_last_id(self, request: Request) -> Answer:
         """As Stripe does: go on after an id."""
         with self._changed:

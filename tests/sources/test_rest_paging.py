@@ -527,6 +527,24 @@ def test_a_last_record_without_the_id_to_go_on_after_is_an_error(server):
         list(Rest(server.root).pages(records="items", paging=NextCursor(last="id", param="after")))
 
 
+def test_a_cursor_of_several_sort_keys_is_sent_back_as_it_came(server):
+    hits = [{"id": number, "sort": [number, f"k{number}"]} for number in range(5)]
+    server.script(*(Answer(body=json.dumps({"hits": {"hits": hits[at : at + 2]}}).encode()) for at in (0, 2, 4, 6)))
+    paging = NextCursor(last="sort", field="search_after")
+    source = RestSource(server.root, method="POST", json={"size": 2}, records="hits.hits", paging=paging)
+    first = next(iter(source(None)))
+    assert [record["id"] for page in source(json.loads(json.dumps(first.cursor))) for record in page.records] == [
+        2,
+        3,
+        4,
+    ]
+    asked = [json.loads(request.body) for request in server.requests]
+    assert asked == [{"size": 2}, *({"size": 2, "search_after": [at, f"k{at}"]} for at in (1, 3, 4))]
+    server.script(body({"sort": 1}))
+    with pytest.raises(SourceError, match=r"is an object with 'sort': a parameter holds no other"):
+        ids(Rest(server.root).pages(paging=NextCursor(last="id", param="after")))
+
+
 def test_has_more_may_be_a_text_for_cursors_too(server):
     server.script(body(1, next="a", has_more="true"), body(2, next="b", has_more="false"))
     assert ids(Rest(server.root).pages(paging=NextCursor("next", "cursor", has_more="has_more"))) == [1, 2]

@@ -8,6 +8,7 @@ from typing import Any
 from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.declared import mistaken
+from api2db.sources.rest.find import kind_of
 from api2db.sources.rest.paging.convention import OPEN, Answered, Step, checked_path, is_there, is_true, value_at
 
 
@@ -19,7 +20,7 @@ class NextCursor:
     header    the header it is in; or
     last      its path in the last record, which has to have it, for APIs that go on after an id ("id")
     param     the parameter it is sent back as; or
-    field     the field of the JSON body ("page.after")
+    field     the field of the JSON body ("page.after"), which takes any JSON: a list of sort keys, too
     has_more  path of what says whether there is more; without it the end is where there is no cursor
     empty_ends  a page without records is the last one, whatever cursor it has: for a number that only counts on
     """
@@ -60,13 +61,16 @@ class NextCursor:
         if self.has_more is not None and not is_true(value_at(answered.body, self.has_more)):
             return None
         found = self._cursor(answered)
-        if found is None or found in ("", False):
+        if found is None or found is False or found in ("", [], {}):
             if self.has_more is not None:
                 where = f"nothing is at {self.path!r}" if self.path is not None else f"there is no {self.header!r}"
                 raise SourceError(f"{self.has_more!r} says that there is more, but no cursor came with it: {where}")
             return None
-        if not isinstance(found, (str, int, float)):
-            raise SourceError(f"the cursor should be a text or a number, but is {type(found).__name__}")
+        if self.field is None and not isinstance(found, (str, int, float)):
+            raise SourceError(
+                f"the cursor should be a text or a number, but is {kind_of(found)}: a parameter holds no other, a field"
+                " of the body (field=) does"
+            )
         if not self.empty_ends:
             return {"cursor": found}
         if not answered.count:
