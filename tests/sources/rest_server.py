@@ -87,6 +87,12 @@ class RestServer(HttpApi):
         hits = [{"_source": record, "sort": [at + n, record["id"]]} for n, record in enumerate(self.page(at))]
         return _json({"hits": {"total": {"value": self.count(), "relation": "eq"}, "hits": hits}})
 
+    def _at_stream_url(self, request: Request) -> Answer:
+        """As Zendesk does: the address of the last page is its own."""
+        at = int(request.params.get("at", 0))
+        further = self._next(at) or at
+        return _json({"items": self.page(at), "next_page": f"/stream_url?at={further}", "end_of_stream": further == at})
+
     def _at_last_id(self, request: Request) -> Answer:
         """As Stripe does: go on after an id."""
         with self._changed:

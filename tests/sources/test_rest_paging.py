@@ -303,6 +303,8 @@ LINK = {"Link": '</x?page=2>; rel="next"'}
         ({}, {}, {"total": 0, "link": [{"relation": "next", "url": "/a?page=2"}]}, NextUrl("link")),
         ({}, {}, {"rss": {"channel": {"atom:link": {"@rel": "next", "@href": "/a?page=2"}}}},
          NextUrl(r"rss.channel.atom\:link")),
+        ({}, {}, {"end_of_stream": False, "after_url": "https://api.example.org/a?cursor=b", "before_url": None},
+         NextUrl("after_url", has_more="!end_of_stream")),
         ({}, {}, {"offset": "itr1/rec9"}, NextCursor("offset", "offset")),
         ({}, {}, {"startAt": 0, "maxResults": 50, "total": 90},
          OffsetLimit(offset_param="startAt", limit_param="maxResults", total="total")),
@@ -450,6 +452,7 @@ def test_a_feed_is_read_by_the_next_link_of_its_pages(server):
          "but 'meta.next_cursor' seems to be what asks for the next one; correct paging="),
         (NextCursor("nextcursor", "c", has_more="has_more"), {"has_more": True}, "nothing is at 'nextcursor'"),
         (NextCursor(header="X-Nxt", param="c"), {"done": False}, "there is no header X-Nxt, so that"),
+        (NextCursor("next_cursor", "c", has_more="!endofstream"), {"next_cursor": "b"}, "nothing at 'endofstream', so"),
         (NextUrl("meta.next"), {"links": {"next": "/b"}}, "there is nothing at 'meta.next', so that"),
         (NextUrl("meta.next"), {"done": False}, "but 'done': false says that there is more"),
         (LinkHeader(), {"links": {"next": "/b"}}, "there is no header Link, so that"),
@@ -543,6 +546,31 @@ def test_a_cursor_of_several_sort_keys_is_sent_back_as_it_came(server):
     server.script(body({"sort": 1}))
     with pytest.raises(SourceError, match=r"is an object with 'sort': a parameter holds no other"):
         ids(Rest(server.root).pages(paging=NextCursor(last="id", param="after")))
+
+
+@pytest.mark.parametrize(
+    "paging",
+    [
+        None,
+        NextUrl("next_page", has_more="!end_of_stream"),
+        NextCursor("count", "page", has_more="!end_of_stream"),
+        PageNumber(has_more="!end_of_stream"),
+        OffsetLimit(has_more="!end_of_stream"),
+    ],
+)
+def test_a_flag_that_says_the_end_ends_the_pages_though_there_is_always_a_next_address(server, paging):
+    server.script(
+        body(1, count=2, next_page="/x?at=2", end_of_stream=False),
+        body(2, count=3, next_page="/x?at=2", end_of_stream=True),
+    )
+    assert ids(Rest(server.root).pages("/x", paging=paging)) == [1, 2]
+    assert len(server.requests) == 2
+
+
+def test_a_flag_that_says_more_without_an_address_to_go_on_to_is_an_error(server):
+    server.always(body(1, done=False))
+    with pytest.raises(SourceError, match="'!done' says that there is more, but there is no address at 'next'"):
+        ids(Rest(server.root).pages(paging=NextUrl(has_more="!done")))
 
 
 def test_has_more_may_be_a_text_for_cursors_too(server):

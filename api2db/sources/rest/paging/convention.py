@@ -117,6 +117,21 @@ def is_there(body: object, text: str) -> bool:
     return path_of(text).read(body, _MISSING) is not _MISSING
 
 
+_NOT: Final = "!"
+"""Before the path of a flag: it says that this is the end."""
+
+
+def checked_flag(text: str) -> None:
+    """Raises ConfigError for what isn't the path of a flag, ``"has_more"`` or ``"!end_of_stream"``."""
+    checked_path(text.removeprefix(_NOT))
+
+
+def flag_at(body: object, text: str) -> bool | None:
+    """Does the flag say that there is more? None where it is missing or null."""
+    value = value_at(body, text.removeprefix(_NOT))
+    return None if value is None else is_true(value) != text.startswith(_NOT)
+
+
 def is_true(value: object) -> bool:
     """Does what says whether there is more say that there is? Also as text."""
     return value.strip().lower() not in ("", "false", "0", "no") if isinstance(value, str) else bool(value)

@@ -64,6 +64,8 @@ _CURSOR_PATHS: Final = {
     "pages.next.starting_after": "starting_after",
 }
 _SURE_URLS: Final = frozenset(path for path in _URLS if "rl" in path.split(".")[-1].lower() or "ink" in path)
+_ZENDESK_ENDS: Final = "!end_of_stream"
+"""Beside it the address of the next page is always there."""
 _LINKS: Final = ("link", "links", "_links", r"atom\:link")
 """Where lists of links are, each with its relation."""
 # "orders?page=2"
@@ -146,9 +148,10 @@ def detected(answered: Answered) -> Paging:
 def next_in(answered: Answered) -> Paging | None:
     """The answer says what asks for the next page: its address, the API's cursor or its number."""
     body = answered.body
-    for path in _URLS:
+    is_zendesk = isinstance(value_at(body, _ZENDESK_ENDS[1:]), bool)
+    for path in (*_URLS, *(("after_url",) if is_zendesk else ())):
         if _is_url(value_at(body, path), certain=path in _SURE_URLS):
-            return NextUrl(path)
+            return NextUrl(path, has_more=_ZENDESK_ENDS if is_zendesk else None)
     for path, param in _CURSOR_PATHS.items():
         if value_at(body, path):
             return NextCursor(path, param)

@@ -9,7 +9,16 @@ from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.declared import mistaken
 from api2db.sources.rest.find import kind_of
-from api2db.sources.rest.paging.convention import OPEN, Answered, Step, checked_path, is_there, is_true, value_at
+from api2db.sources.rest.paging.convention import (
+    OPEN,
+    Answered,
+    Step,
+    checked_flag,
+    checked_path,
+    flag_at,
+    is_there,
+    value_at,
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,8 @@ class NextCursor:
     last      its path in the last record, which has to have it, for APIs that go on after an id ("id")
     param     the parameter it is sent back as; or
     field     the field of the JSON body ("page.after"), which takes any JSON: a list of sort keys, too
-    has_more  path of what says whether there is more; without it the end is where there is no cursor
+    has_more  path of what says whether there is more, or, "!end_of_stream", that this is the end; without it the end
+              is where there is no cursor
     empty_ends  a page without records is the last one, whatever cursor it has: for a number that only counts on
     """
 
@@ -38,9 +48,11 @@ class NextCursor:
             raise mistaken("NextCursor takes the API's cursor from one place: give path=, header= or last=")
         if (self.param is None) == (self.field is None):
             raise mistaken("NextCursor sends the cursor back: give param= (of the address) or field= (of the body)")
-        for path in (self.path, self.last, self.has_more):
+        for path in (self.path, self.last):
             if path is not None:
                 checked_path(path)
+        if self.has_more is not None:
+            checked_flag(self.has_more)
 
     @property
     def counts(self) -> bool:
@@ -58,7 +70,7 @@ class NextCursor:
         return first.with_fields(**{str(self.field): step["cursor"]})
 
     def after(self, answered: Answered) -> Step | None:
-        if self.has_more is not None and not is_true(value_at(answered.body, self.has_more)):
+        if self.has_more is not None and not flag_at(answered.body, self.has_more):
             return None
         found = self._cursor(answered)
         if found is None or found is False or found in ("", [], {}):
@@ -78,8 +90,9 @@ class NextCursor:
         return {"cursor": found} if self.has_more is not None else {"cursor": found, OPEN: True}
 
     def in_vain(self, answered: Answered) -> str | None:
-        if self.has_more is not None and is_there(answered.body, self.has_more):
-            return None
+        if self.has_more is not None:
+            missing = flag_at(answered.body, self.has_more) is None
+            return f"there is nothing at {self.has_more.removeprefix('!')!r}" if missing else None
         if self.header is not None:
             return f"there is no header {self.header}" if self.header not in answered.answer.headers else None
         if self.path is None or is_there(answered.body, self.path):

@@ -9,7 +9,15 @@ from api2db.errors import SourceError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.find import kind_of
 from api2db.sources.rest.paging.address import at_address, step_to
-from api2db.sources.rest.paging.convention import Answered, Step, checked_path, is_there, value_at
+from api2db.sources.rest.paging.convention import (
+    Answered,
+    Step,
+    checked_flag,
+    checked_path,
+    flag_at,
+    is_there,
+    value_at,
+)
 
 _RELATIONS: Final = ("rel", "@rel", "relation")
 _ADDRESSES: Final = ("href", "@href", "url", "uri")
@@ -19,25 +27,35 @@ _ADDRESSES: Final = ("href", "@href", "url", "uri")
 class NextUrl:
     """``{"next": "https://…?page=2"}``; ``path`` is where it is. The end: it is missing, null or empty.
 
+    has_more  path of what says whether there is more, or, "!end_of_stream", that this is the end, for an API whose
+              address is always there
     rel  of a list of links at ``path``, as those of Atom, FHIR or HATEOAS: the relation that is followed
     """
 
     path: str = "next"
     rel: str = "next"
+    has_more: str | None = None
 
     counts: ClassVar[bool] = False
     heeds: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         checked_path(self.path)
+        if self.has_more is not None:
+            checked_flag(self.has_more)
 
     def ask(self, first: Ask, step: Step) -> Ask:
         return at_address(first, step)
 
     def after(self, answered: Answered) -> Step | None:
+        more = None if self.has_more is None else flag_at(answered.body, self.has_more)
+        if more is False:
+            return None
         found = value_at(answered.body, self.path)
         if are_links(found):
             found = address_in(found, self.rel)
+        if not found and more:
+            raise SourceError(f"{self.has_more!r} says that there is more, but there is no address at {self.path!r}")
         if not found:
             return None
         if not isinstance(found, str):
@@ -45,6 +63,8 @@ class NextUrl:
         return step_to(answered, found)
 
     def in_vain(self, answered: Answered) -> str | None:
+        if self.has_more is not None and flag_at(answered.body, self.has_more) is not None:
+            return None
         return None if is_there(answered.body, self.path) else f"there is nothing at {self.path!r}"
 
 
