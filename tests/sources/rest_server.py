@@ -93,6 +93,14 @@ class RestServer(HttpApi):
         further = self._next(at) or at
         return _json({"items": self.page(at), "next_page": f"/stream_url?at={further}", "end_of_stream": further == at})
 
+    def _at_resumption(self, request: Request) -> Answer:
+        """As OAI-PMH does: the token is refused beside anything but the verb."""
+        token = request.params.get("resumptionToken")
+        if token is not None and set(request.params) != {"verb", "resumptionToken"}:
+            return Answer(400, b'{"error": "badArgument"}')
+        at = int(token or 0)
+        return _json({"ListRecords": {"record": self.page(at), "token": str(self._next(at) or "")}})
+
     def _at_last_id(self, request: Request) -> Answer:
         """As Stripe does: go on after an id."""
         with self._changed:

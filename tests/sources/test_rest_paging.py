@@ -201,7 +201,9 @@ def test_a_query_that_could_not_go_on_is_refused_before_it_is_asked(server, quer
         lambda: NextCursor(param="cursor"),
         lambda: NextCursor("next", "cursor", header="X"),
         lambda: NextCursor("a..b", "cursor"),
+        lambda: NextCursor("next", "cursor", alone="verb"),
         lambda: NextUrl("a..b"),
+        lambda: NextUrl(has_more="!a..b"),
         lambda: OffsetLimit(0),
         lambda: PageNumber(0),
         lambda: PageNumber(total="a..b"),
@@ -571,6 +573,20 @@ def test_a_flag_that_says_more_without_an_address_to_go_on_to_is_an_error(server
     server.always(body(1, done=False))
     with pytest.raises(SourceError, match="'!done' says that there is more, but there is no address at 'next'"):
         ids(Rest(server.root).pages(paging=NextUrl(has_more="!done")))
+
+
+@pytest.mark.parametrize("alone", [True, ("verb",)])
+def test_a_token_that_holds_the_question_is_sent_without_it_and_with_the_credentials(server, alone):
+    server.script(body(1, token="t2"), body(2, token=""))
+    api = Rest(server.root, params={"api_key": "s3cret-of-this-api"})
+    paging = NextCursor("token", "resumptionToken", alone=alone)
+    assert ids(api.pages(params={"verb": "ListRecords", "prefix": "oai_dc"}, paging=paging)) == [1, 2]
+    kept = {} if alone is True else {"verb": "ListRecords"}
+    assert server.requests[-1].params == {"api_key": "s3cret-of-this-api", **kept, "resumptionToken": "t2"}
+    server.script(body(1, token="t2"), body(2, token=""))
+    scroll = NextCursor("token", field="scroll_id", alone=("verb",))
+    assert ids(api.pages(method="POST", json={"verb": "a", "size": 1}, paging=scroll)) == [1, 2]
+    assert json.loads(server.requests[-1].body) == {"verb": "a", "scroll_id": "t2"}
 
 
 def test_has_more_may_be_a_text_for_cursors_too(server):

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from api2db.credentialname import is_credential
 from api2db.errors import ConfigError
 from api2db.secret import shown_url
 
@@ -56,6 +57,15 @@ class Ask:
         except msgspec.DecodeError:
             return {}
         return found if isinstance(found, dict) else {}
+
+    def only_params(self, *names: str) -> Ask:
+        """The same request with these of its parameters alone, and those that are credentials."""
+        return replace(self, params=tuple(pair for pair in self.params if pair[0] in names or is_credential(pair[0])))
+
+    def only_fields(self, *names: str) -> Ask:
+        """The same request with these fields of its JSON body alone."""
+        kept = {name: value for name, value in self.fields().items() if name in names}
+        return replace(self, body=None if self.body is None else _encoder.encode(kept))
 
     def with_params(self, **values: object) -> Ask:
         """The same request with these parameters, in place of those of the same names."""

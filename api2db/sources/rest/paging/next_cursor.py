@@ -33,6 +33,8 @@ class NextCursor:
     has_more  path of what says whether there is more, or, "!end_of_stream", that this is the end; without it the end
               is where there is no cursor
     empty_ends  a page without records is the last one, whatever cursor it has: for a number that only counts on
+    alone     the cursor is sent without the other parameters, or, by ``field``, fields, but those that are named:
+              ``alone=("verb",)``. Credentials stay
     """
 
     path: str | None = None
@@ -42,12 +44,15 @@ class NextCursor:
     field: str | None = None
     has_more: str | None = None
     empty_ends: bool = False
+    alone: bool | tuple[str, ...] = False
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.path, self.header, self.last)) != 1:
             raise mistaken("NextCursor takes the API's cursor from one place: give path=, header= or last=")
         if (self.param is None) == (self.field is None):
             raise mistaken("NextCursor sends the cursor back: give param= (of the address) or field= (of the body)")
+        if not isinstance(self.alone, bool) and not _are_names(self.alone):
+            raise mistaken(f"NextCursor(alone={self.alone!r}): give True, or what is sent too: alone=('verb',)")
         for path in (self.path, self.last):
             if path is not None:
                 checked_path(path)
@@ -65,6 +70,9 @@ class NextCursor:
     def ask(self, first: Ask, step: Step) -> Ask:
         if "cursor" not in step:
             return first
+        if self.alone:
+            kept = () if isinstance(self.alone, bool) else self.alone
+            first = first.only_params(*kept) if self.param is not None else first.only_fields(*kept)
         if self.param is not None:
             return first.with_params(**{self.param: step["cursor"]})
         return first.with_fields(**{str(self.field): step["cursor"]})
@@ -110,3 +118,7 @@ class NextCursor:
         if found is None:
             raise SourceError(f"the last record has no {self.last!r} to go on after; correct last=")
         return found
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
