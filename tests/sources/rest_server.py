@@ -87,6 +87,25 @@ class RestServer(HttpApi):
         hits = [{"_source": record, "sort": [at + n, record["id"]]} for n, record in enumerate(self.page(at))]
         return _json({"hits": {"total": {"value": self.count(), "relation": "eq"}, "hits": hits}})
 
+    def _at_feed(self, request: Request) -> Answer:
+        """As Atom does: links, each with its relation."""
+        at = int(request.params.get("at", 0))
+        links = '<link rel="self" href="/feed"/>'
+        links += f'<link rel="next" href="/feed?at={self._next(at)}"/>' * (self._next(at) is not None)
+        entries = "".join(f"<entry><id>{one['id']}</id><total>{one['total']}</total></entry>" for one in self.page(at))
+        return Answer(body=f"<feed>{links}{entries}</feed>".encode(), content_type="application/atom+xml")
+
+    def _at_delta(self, request: Request) -> Answer:
+        """As Microsoft Graph does: at the end the address of what changes from now on."""
+        at = int(request.params.get("at", 0))
+        further = self._next(at)
+        link = (
+            {"@odata.nextLink": f"/delta?at={further}"}
+            if further
+            else {"@odata.deltaLink": f"/delta?at={self.count()}"}
+        )
+        return _json({"value": self.page(at), **link})
+
     def _at_stream_url(self, request: Request) -> Answer:
         """As Zendesk does: the address of the last page is its own."""
         at = int(request.params.get("at", 0))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from api2db.errors import SourceError
 from api2db.sources.rest.page import RestPage, about
 from api2db.sources.rest.paging import Answered, RepeatedPage, Step
-from api2db.sources.rest.paging.convention import WAS
+from api2db.sources.rest.paging.convention import WAS, keeps
 from api2db.sources.rest.paging.ended import check_end
 from api2db.sources.rest.repeats import Repeats
 
@@ -48,9 +48,20 @@ class Turn:
                 )
             )
             step = None
+        after = step if step is not None else self.kept
         # The page knows its cursor now and needs this no more: without the circle it is freed once it is handed on.
-        self.page.reach = partial(self.walk.cursor_after, self.answered.step if self.is_repeated else step)
+        self.page.reach = partial(self.walk.cursor_after, self.answered.step if self.is_repeated else after)
         return step
+
+    @cached_property
+    def kept(self) -> Step | None:
+        """Of the last page: what the next poll begins with. Raises SourceError where it isn't there."""
+        paging = self.walk.plan.paging
+        if not keeps(paging):
+            return None
+        with about(self.page.ask):
+            found: Step | None = paging.kept(self.answered)  # type: ignore[attr-defined]
+        return found
 
     @cached_property
     def onward(self) -> Step | None:
@@ -64,6 +75,8 @@ class Turn:
 
     def cursor(self) -> Any:
         step = self.next
+        if step is None:
+            step = self.kept
         return self.walk.cursor_after(self.answered.step if self.is_repeated else step)
 
     def records(self) -> Sequence[Any] | None:

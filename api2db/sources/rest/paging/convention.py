@@ -81,7 +81,8 @@ class Paging(Protocol):
     counts   does ``after`` need the records, or the body and headers alone?
 
     One may have ``heeds`` too: the headers that ``after`` reads. Without it, it may be any. And ``in_vain``: of an
-    answer that it ends at, what was looked for where nothing is; None where the answer says that it is the end.
+    answer that it ends at, what was looked for where nothing is; None where the answer says that it is the end. And
+    ``kept``: of the answer it ends at, the step that the next poll begins with; None: at the first page.
     """
 
     @property
@@ -92,6 +93,11 @@ class Paging(Protocol):
 
     def after(self, answered: Answered) -> Step | None:
         """The step after the one that was answered; None at the end. Raises SourceError."""
+
+
+def keeps(paging: Paging) -> bool:
+    """Does the next poll begin where the one before ended?"""
+    return bool(getattr(paging, "keep", False))
 
 
 def path_of(text: str) -> Path:

@@ -33,6 +33,7 @@ class NextCursor:
     has_more  path of what says whether there is more, or, "!end_of_stream", that this is the end; without it the end
               is where there is no cursor
     empty_ends  a page without records is the last one, whatever cursor it has: for a number that only counts on
+    keep      the next poll begins with the cursor of the last page; a path of it, if it is elsewhere there
     alone     the cursor is sent without the other parameters, or, by ``field``, fields, but those that are named:
               ``alone=("verb",)``. Credentials stay
     """
@@ -45,6 +46,7 @@ class NextCursor:
     has_more: str | None = None
     empty_ends: bool = False
     alone: bool | tuple[str, ...] = False
+    keep: bool | str = False
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.path, self.header, self.last)) != 1:
@@ -58,6 +60,8 @@ class NextCursor:
                 checked_path(path)
         if self.has_more is not None:
             checked_flag(self.has_more)
+        if isinstance(self.keep, str):
+            checked_path(self.keep)
 
     @property
     def counts(self) -> bool:
@@ -97,10 +101,22 @@ class NextCursor:
             return None
         return {"cursor": found} if self.has_more is not None else {"cursor": found, OPEN: True}
 
+    def kept(self, answered: Answered) -> Step | None:
+        if not self.keep:
+            return None
+        if self.last is not None and not answered.records:
+            return answered.step or None  # none is behind the last record of before
+        found = value_at(answered.body, self.keep) if isinstance(self.keep, str) else self._cursor(answered)
+        if found is None or found == "":
+            raise SourceError("the last page has no cursor for the next poll to begin with; correct keep=")
+        return {"cursor": found}
+
     def in_vain(self, answered: Answered) -> str | None:
         if self.has_more is not None:
             missing = flag_at(answered.body, self.has_more) is None
             return f"there is nothing at {self.has_more.removeprefix('!')!r}" if missing else None
+        if isinstance(self.keep, str) and is_there(answered.body, self.keep):
+            return None
         if self.header is not None:
             return f"there is no header {self.header}" if self.header not in answered.answer.headers else None
         if self.path is None or is_there(answered.body, self.path):

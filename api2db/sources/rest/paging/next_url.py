@@ -30,11 +30,13 @@ class NextUrl:
     has_more  path of what says whether there is more, or, "!end_of_stream", that this is the end, for an API whose
               address is always there
     rel  of a list of links at ``path``, as those of Atom, FHIR or HATEOAS: the relation that is followed
+    keep  path of the address on the last page that the next poll begins with, "@odata\\.deltaLink"; True: ``path``
     """
 
     path: str = "next"
     rel: str = "next"
     has_more: str | None = None
+    keep: bool | str = False
 
     counts: ClassVar[bool] = False
     heeds: ClassVar[tuple[str, ...]] = ()
@@ -43,6 +45,8 @@ class NextUrl:
         checked_path(self.path)
         if self.has_more is not None:
             checked_flag(self.has_more)
+        if isinstance(self.keep, str):
+            checked_path(self.keep)
 
     def ask(self, first: Ask, step: Step) -> Ask:
         return at_address(first, step)
@@ -62,8 +66,19 @@ class NextUrl:
             raise SourceError(f"what is at {self.path!r} should be the next page's address, but is {kind_of(found)}")
         return step_to(answered, found)
 
+    def kept(self, answered: Answered) -> Step | None:
+        if not self.keep:
+            return None
+        where = self.path if self.keep is True else self.keep
+        found = value_at(answered.body, where)
+        if not isinstance(found, str) or not found:
+            raise SourceError(f"there is no address at {where!r} for the next poll to begin with; correct keep=")
+        return step_to(answered, found)
+
     def in_vain(self, answered: Answered) -> str | None:
         if self.has_more is not None and flag_at(answered.body, self.has_more) is not None:
+            return None
+        if isinstance(self.keep, str) and is_there(answered.body, self.keep):
             return None
         return None if is_there(answered.body, self.path) else f"there is nothing at {self.path!r}"
 
