@@ -60,6 +60,8 @@ def _only(path: Path) -> Collector:
 class _Recorded:
     """One answer for every request: a ``Tape``."""
 
+    is_one_answer = True
+
     def __init__(self, recorded: dict[str, Any]) -> None:
         self._recorded = recorded
 

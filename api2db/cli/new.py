@@ -195,7 +195,7 @@ def _as_json(name: str, found: Findings, sure: dict[str, str]) -> dict[str, Any]
         "columns": [asdict(column) for column in found.columns],
         "key": _chosen(found.key),
         "version": _chosen(found.version),
-        "paging": {"by": repr(found.paging.value), "why": found.paging.why},
+        "paging": {"by": found.paging.value and repr(found.paging.value), "why": found.paging.why},
         "since": None if found.since is None else _since(found.since),
         "validator": None if found.validator is None else {"header": found.validator.value, "why": found.validator.why},
         "rate": None if found.rate is None else {"rate": found.rate.value, "why": found.rate.why},

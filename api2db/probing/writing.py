@@ -24,8 +24,7 @@ def collector_text(name: str, found: Findings, today: str, auth: str | None) -> 
     auth   the name of its credentials
     """
     imports = ["Incremental"] if found.since is not None else []
-    paged = not isinstance(found.paging.value, Single) or found.paging.sureness is Sureness.GUESS
-    ways = [type(found.paging.value).__name__] if paged else []
+    ways = [type(found.paging.value).__name__] if _is_paged(found) else []
     select = found.selection.written.partition("(")[0]
     ways += [select] if select in ("HeaderRow", "Parallel") else []
     lines = [
@@ -119,7 +118,16 @@ def _body(found: Findings) -> list[str]:
     lines = [f"{INDENT}# records: {found.selection.sureness.value}: {in_a_line(found.selection.why)}."]
     if found.selection.candidates:
         lines.append(f"{INDENT}# Others that may be it: {', '.join(map(quoted, found.selection.candidates))}.")
-    lines.append(f"{INDENT}# paging: {found.paging.sureness.value}: {in_a_line(found.paging.why)}.")
+    if found.paging.value is None:
+        lines.append(f"{INDENT}# paging: not found: {in_a_line(found.paging.why)}.")
+        lines.append(
+            f"{INDENT}# Look it up, and say it below: paging=NextCursor(...), OffsetLimit(...), ...; where this"
+        )
+        lines.append(
+            f"{INDENT}# is all, paging=Single(). Unsaid, a poll fails where the answer says that there is more."
+        )
+    else:
+        lines.append(f"{INDENT}# paging: {found.paging.sureness.value}: {in_a_line(found.paging.why)}.")
     if found.since is not None:
         lines.append(f"{INDENT}# since: {found.since.sureness.value}: {in_a_line(found.since.why)}.")
     elif (choice := found.version or found.born) is not None:
@@ -194,11 +202,10 @@ def _page_options(found: Findings) -> list[str | Block]:
         options.append(mapping("params={", given))
     if found.body.why is not None:
         options.append(f"format={quoted(found.body.format)}")
-    # Where there may be more, and how wasn't found: a poll isn't to fail for that.
-    if not isinstance(found.paging.value, Single) or found.paging.sureness is Sureness.GUESS:
+    if _is_paged(found):
         name, given_to_it = _paging_parts(found.paging.value)
         options.append(Block(f"paging={name}(", given_to_it, ")"))
-    if found.paging.value.counts and (path := _key_of_pages(found)) is not None:
+    if found.paging.value is not None and found.paging.value.counts and (path := _key_of_pages(found)) is not None:
         options.append(f"key={quoted(path)}")
     if found.since is not None:
         name = found.since.value
@@ -216,8 +223,14 @@ def _key_of_pages(found: Findings) -> str | None:
     return None if more and more <= first else found.key.column.path
 
 
-def paging_text(paging: Paging) -> str:
+def _is_paged(found: Findings) -> bool:
+    return found.paging.value is not None and not isinstance(found.paging.value, Single)
+
+
+def paging_text(paging: Paging | None) -> str:
     """As Python makes it: what isn't as by default."""
+    if paging is None:
+        return "not found"
     name, given = _paging_parts(paging)
     return f"{name}({', '.join(given)})"
 

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from api2db.cli.main import main
 from api2db.cli.new import _without_credentials
 from api2db.discovery import find_in
+from api2db.errors import SourceError
 from api2db.sources import payload
 from api2db.sources.answer import HttpError
 from api2db.testing import poll_recorded
@@ -216,6 +217,25 @@ def test_where_what_it_looks_like_brings_the_first_page_again_another_way_is_tri
         said = new(project, f"{server.root}/total_by_number?limit=10", "--name", "quakes")
         assert said.exit_code == 0, said.output
         assert len(polled(project / "collectors" / "quakes.py")) == 57
+
+
+def test_where_there_is_more_and_nothing_tells_how_no_paging_is_written_and_the_poll_fails(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        server.always(Answer(body=json.dumps({"items": RECORDS[:9], "done": False}).encode()))
+        said = new(project, f"{server.root}/whole?limit=9", "--name", "quakes")
+        assert said.exit_code == 0, said.output
+        text = (project / "collectors" / "quakes.py").read_text()
+        assert "paging: not found: 'done': false says that there is more" in text
+        assert "import Single" not in text
+        with pytest.raises(SourceError, match="'done': false says that there is more"):
+            polled(project / "collectors" / "quakes.py")
+
+
+def test_more_after_the_last_id_is_found_where_the_api_says_that_there_is_more(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        assert new(project, f"{server.root}/last_id", "--name", "quakes").exit_code == 0
+        assert 'param="starting_after"' in (project / "collectors" / "quakes.py").read_text()
+        assert len(polled(project / "collectors" / "quakes.py")) == len(RECORDS)
 
 
 def test_what_can_not_be_finished_leaves_nothing(server: RestServer, project: Path) -> None:

@@ -80,6 +80,46 @@ class RestServer(HttpApi):
         body = {"results": self.page(at), "has_more": further is not None, "next_cursor": f"c{further}"}
         return _json(body | {"filter": asked["filter"]})
 
+    def _at_sort_keys(self, request: Request) -> Answer:
+        """As Elasticsearch does: go on after the sort keys of the last one."""
+        asked = json.loads(request.body)
+        at = asked["search_after"][0] + 1 if "search_after" in asked else 0
+        hits = [{"_source": record, "sort": [at + n, record["id"]]} for n, record in enumerate(self.page(at))]
+        return _json({"hits": {"total": {"value": self.count(), "relation": "eq"}, "hits": hits}})
+
+    def _at_feed(self, request: Request) -> Answer:
+        """As Atom does: links, each with its relation."""
+        at = int(request.params.get("at", 0))
+        links = '<link rel="self" href="/feed"/>'
+        links += f'<link rel="next" href="/feed?at={self._next(at)}"/>' * (self._next(at) is not None)
+        entries = "".join(f"<entry><id>{one['id']}</id><total>{one['total']}</total></entry>" for one in self.page(at))
+        return Answer(body=f"<feed>{links}{entries}</feed>".encode(), content_type="application/atom+xml")
+
+    def _at_delta(self, request: Request) -> Answer:
+        """As Microsoft Graph does: at the end the address of what changes from now on."""
+        at = int(request.params.get("at", 0))
+        further = self._next(at)
+        link = (
+            {"@odata.nextLink": f"/delta?at={further}"}
+            if further
+            else {"@odata.deltaLink": f"/delta?at={self.count()}"}
+        )
+        return _json({"value": self.page(at), **link})
+
+    def _at_stream_url(self, request: Request) -> Answer:
+        """As Zendesk does: the address of the last page is its own."""
+        at = int(request.params.get("at", 0))
+        further = self._next(at) or at
+        return _json({"items": self.page(at), "next_page": f"/stream_url?at={further}", "end_of_stream": further == at})
+
+    def _at_resumption(self, request: Request) -> Answer:
+        """As OAI-PMH does: the token is refused beside anything but the verb."""
+        token = request.params.get("resumptionToken")
+        if token is not None and set(request.params) != {"verb", "resumptionToken"}:
+            return Answer(400, b'{"error": "badArgument"}')
+        at = int(token or 0)
+        return _json({"ListRecords": {"record": self.page(at), "token": str(self._next(at) or "")}})
+
     def _at_last_id(self, request: Request) -> Answer:
         """As Stripe does: go on after an id."""
         with self._changed:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from api2db.credentialname import is_credential
 from api2db.errors import ConfigError
 from api2db.secret import shown_url
 
@@ -50,6 +51,23 @@ class Ask:
     def param(self, name: str) -> str | None:
         """The last value of a parameter."""
         return next((value for key, value in reversed(self.params) if key == name), None)
+
+    def fields(self) -> dict[str, Any]:
+        """Those of its JSON body; none where that is anything else."""
+        try:
+            found = {} if self.body is None else msgspec.json.decode(self.body)
+        except msgspec.DecodeError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def only_params(self, *names: str) -> Ask:
+        """The same request with these of its parameters alone, and those that are credentials."""
+        return replace(self, params=tuple(pair for pair in self.params if pair[0] in names or is_credential(pair[0])))
+
+    def only_fields(self, *names: str) -> Ask:
+        """The same request with these fields of its JSON body alone."""
+        kept = {name: value for name, value in self.fields().items() if name in names}
+        return replace(self, body=None if self.body is None else _encoder.encode(kept))
 
     def with_params(self, **values: object) -> Ask:
         """The same request with these parameters, in place of those of the same names."""

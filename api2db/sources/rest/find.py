@@ -47,6 +47,11 @@ def _beside_a_head(body: list[object]) -> str:
     return str(lists[0]) if isinstance(items, list) and all(isinstance(item, dict) for item in items) else ""
 
 
+def escaped(key: str) -> str:
+    """A key as a path has it."""
+    return _MARKS.sub(r"\\\g<0>", key)
+
+
 def kind_of(value: object) -> str:
     """A value as an error names it: never what is in it, but which fields it has."""
     if value is None:
@@ -63,7 +68,7 @@ def kind_of(value: object) -> str:
 
 def _lists(body: dict[str, object], prefix: str, depth: int) -> Iterator[tuple[str, list[object]]]:
     for key, value in body.items():
-        path = prefix + _MARKS.sub(r"\\\g<0>", key)
+        path = prefix + escaped(key)
         if isinstance(value, list):
             if key not in _COMPANIONS and all(isinstance(item, dict) for item in value):
                 yield path, value

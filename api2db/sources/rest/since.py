@@ -15,7 +15,7 @@ from api2db.sources.incremental.incremental import NEWEST_FIRST, Incremental
 from api2db.sources.incremental.progress import Fresh, Progress, Stretch
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
-from api2db.sources.rest.paging.convention import OPEN
+from api2db.sources.rest.paging.convention import OPEN, keeps
 from api2db.sources.rest.refused import StepRefused
 from api2db.sources.rest.walk import Plan, Walk
 from api2db.sources.tape.recorder import is_played
@@ -67,6 +67,8 @@ class SinceWalk:
             raise ConfigError("two Incremental in one poll: make a collector for each")
         if not self.certain:
             context.ends.append(self._check_cursor)
+        if keeps(self.plan.paging):
+            raise ConfigError("keep= and an Incremental both say where the next poll begins: leave one of them out")
         if context.whole:
             raise ConfigError("each poll replaces the table, and an Incremental brings what is new alone: give key=")
         progress = Progress(

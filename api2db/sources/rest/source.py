@@ -14,7 +14,7 @@ from api2db.sources.rest.client import OPTIONS, Rest
 from api2db.sources.rest.declared import check_options, checked, mistaken
 from api2db.sources.rest.listed import Listed, listed
 from api2db.sources.rest.paging import Paging
-from api2db.sources.rest.paging.convention import path_of
+from api2db.sources.rest.paging.convention import keeps, path_of
 from api2db.sources.rest.per_parent import PerParent
 from api2db.sources.rest.records import Found
 from api2db.sources.rest.since import SinceWalk, taken_out
@@ -222,6 +222,8 @@ class RestSource:
         named = self._template.names()
         for name in sorted(named - selected.keys()):
             raise ConfigError(f"{{{name}}} isn't among parent_fields{nearest(name, selected)}")
+        if keeps(self.plan.paging) or (isinstance(above, RestSource) and keeps(above.plan.paging)):
+            raise ConfigError("keep= goes with requests that stand for themselves, not with a parent=")
         if self._incremental is not None and isinstance(above, RestSource) and above._is_limited():
             raise ConfigError(
                 "with an Incremental each poll needs all of the parent's records: make the parent without"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from api2db.errors import SourceError
 from api2db.sources.rest.page import RestPage, about
 from api2db.sources.rest.paging import Answered, RepeatedPage, Step
-from api2db.sources.rest.paging.convention import WAS
+from api2db.sources.rest.paging.convention import WAS, keeps
+from api2db.sources.rest.paging.ended import check_end
 from api2db.sources.rest.repeats import Repeats
 from api2db.sources.rest.sent import sent
 
@@ -37,6 +38,9 @@ class Turn:
     def next(self) -> Step | None:
         """Raises SourceError where the same request would be sent again, or the page before came once more."""
         step = self.onward
+        if step is None and not self.answered.step:
+            with about(self.page.ask):
+                check_end(self.walk.plan.paging, self.answered)
         if step is not None and self._again():
             self._repeated(
                 RepeatedPage(
@@ -46,9 +50,20 @@ class Turn:
             )
             step = None
         step = self.walk.with_names(step)
+        after = step if step is not None else self.kept
         # The page knows its cursor now and needs this no more: without the circle it is freed once it is handed on.
-        self.page.reach = partial(self.walk.cursor_after, self.page.step if self.is_repeated else step)
+        self.page.reach = partial(self.walk.cursor_after, self.page.step if self.is_repeated else after)
         return step
+
+    @cached_property
+    def kept(self) -> Step | None:
+        """Of the last page: what the next poll begins with. Raises SourceError where it isn't there."""
+        paging = self.walk.plan.paging
+        if not keeps(paging):
+            return None
+        with about(self.page.ask):
+            found: Step | None = paging.kept(self.answered)  # type: ignore[attr-defined]
+        return self.walk.with_names(found)
 
     @cached_property
     def onward(self) -> Step | None:
@@ -62,6 +77,8 @@ class Turn:
 
     def cursor(self) -> Any:
         step = self.next
+        if step is None:
+            step = self.kept
         return self.walk.cursor_after(self.page.step if self.is_repeated else step)
 
     def records(self) -> Sequence[Any] | None:

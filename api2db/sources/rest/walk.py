@@ -10,13 +10,14 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from api2db.errors import SourceError
+from api2db.errors import ConfigError, SourceError
 from api2db.sources.context import POLL
 from api2db.sources.rest import heeded
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.headers import Headers, without_names
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.paging import Answered, Paging, Step
+from api2db.sources.rest.paging.convention import keeps
 from api2db.sources.rest.records import Found, Select
 from api2db.sources.rest.refused import (
     UNKNOWN_STEP,
@@ -95,6 +96,7 @@ class Walk:
 
         A cursor that the API doesn't take any more begins anew, once. Raises SourceError, HttpError.
         """
+        self._check_kept()
         try:
             yield from self.onward()
             return
@@ -107,6 +109,7 @@ class Walk:
     def onward(self) -> Iterator[RestPage]:
         """The same. Raises StepRefused, too, where the API doesn't take the cursor."""
         plan, told = self.plan, self._told
+        kept: Step | None = None
         step: Step | None = step_of(self.cursor)
         ends_s = None if plan.deadline_s is None else time.monotonic() + plan.deadline_s
         repeats = Repeats(plan.key)
@@ -129,6 +132,7 @@ class Walk:
                 is_resumed = bool(step)
                 continue
             elif fetched is None:
+                kept = step if keeps(plan.paging) else None
                 step, is_nothing = None, self.tells_nothing
             elif fetched.answer is None:
                 self._recalled[ask.identity()] = fetched
@@ -137,6 +141,7 @@ class Walk:
                 recalled = step == remembered
                 fetched.told = None  # what is recalled is kept, and no bodies with it
             elif fetched.answer.status_code == HTTPStatus.NO_CONTENT:
+                kept = step if keeps(plan.paging) else None
                 step, is_nothing = None, self.tells_nothing
                 fetched.remember({heeded.NEXT: step})
             else:
@@ -146,6 +151,7 @@ class Walk:
                 number -= turn.is_repeated
                 told = turn.cursor()
                 step = None if turn.page.ends else turn.next
+                kept = None if step is not None else turn.kept
                 memo = self._memo(turn, step, is_sure=turn.page.ends)
                 for each in (fetched, self._recalled.get(ask.identity())):
                     if each is not None:
@@ -154,8 +160,9 @@ class Walk:
                 del turn
             is_resumed = False
             del fetched  # no page is held while the next one is fetched
-        if is_nothing or (told is not NO_CURSOR and (told or {}) != self.cursor_after(step)):
-            yield self._empty(step)
+        after = kept if step is None else step
+        if is_nothing or (told is not NO_CURSOR and (told or {}) != self.cursor_after(after)):
+            yield self._empty(after)
 
     def asked_before(self, ask: Ask) -> bool:
         return ask.identity() in self._asked
@@ -175,7 +182,11 @@ class Walk:
         """
         from api2db.sources.http import HttpError
 
-        conditional = self.plan.conditional and not (self._is_anew and ask.identity() in self._recalled)
+        conditional = (
+            self.plan.conditional
+            and not keeps(self.plan.paging)
+            and not (self._is_anew and ask.identity() in self._recalled)
+        )
         try:
             # What is asked page by page is read, whatever the method: a query is posted as well.
             fetched = self.fetcher.fetch(ask, conditional=conditional, repeatable=True, whole=heeded.wants_whole)
@@ -202,6 +213,18 @@ class Walk:
             self._asked.clear()
             self._headers = Headers()
             return _LOST
+
+    def _check_kept(self) -> None:
+        """Raises ConfigError where the next poll couldn't go on, or would replace everything by what is new."""
+        poll = POLL.get()
+        if not keeps(self.plan.paging):
+            return
+        if self.cursor is NO_CURSOR:
+            raise ConfigError(
+                "keep= needs a cursor to keep it in: give cursor=, what the collector's function is handed"
+            )
+        if poll is not None and poll.whole:
+            raise ConfigError("each poll replaces the table, and keep= brings what is new alone: give key=")
 
     def _is_to_be_read(self, step: Step, fetched: Fetched) -> bool:
         """Says 304 something new of what comes next, and not enough?"""

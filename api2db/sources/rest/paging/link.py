@@ -28,6 +28,9 @@ class LinkHeader:
         found = relations(answered.answer.headers.get("Link", ""), answered.answer.url)
         return step_to(answered, found.get(self.rel.lower()))
 
+    def in_vain(self, answered: Answered) -> str | None:
+        return None if relations(answered.answer.headers.get("Link", "")) else "there is no header Link"
+
 
 def relations(header: str, url: str = "") -> dict[str, str]:
     """Relation, in lower case -> address, of a Link header: ``rel="next last"`` are two. Of several the first.
