@@ -371,6 +371,10 @@ def test_more_without_a_way_to_ask_for_it_is_an_error_and_not_a_silent_end(serve
         ({}, {}, {"done": False}, "'done': false says that there is more"),
         ({}, {}, {"isLast": False, "next": None}, "'isLast': false says that there is more"),
         ({}, {}, {"end_of_stream": "false"}, "'end_of_stream': false says that there is more"),
+        ({}, {}, {"LastEvaluatedKey": {"id": 3}}, "'LastEvaluatedKey' seems to ask for the next page"),
+        ({}, {}, {"continue": {"cmcontinue": "x"}}, "'continue' seems to ask for the next page"),
+        ({}, {}, {"pagination": {"page": 1, "pages": 3}}, "'pagination.pages' says that there are 3 pages"),
+        ({}, {}, {"nbHits": 10, "nbPages": 3}, "'nbHits' says that there are 10"),
         ({}, {}, {"totalSize": 10}, "'totalSize' says that there are 10, but these are 4"),
         ({"$limit": 4}, {}, {}, "$limit=4 were asked for and came"),
         ({"limit": 4}, {}, {}, "limit=4 were asked for and came"),
@@ -400,6 +404,7 @@ FOUR = [{"id": number, "done": False, "total": 9, "next": "/a"} for number in ra
         ({"hits": {"total": {"value": 4, "relation": "gte"}, "hits": FOUR}}, "hits.hits", "'hits.total.value' says"),
         ([{"page": 1, "pages": 3, "total": 9}, FOUR], "1", "'0.total' says that there are 9, but these are 4"),
         ({"data": {"after": "t3_x", "children": FOUR}}, "data.children", "NextCursor('data.after', param=...)"),
+        ({"data": {"items": FOUR, "meta": {"results": {"total": 9}}}}, "data.items", "'data.meta.results.total' says"),
         ({"a.b": {"result": {"isLast": False, "items": FOUR}}}, r"a\.b.result.items", "result.isLast': false says"),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from api2db.sources.rest.paging.convention import Answered, value_at
 
 ENVELOPES: Final = (
     *("", "meta.", "pagination.", "paging.", "page_info.", "pageInfo.", "info.", "metadata.", "page."),
-    *("meta.page.", "meta.pagination."),
+    *("meta.page.", "meta.pagination.", "meta.results."),
 )
 """Objects beside the records that tell of them."""
 _DEPTH: Final = 5

@@ -37,13 +37,15 @@ _BY: Final = "by"
 _CONVENTIONS: Final[Mapping[str, Callable[..., Paging]]] = {
     made.__name__: made for made in (LinkHeader, NextUrl, NextCursor, OffsetLimit, PageNumber, Single)
 }
-_URL: Final = ("next", "next_url", "nextUrl", "nextURL", "next_page_url", "nextPageUrl", "nextPageURL")
+_URL: Final = (
+    *("next", "next_url", "nextUrl", "nextURL", "next_page_url", "nextPageUrl", "nextPageURL", "next_uri", "nextUri"),
+    *("next_href", "nextHref", "next_page_uri", "nextPageUri"),
+)
 _URLS: Final = (
     *(prefix + name for prefix in ENVELOPES for name in _URL),
     *("links.next", "links.next.href", "_links.next", "_links.next.href", "meta.pagination.links.next", "next.href"),
     *("nextLink", r"@odata\.nextLink", r"odata\.nextLink", "next_link", "next_page", "next_page.uri"),
-    *("nextRecordsUrl", "nextPageLink", "next_page_link", "next_page_uri", "nextPageUri", "next_uri", "nextUri"),
-    *("next_href", "nextHref", "nextPage"),
+    *("nextRecordsUrl", "nextPageLink", "next_page_link", "nextPage"),
 )
 # How an API's cursor is called in answers, and how in requests.
 _CURSORS: Final = {

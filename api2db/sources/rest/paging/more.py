@@ -13,7 +13,7 @@ _GO_ON: Final = (
     *("has_more", "hasMore", "more", "hasNextPage", "has_next_page", "has_next", "hasNext"),
     *("is_truncated", "isTruncated", "IsTruncated", "truncated"),
     *("has_more_items", "hasMoreItems", "more_results", "moreResults", "more_available", "moreAvailable"),
-    *("hasMoreResults", "hasMoreRecords", "exceededTransferLimit"),
+    *("hasMoreResults", "hasMoreRecords", "exceededTransferLimit", "more_results_available", "moreResultsAvailable"),
 )
 # What says the same the other way round.
 _END: Final = (
@@ -25,12 +25,13 @@ _TOTAL: Final = (
     *("total", "total_count", "totalCount", "total-count", "total_results", "totalResults", "total_items"),
     *("totalItems", "totalSize", "total_size", "total_records", "totalRecords", "totalElements", "total_elements"),
     *("total_entries", "totalEntries", "total_rows", "numFound", "@odata.count", r"opensearch\:totalResults"),
+    *("total-results", "total_hits", "totalHits", "hitCount", "nbHits", "recordsTotal", "numberMatched"),
     _OF_OBJECT,
 )
 MORE: Final = tuple(prefix + name for prefix in ENVELOPES for name in _GO_ON)
 TOTALS: Final = tuple(prefix + name for prefix in ENVELOPES for name in _TOTAL)
-_PAGES: Final = ("total_pages", "totalPages", "total-pages", "page_count", "last_page")
-PAGES: Final = tuple(prefix + name for prefix in ENVELOPES for name in (*_PAGES, "pages"))
+_PAGES: Final = ("total_pages", "totalPages", "total-pages", "page_count", "last_page", "nbPages", "pages")
+PAGES: Final = tuple(prefix + name for prefix in ENVELOPES for name in _PAGES)
 # Of a total in a header. "Content-Range: items 0-9/100" says one, too.
 _TOTAL_HEADERS: Final = ("X-Total-Count", "X-Total", "X-WP-Total", "Total-Count", "X-Pagination-Total-Count")
 _PAGES_HEADERS: Final = ("X-Total-Pages", "X-WP-TotalPages", "X-Pagination-Page-Count")
@@ -43,7 +44,10 @@ _TOKEN: Final = (
     *("next", "cursor", "after", "nextPage", "next_page", "next_id", "nextId", "marker", "next_marker", "after_cursor"),
     *("nextMarker", "NextMarker", "bookmark", "scroll_id", "_scroll_id", "continue", "end_cursor", "endCursor"),
     *("afterCursor", "resumptionToken", "resumption_token", "nextToken", "next_token", "nextCursor", "next_cursor"),
+    *("next-cursor", "nextCursorMark"),
 )
+# Of those that are objects: of DynamoDB and MediaWiki.
+_TOKEN_OBJECT: Final = ("LastEvaluatedKey", "continue")
 _SIZES: Final = (
     *("limit", "per_page", "page_size", "pageSize", "perPage", "size", "count", "top", "$top", "rows"),
     *("page[size]", "page[limit]", "max_results", "maxResults", "pageLimit", "$limit", "hitsPerPage", "per-page"),
@@ -76,9 +80,9 @@ def check_all(answered: Answered) -> None:
     if _says_all(answered):
         return
     for prefix, value in places(answered):
-        for name in _TOKEN:
+        for name in (*_TOKEN, *_TOKEN_OBJECT):
             token = value_at(value, name)
-            if isinstance(token, (str, int)) and token and not isinstance(token, bool) and not _echoed(answered, token):
+            if _is_token(name, token) and not _echoed(answered, token):
                 raise SourceError(
                     f"{prefix + name!r} seems to ask for the next page, but nothing says how it is sent back; say"
                     f" paging=NextCursor({prefix + name!r}, param=...); where that is all, paging=Single()"
@@ -156,6 +160,12 @@ def _count(answered: Answered) -> int | None:
         return answered.count
     except SourceError:
         return None
+
+
+def _is_token(name: str, value: object) -> bool:
+    if isinstance(value, dict):
+        return name in _TOKEN_OBJECT and bool(value)
+    return isinstance(value, (str, int)) and bool(value) and not isinstance(value, bool)
 
 
 def _echoed(answered: Answered, token: object) -> bool:
