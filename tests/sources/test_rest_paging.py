@@ -373,7 +373,7 @@ def test_more_without_a_way_to_ask_for_it_is_an_error_and_not_a_silent_end(serve
         ({}, {}, {"end_of_stream": "false"}, "'end_of_stream': false says that there is more"),
         ({}, {}, {"LastEvaluatedKey": {"id": 3}}, "'LastEvaluatedKey' seems to ask for the next page"),
         ({}, {}, {"continue": {"cmcontinue": "x"}}, "'continue' seems to ask for the next page"),
-        ({}, {}, {"pagination": {"page": 1, "pages": 3}}, "'pagination.pages' says that there are 3 pages"),
+        ({}, {}, {"pagination": {"pages": 3}}, "'pagination.pages' says that there are 3 pages"),
         ({}, {}, {"nbHits": 10, "nbPages": 3}, "'nbHits' says that there are 10"),
         ({}, {}, {"totalSize": 10}, "'totalSize' says that there are 10, but these are 4"),
         ({"$limit": 4}, {}, {}, "$limit=4 were asked for and came"),
