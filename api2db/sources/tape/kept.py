@@ -10,8 +10,9 @@ from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 
 from requests import PreparedRequest
 
+from api2db import spelling
 from api2db.credentialname import is_credential, may_be_records
-from api2db.secret import HIDDEN, is_number_or_date, spellings
+from api2db.secret import HIDDEN, is_number_or_date
 from api2db.sources.answer import basic_pair
 from api2db.sources.tape.identity import fields
 
@@ -28,7 +29,7 @@ _SHORTEST_SECRET, _SHORTEST_WORD = 4, 8
 def credentials(request: PreparedRequest, secrets: Iterable[str]) -> list[str]:
     """What was sent as a credential: by name, as user and password, as a cookie, or said to be one.
 
-    As written, quoted and escaped; longest first. What may be a word, or is a number, isn't taken if it is short.
+    What may be a word, or is a number, isn't taken if it is short.
     """
     sure, likely = list(secrets), []
     user, _, password = urlsplit(str(request.url)).netloc.rpartition("@")[0].partition(":")
@@ -48,7 +49,7 @@ def credentials(request: PreparedRequest, secrets: Iterable[str]) -> list[str]:
     likely += [one for one in sure if is_number_or_date(one)]
     taken = {one for one in sure if len(one) >= _SHORTEST_SECRET and not is_number_or_date(one)}
     taken |= {one for one in likely if len(one) >= _SHORTEST_WORD}
-    return sorted({form for one in taken for form in spellings(one)}, key=lambda one: (-len(one), one))
+    return sorted(taken)
 
 
 def _named_in(request: PreparedRequest) -> Iterator[tuple[str, str]]:
@@ -85,15 +86,13 @@ def url(address: str, secrets: Iterable[str]) -> str:
 
 
 def hidden(text: str, secrets: Iterable[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
-    return text
+    """However it is spelled."""
+    return spelling.without(text, [place for secret in secrets for place in spelling.spans(secret, text)], HIDDEN)
 
 
 def body(request: PreparedRequest, data: bytes, secrets: Iterable[str]) -> bytes:
     """An answer's body as it is kept: as it came, but for credentials that were sent, or asked for."""
-    for secret in secrets:
-        data = data.replace(secret.encode(), HIDDEN.encode())
+    data = spelling.replaced(secrets, data, HIDDEN)
     if len(data) > _LONGEST_TOKEN_ANSWER or data.lstrip()[:1] != b"{":
         return data
     try:

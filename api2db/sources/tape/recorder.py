@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from api2db.sources.answer import Answer
+
+
+_LONGEST_TAIL: Final = 2**18
 
 
 class Tape(Protocol):
@@ -150,11 +153,12 @@ class Recorder:
         from api2db.sources.answer import HttpError
         from api2db.sources.tape import kept
         from api2db.sources.tape.frames import PIECE_BYTES
+        from api2db.spelling import most_bytes
 
         held: list[bytes] = []
         size = 0
         # Of a secret that the next piece ends, so much may be at the end of this one.
-        tail = max((len(secret.encode()) for secret in hidden), default=1) - 1
+        tail = min(_LONGEST_TAIL, max(map(most_bytes, hidden), default=1) - 1)
 
         def write(*, last: bool) -> None:
             nonlocal held, size
