@@ -110,7 +110,8 @@ class Http(requests.Session):
                 raise
             # Of http.client, which quotes it.
             what = "a header has a line break or a letter that none can have: correct headers= or auth="
-            raise HttpError(f"{str(method).upper()} {shown_url(str(url))}: it can't be asked for: {what}") from None
+            text = f"{str(method).upper()} {shown_url(str(url))}: it can't be asked for: {what}"
+            raise HttpError(redact(text, self.secrets)) from None
         finally:
             _OWN.reset(own)
 
