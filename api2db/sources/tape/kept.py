@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 
@@ -14,7 +14,7 @@ from api2db import spelling
 from api2db.credentialname import is_credential, may_be_records
 from api2db.secret import HIDDEN, is_number_or_date
 from api2db.sources.answer import basic_pair
-from api2db.sources.tape.identity import fields
+from api2db.sources.tape import fields
 
 _UNKEPT_HEADERS: Final = re.compile(
     r"(?i)(proxy-.*|set-cookie2?|www-authenticate|content-(encoding|length|security-policy)|transfer-encoding|connection"
@@ -35,9 +35,9 @@ def credentials(request: PreparedRequest, secrets: Iterable[str]) -> list[str]:
     user, _, password = urlsplit(str(request.url)).netloc.rpartition("@")[0].partition(":")
     likely.append(unquote(user))
     sure.append(unquote(password))
-    for name, value in (*parse_qsl(urlsplit(str(request.url)).query), *_named_in(request)):
+    for name, value in (*parse_qsl(urlsplit(str(request.url)).query), *fields.named(fields.read(request))):
         if is_credential(name):
-            (likely if may_be_records(name) else sure).append(value)
+            (likely if may_be_records(name) else sure).append(str(value))
     for name, header in request.headers.items():
         text = header.decode("latin-1") if isinstance(header, bytes) else str(header)
         if name.lower() == "cookie":
@@ -50,19 +50,6 @@ def credentials(request: PreparedRequest, secrets: Iterable[str]) -> list[str]:
     taken = {one for one in sure if len(one) >= _SHORTEST_SECRET and not is_number_or_date(one)}
     taken |= {one for one in likely if len(one) >= _SHORTEST_WORD}
     return sorted(taken)
-
-
-def _named_in(request: PreparedRequest) -> Iterator[tuple[str, str]]:
-    """Fields of a form or of a JSON object, of objects in it too, whose values are texts or numbers."""
-    left = list(fields(request) or ())
-    while left:
-        name, value = left.pop()
-        if isinstance(value, dict):
-            left += value.items()
-        elif isinstance(value, list):
-            left += [(name, each) for each in value]
-        elif value is not None and not isinstance(value, bool):
-            yield name, str(value)
 
 
 def headers(given: Mapping[str, str], secrets: Iterable[str]) -> list[tuple[str, str]]:
@@ -99,7 +86,7 @@ def body(request: PreparedRequest, data: bytes, secrets: Iterable[str]) -> bytes
         value = json.loads(data)
     except (ValueError, RecursionError):
         return data
-    asked = any(name == "grant_type" for name, _ in fields(request) or ())
+    asked = any(name == "grant_type" for name, _ in fields.named(fields.read(request)))
     tokens = {name for name in value if _TOKENS.fullmatch(name) or (asked and is_credential(name))}
     if not tokens:
         return data
