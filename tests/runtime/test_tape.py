@@ -284,6 +284,19 @@ def test_a_body_that_no_charset_can_have_fails_no_taped_poll(kit: Kit, http_api:
     assert kit.played(asks)[0] == got
 
 
+def test_a_request_that_cannot_be_written_down_fails_no_poll_which_has_no_tape_then(
+    kit: Kit, http_api: HttpApi, caplog
+) -> None:
+    def asks():
+        with Http(secrets=(5,)) as http:  # type: ignore[arg-type]
+            return [http.get(http_api.url).json(), b"".join(http.get(http_api.url, stream=True).iter_content(9))]
+
+    http_api.script(Answer(body=b"[1]"), Answer(body=b"[2]"))
+    assert kit.taped(asks) == [[1], b"[2]"]
+    assert not kit.tapes.path("a", 1).exists()
+    assert "can't be written down: TypeError" in caplog.text
+
+
 def _bodies(kit: Kit, player: Player) -> list[bytes]:
     from api2db.sources.tape.frames import body_at
 
