@@ -127,7 +127,7 @@ class _Spelling:
         ways.append("".join(percent + self._hex(f"{byte:02x}") for byte in data))
         ways += [percent + self._hex(f"{code:02x}")] if 0x7F < code <= 0xFF else []
         ways += [self._text("+")] if char == " " else []
-        zeros, end = f"(?:{self._text('0')}){{0,5}}", f"(?:{self._text(';')})?"
+        zeros, end = f"(?:{self._text('0')}){{0,5}}", f"(?:{self._text(';')})?+"
         named = [self._text(name) for name in _references().get(char, ())]
         references = "|".join(
             (

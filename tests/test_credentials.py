@@ -327,6 +327,7 @@ def test_a_secret_is_found_however_a_server_spells_it(secret: str) -> None:
         ("%25" * 20 + "x", "%25"),
         ("&" * 30 + "x", "&amp;"),
         ("=;" * 30 + "x", "&#61;;"),
+        (";" * 30 + "x", "&#59;"),
     ],
 )
 def test_no_text_is_made_to_be_slow_for_a_secret(secret: str, piece: str) -> None:
