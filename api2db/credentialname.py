@@ -45,9 +45,16 @@ _ORDINARY_KEY: Final = frozenset(
     (
         *("sort", "sorting", "order", "orderby", "primary", "foreign", "partition", "group", "grouping"),
         *("range", "row", "record", "item", "object", "natural", "cache", "idempotency", "dedup", "search"),
-        *("filter", "index", "lookup", "join", "map", "hash", "json", "dict", "field", "column", "tag"),
+        *("filter", "index", "lookup", "join", "hash", "json", "dict", "field", "column", "tag"),
         *("translation", "label", "attribute", "metric", "property", "meta", "surrogate", "business"),
         *("routing", "composite", "unique"),
+    )
+)
+# What ends in "key" and has none in it, without that.
+_NO_KEY: Final = frozenset(
+    (
+        *("mon", "tur", "don", "joc", "hoc", "whis", "lac", "mic", "hic", "dic", "ric", "smo", "flun", "malar"),
+        *("yan", "o", "ho", "po", "hot", "low", "latch", "under"),
     )
 )
 # Part of a name; enough to hide what is only shown.
@@ -97,6 +104,9 @@ def _read(name: str) -> _Read:
     for head in ("token", "key"):
         if last.endswith(head):
             return _token_or_key(head, last.removesuffix(head), before)
+        if last.endswith(f"{head}s"):
+            several = _token_or_key(head, last.removesuffix(f"{head}s"), before)
+            return _Read(False, False) if several.may_be_records else several  # keys=1,2 or max_tokens=100 is none
     if both.endswith(_ENDS):
         return _Read(True, both in ("sessionid", "appid"))
     if last in _WHOLE or both in _WHOLE:
@@ -110,6 +120,6 @@ def _token_or_key(head: str, glued: str, before: str) -> _Read:
     if _IS_PAGING.fullmatch(whose) or (head == "key" and whose in _ORDINARY_KEY):
         return _Read(False, False)
     is_sure = whose in _SURE or (glued != "" and glued.endswith(tuple(_SURE - {"id"})))
-    if glued and head == "key" and not is_sure:
-        return _Read(False, False)  # monkey, turkey
+    if head == "key" and glued in _NO_KEY:
+        return _Read(False, False)
     return _Read(True, not is_sure)

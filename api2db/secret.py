@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_plus, unquote_plus, urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
+from api2db import spelling
 from api2db.credentialname import may_be_credential, resembles_credential
+from api2db.spelling import Span
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -20,11 +21,14 @@ HIDDEN = "***"
 _IN_URL = re.compile(r"\b\w[\w+.-]{0,30}://[^\s:/@]{0,200}:([^\s]{0,500})@")
 # Of web addresses the name too: there it often is a token.
 _IN_WEB_URL = re.compile(r"\bhttps?://([^\s/?#@'\"]{0,500})@", re.IGNORECASE)
-_PARAMETER = re.compile(r"[?&]([^\s=&?]{1,200})=([^\s&'\")]*)")
+_PARAMETER = re.compile(r"[?&;]([^\s=&?;]{1,200})=([^\s&'\")]*)")
+_WORD_CHAR = re.compile(r"[A-Za-z0-9]")
+_ESCAPED = re.compile(r"(?:%[0-9a-f]{2}|\\(?:u[0-9a-f]{4}|x[0-9a-f]{2}|[nrtbfv0]))\Z", re.IGNORECASE)
 # Of databases' drivers and APIs; hidden where a message is only shown.
 _SHOWN_HIDDEN = re.compile(r"auth|sig|app_?id|client|session|user", re.IGNORECASE)
 # Numbers, dates and words are shown; what is this long and none of them may be a key, whatever it is called.
 _LONG_CHARS = 16
+_QUOTED_CHARS = 3 * 35
 _NUMBER_OR_DATE = re.compile(r"(?:[\d.,:TZ+\- ]{0,35}|true|false)", re.IGNORECASE)
 # A line of source in a traceback: the user's own code may say its password in a call.
 _SOURCE = re.compile(r"^(  +File .*\n)(?: {4,}.*\n)+", re.MULTILINE)
@@ -67,32 +71,58 @@ class _Known:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._forms: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._values: dict[str, bool] = {}  # -> is it one also inside a word; replaced, never changed
 
-    def add(self, values: Iterable[str]) -> None:
-        forms = {form for value in values if len(value) >= _KNOWN_CHARS for form in spellings(value)}
+    def add(self, values: Iterable[str], *, in_words: bool = False) -> None:
+        new = {value: in_words for value in values if len(value) >= _KNOWN_CHARS}
         with self._lock:
-            if not forms <= self._forms:
-                self._forms |= forms
-                longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
-                # Not inside a word: a password may well be a part of our own names.
-                either = "|".join(map(re.escape, longest_first))
-                self._pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{either})(?![A-Za-z0-9])")
+            more = {value: is_one for value, is_one in new.items() if is_one > self._values.get(value, -1)}
+            if more:
+                self._values = {**self._values, **more}
 
-    def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """From where to where one of them stands in the text."""
-        pattern = self._pattern
-        if pattern is not None:
-            yield from (match.span() for match in pattern.finditer(text))
+    def spans(self, text: str, others: Iterable[Span] = ()) -> list[Span]:
+        """From where to where one of them stands in the text, in which there are ``others`` beside them."""
+        sure, likely = list[Span](), list[Span]()
+        for value, in_words in self._values.items():
+            (sure if in_words else likely).extend(spelling.spans(value, text))
+        # Not inside a word: a password may well be a part of our own names. Another credential is none.
+        for start, end, within in _touching([*others, *sure], likely):
+            if (within[0] < start or not _ends_word(text, start)) and (end < within[1] or not _begins_word(text, end)):
+                sure.append((start, end))
+        return sure
+
+
+def _touching(sure: Iterable[Span], likely: Iterable[Span]) -> Iterator[tuple[int, int, Span]]:
+    """Each of ``likely``, and how far it reaches with all that it overlaps or touches."""
+    waiting, reach = list[Span](), (-1, -1)
+    for start, end, is_likely in sorted([*((*one, False) for one in sure), *((*one, True) for one in likely)]):
+        if start > reach[1]:
+            yield from ((*one, reach) for one in waiting)
+            waiting, reach = [], (start, end)
+        reach = reach[0], max(reach[1], end)
+        if is_likely:
+            waiting.append((start, end))
+    yield from ((*one, reach) for one in waiting)
+
+
+def _ends_word(text: str, end: int) -> bool:
+    """Is the character before a word's, and no escaped sign?"""
+    return _WORD_CHAR.match(text, end - 1, end) is not None and not _ESCAPED.search(text, max(0, end - 6), end)
+
+
+def _begins_word(text: str, start: int) -> bool:
+    return _WORD_CHAR.match(text, start) is not None
 
 
 _known = _Known()
 
 
-def remember(*values: Secret | str) -> None:
-    """Have ``redact`` hide these from now on, in all of this process: credentials just read. Any thread."""
-    _known.add(value.reveal() if isinstance(value, Secret) else value for value in values)
+def remember(*values: Secret | str, in_words: bool = False) -> None:
+    """Have ``redact`` hide these from now on, in all of this process: credentials just read. Any thread.
+
+    in_words  also inside a word, as of what somebody says is secret
+    """
+    _known.add((value.reveal() if isinstance(value, Secret) else value for value in values), in_words=in_words)
 
 
 def remember_named(values: Mapping[str, object]) -> None:
@@ -111,12 +141,6 @@ def is_remembered(value: str) -> bool:
     return any(_known.spans(value))
 
 
-def spellings(value: str) -> set[str]:
-    """As written, URL-quoted or escaped."""
-    forms = {value, quote(value, safe=""), quote(value), quote_plus(value), repr(value)[1:-1]}
-    return forms | {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-
-
 def folded(text: str) -> str:
     """As what stands in addresses is compared: ``+`` is a plus to some, and a space to others."""
     return text.replace("+", " ")
@@ -131,34 +155,31 @@ def redact(text: str, secrets: Iterable[Secret | str] = ()) -> str:
     """
     # All are looked for in the text as it came: what hides the word "password" would else keep
     # ?password=... from being told for what it is.
-    spans: list[tuple[int, int]] = []
-    spans += _known.spans(text)
+    found: list[Span] = []
     for secret in secrets:
-        value = secret.reveal() if isinstance(secret, Secret) else secret
-        for form in spellings(value) - {""}:
-            spans += (match.span() for match in re.finditer(re.escape(form), text))
+        found += spelling.spans(secret.reveal() if isinstance(secret, Secret) else secret, text)
+    found += _known.spans(text, found)
     for pattern in (_IN_HEADER, _IN_URL, _IN_WEB_URL):
-        spans += (match.span(1) for match in pattern.finditer(text))
-    spans += (match.span(2) for match in _PARAMETER.finditer(text) if not _may_be_shown(match))
-    return _without(text, spans)
+        found += (match.span(1) for match in pattern.finditer(text))
+    found += _parameters(text)
+    return spelling.without(text, found, HIDDEN)
 
 
-def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    """``text`` with ``***`` in place of each span; of those that overlap one for all."""
-    parts: list[str] = []
-    shown_until = 0
-    for start, end in sorted(spans):
-        if start >= shown_until:
-            parts += (text[shown_until:start], HIDDEN)
-        shown_until = max(shown_until, end)
-    return "".join((*parts, text[shown_until:]))
+def _parameters(text: str) -> Iterator[Span]:
+    """Values that aren't to be shown. One that is may hold a question mark or a ``;``, and another parameter."""
+    at = 0
+    while match := _PARAMETER.search(text, at):
+        at = match.start(2)
+        if not _may_be_shown(match):
+            yield match.span(2)
+            at = match.end()
 
 
 def _may_be_shown(parameter: re.Match[str]) -> bool:
     name, value = unquote_plus(parameter[1]), parameter[2]  # requests quotes addresses
     if may_be_credential(name) or _SHOWN_HIDDEN.search(name) is not None:
         return False
-    return len(value) < _LONG_CHARS or is_number_or_date(unquote_plus(value))
+    return len(value) < _LONG_CHARS or (len(value) <= _QUOTED_CHARS and is_number_or_date(unquote_plus(value)))
 
 
 def is_number_or_date(value: str) -> bool:

@@ -18,14 +18,14 @@ key, access key, secret key, subscription key, ocp apim subscription key, licens
 client secret, consumer secret, api secret, app secret, token secret, secret access key, password, pass word, user
 password, passwd, pass phrase, pwd, user pwd, pass, jwt, session id, session, sig, signature, x amz signature, x amz
 credential, credentials, app id, bearer, auth, authorization, client assertion, code verifier, oauth, token, key, j
-session id
+session id, user key, service key, map key, dev key, ws key, api keys, access tokens, secret keys
 """
 OTHERS = """
 page token, next token, next page token, next forward token, continuation token, sync token, skip token, resumption
 token, cursor, start key, next key, last evaluated key, exclusive start key, sort key, primary key, partition key,
 group key, keyword, key word, keywords, monkey, turkey, tokenize, tokens, max tokens, token type, token count, token
 id, compass, bypass, passenger, author, authors, client id, user, signal, design, session count, key id, secretary,
-page, limit, since
+page, limit, since, keys, record keys, whiskey, hotkey, sort keys, page tokens
 """
 STYLES: dict[str, Callable[[list[str]], str]] = {
     "snake": "_".join,

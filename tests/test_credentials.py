@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
 from api2db.credentials import Auth, load_auth, variable_of
 from api2db.errors import ConfigError
 from api2db.place import Place
-from api2db.secret import Secret, redact, redact_url, remember
+from api2db.secret import HIDDEN, Secret, redact, redact_url, remember
 from api2db.settings import Settings, load
 
 PASSWORD = "hunter2 p@ss:/?#%&"
@@ -285,6 +288,61 @@ def test_a_secret_in_a_message_is_taken_out(secret: str, before: str, after: str
     assert secret not in cleaned
 
 
+SPELLINGS: list[Callable[[str], str]] = [
+    str,
+    repr,
+    ascii,
+    json.dumps,
+    lambda text: json.dumps(json.dumps(text)),
+    lambda text: json.dumps(text).replace("/", "\\/"),
+    lambda text: json.dumps(text).replace("=", "\\u003d").replace("&", "\\u0026"),
+    lambda text: repr(text.encode("utf-8", "surrogatepass")),
+    lambda text: quote(text.encode("utf-8", "surrogatepass"), safe=""),
+    lambda text: quote(quote(text.encode("utf-8", "surrogatepass"))),
+    lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text.encode("utf-8", "surrogatepass"))),
+    html.escape,
+    lambda text: "".join(char if char.isalnum() else f"&#{ord(char)};" for char in text),
+    lambda text: "".join(char if char.isalnum() else f"&#x{ord(char):X};" for char in text),
+]
+
+
+@settings(max_examples=40)
+@example("abCD/efgh1234+Z==")
+@example('a\\b"c\nd \u00e9 \U0001f600 \ud800')
+@given(st.text(min_size=1))
+def test_a_secret_is_found_however_a_server_spells_it(secret: str) -> None:
+    for spell in SPELLINGS:
+        left = redact(f"<{spell(secret)}>", [secret])
+        assert HIDDEN in left
+        assert left.strip("<>b'\"\\*") == ""
+
+
+@pytest.mark.parametrize(
+    ("secret", "piece"),
+    [
+        ("\\" * 30 + "=x", "\\"),
+        ("\\=" * 30 + "x", "\\\\\\u003d"),
+        ("%" * 30 + "x", "%25"),
+        ("%5c" * 20 + "x", "%5c"),
+        ("%25" * 20 + "x", "%25"),
+        ("&" * 30 + "x", "&amp;"),
+        ("=;" * 30 + "x", "&#61;;"),
+        (";" * 30 + "x", "&#59;"),
+    ],
+)
+def test_no_text_is_made_to_be_slow_for_a_secret(secret: str, piece: str) -> None:
+    assert redact(piece * 3_000 + " 5c 25 u003d amp x", [secret])[:1] == piece[0]
+
+
+@pytest.mark.parametrize("text", ["hunter22secret33", "secret33-hunter22", "x=%3Dhunter22", r"x=\u003dhunter22"])
+def test_what_stands_beside_a_secret_is_hidden_with_it(text: str) -> None:
+    remember("hunter22", "22secret33", "secret33-hunt")
+    for cleaned in (redact(text), redact(text, ["secret33"]), redact(f"{text}plain", [f"{text}plain"])):
+        assert "hunter" not in cleaned
+        assert "secret" not in cleaned
+    assert redact("hunter22s") == "hunter22s"
+
+
 @pytest.mark.parametrize("word", ["password", "https://h", "Bearer abc", "&password=", "short"])
 def test_a_secret_that_is_a_word_of_the_message_leaves_no_other_in_it(word: str) -> None:
     text = "GET https://h/x?password=short&of=the-other failed: Bearer abcdefgh"
@@ -310,6 +368,8 @@ def test_a_text_made_to_be_slow_is_cleaned_in_the_time_of_its_length(piece: str)
         ("postgresql+psycopg://me:a@b:c/d@h:1/d?x=1", "postgresql+psycopg://me:***@h:1/d?x=1"),
         ("https://h/path?api_key=hunter2&page=2", "https://h/path?api_key=***&page=2"),
         ("https://h/path?page=2&access_token=hunter2", "https://h/path?page=2&access_token=***"),
+        ("https://h/x?n=1?key=hunter2", "https://h/x?n=1?key=***"),
+        ("https://h/x?a=1;key=hunter2&c=3", "https://h/x?a=1;key=***&c=3"),
         ("https://h/x?appid=0123456789abcdef0123&q=Berlin", "https://h/x?appid=***&q=Berlin"),
         (
             "url: /x?k=0123456789abcdefXYZ&since=2026-01-01T00%3A00%3A00Z",

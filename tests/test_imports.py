@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "api2db"
 
 # Each layer may import from itself and from those above it in this list.
 LAYERS = (
-    ("_version", "credentialname", "errors", "failpoint", "nearest", "printable"),
+    ("_version", "credentialname", "errors", "failpoint", "nearest", "printable", "spelling"),
     ("durations", "due", "sizes", "files", "retry", "secret", "batch", "address", "children"),
     ("credentials", "place", "telling", "settings", "shard", "layout", "state", "schema", "childrows"),
     ("usage", "recent", "shardlog", "tapes"),

@@ -32,6 +32,7 @@ from api2db.sources.decoding import reading
 from api2db.sources.decoding.chunked import Block, chunked
 from api2db.sources.decoding.encoded import is_cut_short
 from api2db.sources.decoding.unreadable import Unreadable
+from api2db.sources.noticed import secrets_in
 
 _SHOWN_CHARS = 100
 _CAUSE_CHARS = 300
@@ -219,8 +220,8 @@ class Answer(Response):
 
 
 def asked(request: PreparedRequest) -> str:
-    """A request as an error names it."""
-    return f"{request.method} {shown_url(str(request.url))}"
+    """A request as people may read it, without what was said to be secret."""
+    return redact(f"{request.method} {shown_url(str(request.url))}", secrets_in(request))
 
 
 def secrets_of(request: PreparedRequest) -> list[str]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from requests import PreparedRequest, Response
 
-from api2db.secret import shown_url
+from api2db.secret import redact, shown_url
+from api2db.sources.noticed import secrets_in
 
 
 @dataclass
@@ -49,7 +50,8 @@ class Watch:
 
     def begins(self, request: PreparedRequest) -> Exchange:
         self.ends()
-        self.exchanges.append(Exchange(str(request.method), shown_url(str(request.url)), time.monotonic()))
+        shown = redact(shown_url(str(request.url)), secrets_in(request))
+        self.exchanges.append(Exchange(str(request.method), shown, time.monotonic()))
         return self.exchanges[-1]
 
     def ends(self) -> None:

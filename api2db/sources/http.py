@@ -110,7 +110,8 @@ class Http(requests.Session):
                 raise
             # Of http.client, which quotes it.
             what = "a header has a line break or a letter that none can have: correct headers= or auth="
-            raise HttpError(f"{str(method).upper()} {shown_url(str(url))}: it can't be asked for: {what}") from None
+            text = f"{str(method).upper()} {shown_url(str(url))}: it can't be asked for: {what}"
+            raise HttpError(redact(text, self.secrets)) from None
         finally:
             _OWN.reset(own)
 
@@ -163,6 +164,7 @@ class Http(requests.Session):
         At the same one a key that is sent as a parameter goes along, which the new address seldom has.
         """
         here, there = str(response.request.url), str(prepared_request.url)
+        mark_secrets(prepared_request, self.secrets)
         keys = keys_of(response.request, _names(self.params), self.secrets)
         if self.should_strip_auth(here, there):  # type: ignore[no-untyped-call]
             if prepared_request.body:
@@ -173,7 +175,7 @@ class Http(requests.Session):
             prepared_request.headers.clear()
             prepared_request.headers.update(kept)
             prepared_request.hooks = {"response": []}  # a digest's would answer that host's challenge
-            bare = without_keys(there, keys)
+            bare = without_keys(there, keys, (*self.secrets, *credentials_in(response.request)))
             if bare is None:
                 text = f"{asked(response.request)} is redirected to another host by an address with a credential in it"
                 prepared_request.api2db_refused = f"{text}; it isn't asked"  # type: ignore[attr-defined]

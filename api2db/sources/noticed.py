@@ -48,6 +48,12 @@ def put_in(request: PreparedRequest) -> frozenset[tuple[str, str]]:
     return found
 
 
+def carry(before: PreparedRequest, now: PreparedRequest) -> None:
+    """The next request of a redirect to the same host has what ``auth`` put into the one before it."""
+    now.api2db_credentials = credentials_in(before)  # type: ignore[attr-defined]
+    now.api2db_put = put_in(before)  # type: ignore[attr-defined]
+
+
 def mark_secrets(request: PreparedRequest, secrets: tuple[str, ...]) -> None:
     """Say which texts are credentials wherever they stand."""
     request.api2db_secrets = secrets  # type: ignore[attr-defined]

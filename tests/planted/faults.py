@@ -274,7 +274,7 @@ FAULTS = (
     Fault(
         "a credential that was read isn't hidden where somebody quotes it",
         "api2db/secret.py",
-        "    spans += _known.spans(text)\n",
+        "    found += _known.spans(text, found)\n",
         "",
         ("tests/security/test_canaries.py",),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -200,6 +201,100 @@ def test_one_answer_is_not_taken_for_several_keys(kit: Kit, http_api: HttpApi) -
     assert kit.played(lambda: asks("B", "B"))[0] == [[], []]
     with pytest.raises(HttpError, match="isn't on the tape"):
         kit.played(lambda: asks("B", "C"))
+
+
+def test_what_a_hook_signs_with_may_differ_each_time_and_its_requests_are_still_found(
+    kit: Kit, http_api: HttpApi
+) -> None:
+    times = itertools.count(1_700_000_000_000)
+    http_api.script(Answer(body=b"[1]"), Answer(body=b"[2]"))
+
+    def hook(request):
+        at = next(times)
+        request.prepare_url(request.url, {"timestamp": str(at), "n": f"n{at % 10}", "key": f"k{at}", "sigx": hex(at)})
+        return request
+
+    def asks():
+        with Http(auth=hook) as http:
+            return [http.get(http_api.url, params={"page": page}).json() for page in "12"]
+
+    assert kit.taped(asks) == [[1], [2]]
+    assert kit.played(asks)[0] == [[1], [2]]
+
+
+def test_a_credential_in_a_body_is_on_no_tape_at_any_depth_and_in_no_kind_of_it(kit: Kit, http_api: HttpApi) -> None:
+    def asks(password, keys="AB"):
+        nested = {"method": "list", "params": {"login": "me", "password": password}}
+        sent = [
+            {"json": nested},
+            {"json": [{"op": 1, "api_key": password}]},
+            {"files": {"password": (None, password), "q": (None, "1"), "csv": ("a.csv", b"a\r\n1")}},
+            *({"json": {"of": [{"key": key}]}} for key in keys),
+        ]
+        with Http() as http:
+            return [http.post(http_api.url, **each).json() for each in sent]
+
+    quoted = [json.dumps({"at": at, "you": CANARY if at < 3 else ""}).encode() for at in range(5)]
+    http_api.script(*(Answer(body=body) for body in quoted))
+    told = kit.taped(lambda: asks(CANARY))
+    assert CANARY not in _all_of(kit)
+    got = kit.played(lambda: asks("another-one-now", "BA"))[0]
+    assert [each["at"] for each in got] == [0, 1, 2, 4, 3]
+    assert [each["at"] for each in told] == [0, 1, 2, 3, 4]
+    identities = {head["identity"] for head, _ in frames(kit.tapes.path("a", 1)) if head["kind"] == "answer"}
+    kit.tapes.path("a", 1).unlink()
+    http_api.script(*(Answer(body=body) for body in quoted))
+    kit.taped(lambda: asks("1234"))
+    # Else a short one could be found by trying.
+    assert identities == {head["identity"] for head, _ in frames(kit.tapes.path("a", 1)) if head["kind"] == "answer"}
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16-be", "utf-32"])
+def test_a_credential_that_an_answer_quotes_in_a_wide_charset_is_on_no_tape(
+    kit: Kit, http_api: HttpApi, charset: str
+) -> None:
+    from api2db.sources.tape.frames import body_at
+
+    kind = ("Content-Type", f"application/json; charset={charset}")
+    http_api.script(Answer(body=f'{{"you": "{CANARY}", "id": 1}}'.encode(charset), headers=(kind,)))
+
+    def asks():
+        with Http() as http:
+            return http.get(http_api.url, params={"api_key": CANARY}).document()
+
+    assert kit.taped(asks) == {"you": CANARY, "id": 1}
+    path = kit.tapes.path("a", 1)
+    held = b"".join(body_at(path, at) for head, at in frames(path) if head["kind"] == "body")
+    assert CANARY not in held.decode(charset)
+    assert kit.played(asks)[0] == {"you": "***", "id": 1}
+
+
+def test_a_body_that_no_charset_can_have_fails_no_taped_poll(kit: Kit, http_api: HttpApi) -> None:
+    deep = "[" * 400 + "]" * 400
+    kind = {"Content-Type": "application/json"}
+
+    def asks():
+        with Http() as http:
+            got = [http.post(http_api.url, json={"password": "abc\ud800defgh", "q": 1}).json()]
+            return [*got, http.post(http_api.url, data=f'{{"password": {deep}}}', headers=kind).json()]
+
+    http_api.script(OK, OK)
+    got = kit.taped(asks)
+    assert len(got) == 2
+    assert kit.played(asks)[0] == got
+
+
+def test_a_request_that_cannot_be_written_down_fails_no_poll_which_has_no_tape_then(
+    kit: Kit, http_api: HttpApi, caplog
+) -> None:
+    def asks():
+        with Http(secrets=(5,)) as http:  # type: ignore[arg-type]
+            return [http.get(http_api.url).json(), b"".join(http.get(http_api.url, stream=True).iter_content(9))]
+
+    http_api.script(Answer(body=b"[1]"), Answer(body=b"[2]"))
+    assert kit.taped(asks) == [[1], b"[2]"]
+    assert not kit.tapes.path("a", 1).exists()
+    assert "can't be written down: TypeError" in caplog.text
 
 
 def _bodies(kit: Kit, player: Player) -> list[bytes]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -183,6 +184,35 @@ def test_a_key_with_a_plus_does_not_reach_another_host_however_it_is_spelled(
         with pytest.raises(HttpError, match="another host by an address with a credential in it"):
             http.get(http_api.url, params={"api_key": "abcd+efgh/ijkl=="})
     assert [request.params for request in elsewhere.requests] == [{"page": "2"}]
+
+
+def signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    request.prepare_url(request.url, {"zz": CANARY, "n": "1", "at": "1700000000"})
+    return request
+
+
+def test_what_a_hook_puts_into_the_address_goes_along_at_its_host_and_to_no_other(
+    http_api: HttpApi, elsewhere: HttpApi
+) -> None:
+    own = {"zz": CANARY, "n": "1", "at": "1700000000"}
+    http_api.script(
+        redirect(http_api.url + "/?page=2"),
+        redirect(f"{elsewhere.url}?zz={CANARY}&n=1&at=1700000000&page=2&since=1700000000"),
+    )
+    with Http(auth=signed) as http:
+        http.get(http_api.url)
+    assert [request.params for request in http_api.requests] == [own, {"page": "2", **own}]
+    assert [request.params for request in elsewhere.requests] == [{"page": "2", "since": "1700000000"}]
+
+
+@pytest.mark.parametrize("secret", [CANARY, "ab:12/3"])
+def test_what_is_said_to_be_secret_reaches_no_other_host_in_a_path(
+    http_api: HttpApi, elsewhere: HttpApi, secret: str
+) -> None:
+    http_api.always(redirect(f"{elsewhere.url}/bot/{quote(secret, safe='')}/items"))
+    with Http(secrets=(secret,)) as http, pytest.raises(HttpError, match="address with a credential in it"):
+        http.get(f"{http_api.url}/bot/{quote(secret, safe='')}/items")
+    assert not elsewhere.requests
 
 
 def test_a_redirect_at_the_same_host_keeps_the_key_that_is_a_parameter(http_api: HttpApi) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from api2db import Page, Rest, RestSource
+from api2db import Http, Page, Rest, RestSource
 from api2db.errors import ConfigError, SourceError
+from api2db.secret import redact
+from api2db.secret import redact
 from api2db.sources.context import POLL, PollContext
+from api2db.sources.exchanges import WATCH, Watch
+from api2db.sources.exchanges import WATCH, Watch
 from api2db.sources.net.retries import Retries
 from api2db.sources.rest import Single
 from tests.http_api import SERVER_ERROR, Answer, HttpApi
@@ -65,6 +70,31 @@ def test_a_next_page_that_was_asked_for_already_is_an_error_and_not_an_endless_l
         for page in Rest(http_api.url).pages():
             taken.append(page.records())
     assert len(taken) == 1
+
+
+def test_a_token_in_the_path_is_in_no_line_of_the_log_and_in_no_cause(http_api: HttpApi, caplog):
+    token = "123456:AAHsecret/TOKEN-x"
+    address = f"{http_api.url}/bot{quote(token, safe='')}"
+    http_api.always(numbered(0, 2, Link=f'<{address}>; rel="next"'))
+    api = Rest(address, secrets=(token,))
+    watch = Watch()
+    held = WATCH.set(watch)
+    try:
+        with caplog.at_level("INFO"), pytest.raises(SourceError) as caught:
+            list(api.pages())
+        with Http(secrets=("other-token",)) as http:
+            http.get(f"{http_api.url}/other-token")
+    finally:
+        WATCH.reset(held)
+    shown = [str(caught.value), *map(redact, caplog.messages), *(each.url for each in watch.exchanges), repr(api)]
+    assert caplog.messages
+    assert not [text for text in shown if "secret" in text or "other-token" in text]
+    assert f"{http_api.url}/bot***" in shown[-1]
+
+
+def test_secrets_are_texts_in_a_tuple(http_api: HttpApi):
+    with pytest.raises(ConfigError, match=r"secrets=...\): give texts in a tuple"):
+        Rest(http_api.url, secrets="a-token-alone")
 
 
 def test_an_option_that_does_not_exist_is_told_with_the_line_it_is_in(http_api: HttpApi):

@@ -244,6 +244,7 @@ class Rest:
         for name in _WAITS:
             if name in http and not (isinstance(http[name], (int, float)) and http[name] > 0):
                 raise ConfigError(f"Rest({name}={http[name]!r}): give seconds, more than 0")
+        remember(*_texts(http.get("secrets", ())), in_words=True)
         if "max_bytes" in http:
             size_bytes(http["max_bytes"])
         retried: dict[str, Any] = {} if retry is None else {"retry": retry}
@@ -274,6 +275,12 @@ class Rest:
         own = {name.lower() for name in headers}
         kept = tuple(pair for pair in (*ask.headers, *kind) if pair[0].lower() not in own)
         return replace(ask, headers=(*kept, *headers.items()), body=data)
+
+
+def _texts(secrets: object) -> tuple[str, ...]:
+    if isinstance(secrets, (tuple, list, set, frozenset)) and all(isinstance(one, str) for one in secrets):
+        return tuple(secrets)
+    raise ConfigError("Rest(secrets=...): give texts in a tuple, also where it is only one: ('text',)")
 
 
 def _document(answer: Answer) -> object:

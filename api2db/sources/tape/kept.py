@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 
 from requests import PreparedRequest
 
+from api2db import spelling
 from api2db.credentialname import is_credential, may_be_records
-from api2db.secret import HIDDEN, is_number_or_date, spellings
+from api2db.secret import HIDDEN, is_number_or_date
 from api2db.sources.answer import basic_pair
-from api2db.sources.tape.identity import fields
+from api2db.sources.tape import fields
 
 _UNKEPT_HEADERS: Final = re.compile(
     r"(?i)(proxy-.*|set-cookie2?|www-authenticate|content-(encoding|length|security-policy)|transfer-encoding|connection"
@@ -28,15 +29,15 @@ _SHORTEST_SECRET, _SHORTEST_WORD = 4, 8
 def credentials(request: PreparedRequest, secrets: Iterable[str]) -> list[str]:
     """What was sent as a credential: by name, as user and password, as a cookie, or said to be one.
 
-    As written, quoted and escaped; longest first. What may be a word, or is a number, isn't taken if it is short.
+    What may be a word, or is a number, isn't taken if it is short.
     """
     sure, likely = list(secrets), []
     user, _, password = urlsplit(str(request.url)).netloc.rpartition("@")[0].partition(":")
     likely.append(unquote(user))
     sure.append(unquote(password))
-    for name, value in (*parse_qsl(urlsplit(str(request.url)).query), *_named_in(request)):
+    for name, value in (*parse_qsl(urlsplit(str(request.url)).query), *fields.named(fields.read(request))):
         if is_credential(name):
-            (likely if may_be_records(name) else sure).append(value)
+            (likely if may_be_records(name) else sure).append(str(value))
     for name, header in request.headers.items():
         text = header.decode("latin-1") if isinstance(header, bytes) else str(header)
         if name.lower() == "cookie":
@@ -48,20 +49,7 @@ def credentials(request: PreparedRequest, secrets: Iterable[str]) -> list[str]:
     likely += [one for one in sure if is_number_or_date(one)]
     taken = {one for one in sure if len(one) >= _SHORTEST_SECRET and not is_number_or_date(one)}
     taken |= {one for one in likely if len(one) >= _SHORTEST_WORD}
-    return sorted({form for one in taken for form in spellings(one)}, key=lambda one: (-len(one), one))
-
-
-def _named_in(request: PreparedRequest) -> Iterator[tuple[str, str]]:
-    """Fields of a form or of a JSON object, of objects in it too, whose values are texts or numbers."""
-    left = list(fields(request) or ())
-    while left:
-        name, value = left.pop()
-        if isinstance(value, dict):
-            left += value.items()
-        elif isinstance(value, list):
-            left += [(name, each) for each in value]
-        elif value is not None and not isinstance(value, bool):
-            yield name, str(value)
+    return sorted(taken)
 
 
 def headers(given: Mapping[str, str], secrets: Iterable[str]) -> list[tuple[str, str]]:
@@ -85,22 +73,20 @@ def url(address: str, secrets: Iterable[str]) -> str:
 
 
 def hidden(text: str, secrets: Iterable[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
-    return text
+    """However it is spelled."""
+    return spelling.without(text, [place for secret in secrets for place in spelling.spans(secret, text)], HIDDEN)
 
 
 def body(request: PreparedRequest, data: bytes, secrets: Iterable[str]) -> bytes:
     """An answer's body as it is kept: as it came, but for credentials that were sent, or asked for."""
-    for secret in secrets:
-        data = data.replace(secret.encode(), HIDDEN.encode())
+    data = spelling.replaced(secrets, data, HIDDEN)
     if len(data) > _LONGEST_TOKEN_ANSWER or data.lstrip()[:1] != b"{":
         return data
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
         return data
-    asked = any(name == "grant_type" for name, _ in fields(request) or ())
+    asked = any(name == "grant_type" for name, _ in fields.named(fields.read(request)))
     tokens = {name for name in value if _TOKENS.fullmatch(name) or (asked and is_credential(name))}
     if not tokens:
         return data

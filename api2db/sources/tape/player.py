@@ -13,8 +13,7 @@ from requests import PreparedRequest
 from requests.structures import CaseInsensitiveDict
 
 from api2db.errors import StoreError
-from api2db.secret import shown_url
-from api2db.sources.answer import Answer, HttpError
+from api2db.sources.answer import Answer, HttpError, asked
 from api2db.sources.tape.frames import Head, body_at, frames
 from api2db.sources.tape.identity import identity, withheld
 from api2db.sources.tape.storekey import kept_key
@@ -80,10 +79,10 @@ class Player:
         with self._lock:
             taped = self._next(identity(request, secrets), withheld(request, secrets, lambda: self._key))
             if taped is None and not self.missing:
-                self.missing = f"{request.method} {shown_url(str(request.url))}"
+                self.missing = asked(request)
         if taped is None:
             raise HttpError(
-                f"{request.method} {shown_url(str(request.url))}: this request isn't on the tape of the poll, and"
+                f"{asked(request)}: this request isn't on the tape of the poll, and"
                 " nothing is asked of the API while it is rebuilt",
                 request=request,
             )
@@ -96,11 +95,11 @@ class Player:
             _ = answer.content
         return answer
 
-    def _next(self, asked: str, held_back: str) -> _Taped | None:
+    def _next(self, same: str, held_back: str) -> _Taped | None:
         """Of just this request; or of all that differ in a credential alone, if that was one then, and is one now."""
-        left = self._left[asked]
+        left = self._left[same]
         if left and held_back not in left:
-            if len(left) > 1 or self._taken_for.setdefault(asked, held_back) != held_back:
+            if len(left) > 1 or self._taken_for.setdefault(same, held_back) != held_back:
                 return None
             held_back = next(iter(left))
         queue = left.get(held_back)
@@ -123,7 +122,7 @@ class Player:
             yield body_at(self._path, at)
         if not taped.whole:
             raise HttpError(
-                taped.broke or f"{request.method} {shown_url(str(request.url))}: the tape has only a part of its body",
+                taped.broke or f"{asked(request)}: the tape has only a part of its body",
                 request=request,
             )
 

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from api2db.sources.answer import Answer
+
+
+_LONGEST_TAIL: Final = 2**18
 
 
 class Tape(Protocol):
@@ -87,43 +90,61 @@ class Recorder:
         self, request: PreparedRequest, secrets: tuple[str, ...], ask: Callable[[], Answer], *, stream: bool
     ) -> Answer:
         """Ask, and write down what came: the head at once, a body that is streamed as it is read. Raises HttpError."""
-        from api2db.secret import shown_url
         from api2db.sources.answer import HttpError
         from api2db.sources.tape import kept
-        from api2db.sources.tape.identity import identity
 
-        hidden = kept.credentials(request, secrets)
-        withheld = self._withheld(request, secrets)
-        with self._lock:
-            self._asked += 1
-            number = self._asked
-        about = {
-            "n": number,
-            "identity": identity(request, secrets),
-            "withheld": withheld,
-            "asked": kept.hidden(f"{request.method} {shown_url(str(request.url))}", hidden),
-        }
+        number, hidden, about = 0, list[str](), dict[str, object]()
+        with self._attempt():
+            hidden = kept.credentials(request, secrets)
+            with self._lock:
+                self._asked += 1
+                number = self._asked
+            about = {"n": number, **self._about(request, secrets, hidden)}
         try:
             answer = ask()
         except HttpError as error:
-            self._write({"kind": "failed", **about, "error": kept.hidden(str(error), hidden)})
+            with self._attempt():
+                self._write({"kind": "failed", **about, "error": kept.hidden(str(error), hidden)})
             raise
-        head = {
-            "kind": "answer",
-            **about,
-            "status": answer.status_code,
-            "reason": answer.reason or "",
-            "url": kept.url(str(answer.url), hidden),
-            "headers": kept.headers(answer.headers, hidden),
-            "encoding": answer.encoding,
-        }
-        self._write(head)
+        if self._over:
+            return answer
+        with self._attempt():
+            head = {
+                "kind": "answer",
+                **about,
+                "status": answer.status_code,
+                "reason": answer.reason or "",
+                "url": kept.url(str(answer.url), hidden),
+                "headers": kept.headers(answer.headers, hidden),
+                "encoding": answer.encoding,
+            }
+            self._write(head)
         if not answer._content_consumed:
             answer.taped = lambda chunks: self._streamed(number, chunks, request, hidden)
             return answer
-        self._pieces(number, kept.body(request, answer.content or b"", hidden))
+        with self._attempt():
+            self._pieces(number, kept.body(request, answer.content or b"", hidden))
         self._write({"kind": "end", "n": number})
         return answer
+
+    def _about(self, request: PreparedRequest, secrets: tuple[str, ...], hidden: list[str]) -> dict[str, object]:
+        from api2db.sources.answer import asked
+        from api2db.sources.tape import kept
+        from api2db.sources.tape.identity import identity
+
+        return {
+            "identity": identity(request, secrets),
+            "withheld": self._withheld(request, secrets),
+            "asked": kept.hidden(asked(request), hidden),
+        }
+
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
+        """What was sent may be of any kind: what can't be made of it fails no poll, which has no tape then."""
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            self._give_up(f"a request can't be written down: {type(error).__name__}")
 
     def end(self, outcome: str) -> None:
         """The poll has ended, "ok" or "failed": what still comes isn't taped. If nothing was asked there is no file."""
@@ -155,15 +176,20 @@ class Recorder:
         from api2db.sources.answer import HttpError
         from api2db.sources.tape import kept
         from api2db.sources.tape.frames import PIECE_BYTES
+        from api2db.spelling import most_bytes
 
         held: list[bytes] = []
         size = 0
         # Of a secret that the next piece ends, so much may be at the end of this one.
-        tail = max((len(secret.encode()) for secret in hidden), default=1) - 1
+        tail = min(_LONGEST_TAIL, max(map(most_bytes, hidden), default=1) - 1)
 
         def write(*, last: bool) -> None:
             nonlocal held, size
-            if held:
+            if self._over:
+                held, size = [], 0
+            if not held:
+                return
+            with self._attempt():
                 body = kept.body(request, b"".join(held), hidden)
                 end = len(body) if last else max(0, len(body) - tail)
                 self._pieces(number, body[:end])
