@@ -90,8 +90,9 @@ class Fetcher:
     ) -> Fetched:
         """The answer to a request, or that it is unchanged.
 
-        whole       handed what was remembered with the answer: is the body to come, so that 304 isn't asked for?
-        repeatable  whether it may be asked again where it fails; a POST that only reads may. By default GET may
+        conditional  False: it is taken, changed or not, and what is remembered of that request is this answer
+        whole        handed what was remembered with the answer: is the body to come, so that 304 isn't asked for?
+        repeatable   whether it may be asked again where it fails; a POST that only reads may. By default GET may
 
         Raises HttpError, with how often it was tried and why, and PutOff where one is to wait longer than
         ``max_wait_s``.
@@ -99,12 +100,13 @@ class Fetcher:
         poll = POLL.get()
         context = poll or PollContext()
         again = ask.method in REPEATABLE if repeatable is None else repeatable
+        validators, key = Validators.of(context), key_of(ask, self._who)
         if poll is None or not (self._conditional and conditional):
             answer = self._patient.send(ask, {}, context, again=again)
             context.note(news=True)
-            return Fetched(_checked(answer))
-        validators = Validators.of(context)
-        key = key_of(ask, self._who)
+            _checked(answer)
+            validators.read(key, answer)
+            return Fetched(answer, _kept=(validators, key))
         known = validators.headers(key, ask.method)
         headers = {} if whole is not None and whole(validators.memo(key)) else known
         answer = self._patient.send(ask, headers, context, again=again)

@@ -27,20 +27,20 @@ class Validators:
     """What one collector knows of answers, by the last poll that ended well, and what this one adds. One thread.
 
     Kept in the poll's state, so only once everything is accepted that the poll brought. A request that comes twice in a
-    poll is compared with what the last poll knew both times.
+    poll is compared with what the last poll knew both times, unless the first answer was another: the table has that.
     """
 
     def __init__(self, context: PollContext) -> None:
         self._context = context
         table = context.state.get(_KEY)
-        self._before: Mapping[str, dict[str, Any]] = {} if context.full or not isinstance(table, dict) else dict(table)
+        self._before: dict[str, dict[str, Any]] = {} if context.full or not isinstance(table, dict) else dict(table)
         # Where a poll is whole or nothing, a page that is left out would be missing: only a poll of one answer can
         # be known to be all of it.
         if context.whole and (context.state.get(_ASKED) != 1 or len(self._before) != 1):
             self._before = {}
-        self._now: dict[str, dict[str, Any]] = {} if context.full or not isinstance(table, dict) else table
+        self._now: dict[str, Any] = {} if context.full or not isinstance(table, dict) else dict(table)
         self._seen: set[str] = set()
-        self._left_out = False
+        self._left_out: set[str] = set()
 
     @classmethod
     def of(cls, context: PollContext) -> Validators:
@@ -63,16 +63,13 @@ class Validators:
 
         Raises SourceError where each poll's rows replace the last one's, and this poll has left some out already.
         """
-        self._seen.add(key)
         known = self._before.get(key)
         digest = None if answer.status_code == _UNCHANGED else _digest(answer)
         same = known is not None and (digest is None or digest == known.get("hash"))
-        self._left_out = self._left_out or same
-        if self._context.whole and self._left_out and len(self._seen) > 1:
-            raise SourceError(
-                "each poll replaces the rows of the one before, and this one left some out since they were unchanged,"
-                " before it asked for others; the next poll asks for all of them"
-            )
+        if same:
+            self._left_out.add(key)
+        else:
+            self._before.pop(key, None)
         old = self._now.pop(key, None)  # so that it comes last: the last asked are kept
         kept = _headers_of(answer, known if digest is None else None)
         if kept is not None and (digest or known):
@@ -80,9 +77,36 @@ class Validators:
             self._now[key] = {**kept, "hash": digest or (known or {}).get("hash"), "memo": memo}
         for oldest in list(self._now)[: max(0, len(self._now) - MOST)]:
             del self._now[oldest]
-        self._context.state[_KEY] = self._now
-        self._context.state[_ASKED] = len(self._seen)
+        self._asked(key)
         return same
+
+    def read(self, key: str, answer: Answer) -> None:
+        """An answer is taken whatever the last poll had: what is remembered of that request, if anything, is this one.
+
+        Raises SourceError as ``unchanged``.
+        """
+        self._left_out.discard(key)
+        old, before = self._now.pop(key, None), self._before.get(key)
+        digest = "" if old is None and before is None else _digest(answer)
+        if before is not None and digest != before.get("hash"):
+            del self._before[key]
+        kept = _headers_of(answer, None)
+        if old is not None and kept is not None:
+            self._now[key] = {**kept, "hash": digest, "memo": old.get("memo") if digest == old.get("hash") else None}
+        elif old is None and self._context.whole:
+            self._now.clear()  # its rows replace theirs
+        self._asked(key)
+
+    def _asked(self, key: str) -> None:
+        self._seen.add(key)
+        if self._context.whole and self._left_out and len(self._seen) > 1:
+            raise SourceError(
+                "each poll replaces the rows of the one before, and this one left some out since they were unchanged,"
+                " before it asked for others; the next poll asks for all of them"
+            )
+        if self._now or _KEY in self._context.state:  # else nothing is remembered, nor written
+            self._context.state[_KEY] = self._now
+            self._context.state[_ASKED] = len(self._seen)
 
     def memo(self, key: str) -> object:
         """What was remembered with the answer that the last poll accepted."""

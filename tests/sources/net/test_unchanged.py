@@ -17,7 +17,7 @@ from api2db.sources.context import PollContext
 from api2db.sources.http import Http, HttpError
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.net.validators import MOST, Validators
-from api2db.sources.rest import LinkHeader, NextCursor
+from api2db.sources.rest import LinkHeader, NextCursor, NextUrl
 from api2db.sources.rest.ask import Ask
 from tests.http_api import SERVER_ERROR, Answer, HttpApi, Record, Request
 from tests.sources.net.kit import Polls, get, quick, records
@@ -144,6 +144,75 @@ def test_a_page_that_is_again_what_it_was_before_a_poll_that_did_not_end_well_is
     http_api.script(SERVER_ERROR, old, further, old, further)
     assert [made.poll()[0] for _ in range(3)] == ["failed", "ok", "ok"]
     assert made.rows == [[{"id": row}] for row in (0, 2, 1, 0, 2)]
+
+
+@pytest.mark.parametrize("tag", [None, '"1"'], ids=["digest", "tag"])
+def test_what_a_page_had_when_it_was_read_anew_is_what_the_next_poll_compares_with(
+    polls: Make, http_api: HttpApi, tag: str | None
+) -> None:
+    """Page 2 isn't known any more, so page 1, unchanged before, is read again: it has another row now."""
+    pages = [f'{{"items": [{{"id": {row}}}], "next": "?page=2"}}'.encode() for row in (0, 1)]
+    headers = () if tag is None else (("ETag", tag),)
+    old, new = (Answer(body=body, headers=headers) for body in pages)
+    last, gone = Answer(body=b'{"items": [{"id": 2}]}'), Answer(404, b"")
+    made = polls(RestSource(http_api.url, records="items", paging=NextUrl("next")))
+    http_api.script(old, last, NOT_MODIFIED if tag else old, gone, new, last, last, old, last)
+    for _ in range(3):
+        assert made.poll() == ("ok", None)
+    assert made.rows[-1] == [{"id": 0}]
+
+
+@pytest.mark.parametrize("way", ["get", "pages", "unconditional"])
+def test_what_a_collector_reads_besides_is_what_the_next_poll_compares_with(
+    polls: Make, http_api: HttpApi, way: str
+) -> None:
+    old, new = (Answer(body=body) for body in (b'[{"id": 0}]', b'[{"id": 1}]'))
+    rest, other = Rest(http_api.url), Rest(http_api.url, conditional=False)
+    ways: dict[str, Callable[[], Any]] = {
+        "get": lambda: iter([rest.get().json()]),
+        "pages": lambda: (page.rows("", id="id") for page in rest.pages()),
+        "unconditional": lambda: (page.rows("", id="id") for page in other.pages()),
+    }
+    second: list[str] = []
+
+    def source() -> Iterator[Any]:
+        for read in ("pages", *second):
+            yield from ways[read]()
+
+    made = polls(source)
+    http_api.script(old, old, new, old)
+    made.poll()
+    second.append(way)
+    made.poll()  # the one of the two finds what was, the other something new
+    second.clear()
+    made.poll()
+    assert [row["id"] for batch in made.rows for row in batch] == [0, 1, 0]
+
+
+def test_the_same_request_in_one_poll_is_left_out_only_as_long_as_it_brought_nothing_new(
+    polls: Make, http_api: HttpApi
+) -> None:
+    old, new = tagged('"1"', b'[{"id": 0}]'), tagged('"2"', b'[{"id": 1}]')
+    made = polls(pages_of(quick(), http_api.url, http_api.url))
+    http_api.script(old, old, new, old, NOT_MODIFIED, NOT_MODIFIED)
+    for _ in range(3):
+        assert made.poll() == ("ok", None)
+    assert [row["id"] for batch in made.rows for row in batch] == [0, 0, 1, 0]
+
+
+def test_of_a_poll_that_was_put_off_nothing_is_remembered(polls: Make, http_api: HttpApi) -> None:
+    """Its first page was read, and lost with it."""
+    later = Answer(429, b"", headers=(("Retry-After", "7200"),))
+
+    def source() -> Any:
+        return [row for rows in pages_of(quick(), http_api.url, http_api.url + "/2")() for row in rows] or None
+
+    made = polls(source)
+    http_api.script(Answer(), Answer(body=b"[]"), Answer(body=b'[{"id": 2}]'), later)
+    assert [made.poll()[0] for _ in range(2)] == ["ok", "waiting"]
+    http_api.script(Answer(body=b'[{"id": 2}]'), Answer(body=b"[]"))
+    assert made.poll() == ("ok", None)
+    assert made.rows == [[{"id": 1}], [{"id": 2}]]
 
 
 def test_a_poll_that_failed_and_accepted_nothing_leaves_unchanged_what_was(polls: Make, http_api: HttpApi) -> None:
