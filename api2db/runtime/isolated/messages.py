@@ -52,6 +52,7 @@ class Given:
     full: bool
     credentials: Path
     tokens: Path | None
+    secret: Path | None
     seen: Path | None
     key: tuple[str, ...]
 

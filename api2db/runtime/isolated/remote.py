@@ -34,6 +34,7 @@ class RemotePoll(PollContext):
             given.full,
             given.credentials,
             given.tokens,
+            secret=given.secret,
             seen=given.seen,
             key=given.key,
             call=call,

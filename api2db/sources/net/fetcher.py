@@ -15,7 +15,7 @@ from api2db.sources.net.patient import Patient
 from api2db.sources.net.rate import read_rate
 from api2db.sources.net.retries import REPEATABLE, Retries
 from api2db.sources.net.sessions import Sessions
-from api2db.sources.net.validators import Validators, key_of
+from api2db.sources.net.validators import Validators
 from api2db.sources.tape.recorder import is_played
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class Fetcher:
         poll = POLL.get()
         context = poll or PollContext()
         again = ask.method in REPEATABLE if repeatable is None else repeatable
-        validators, key = Validators.of(context), key_of(ask, self._who)
+        validators = Validators.of(context)
+        key = validators.key(ask, self._who, self._patient.account(ask, context))
         if poll is None or not (self._conditional and conditional):
             answer = self._patient.send(ask, {}, context, again=again)
             context.note(news=True)

@@ -91,6 +91,15 @@ class Patient:
             if held_s is None:
                 context.wait(delay_s)
 
+    def account(self, ask: Ask, context: PollContext) -> str:
+        """A text that differs where another account asks than before, which may hold secrets; "" for nobody's.
+
+        Raises ConfigError.
+        """
+        if self._login is None or is_played() or not self._sessions.at_home(ask.url):
+            return ""
+        return self._login.account(context)
+
     def _played(self, ask: Ask, headers: Mapping[str, str], *, again: bool) -> Answer:
         """What came of it at the time, try by try: nothing recorded has to be waited for, nor asks who one is."""
         from api2db.sources.answer import HttpError

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from api2db.errors import SourceError
 from api2db.sources.context import PollContext
+from api2db.sources.tape.storekey import made_key
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer
@@ -17,8 +21,11 @@ if TYPE_CHECKING:
 MOST: Final = 300
 """Of so many requests, the last asked, a collector remembers the answers."""
 
+log = logging.getLogger(__name__)
+
 _KEY: Final = "validators"
 _ASKED: Final = "asked"
+_ACCOUNT: Final = "account"
 _UNCHANGED: Final = 304
 _READS: Final = ("GET", "HEAD")
 
@@ -41,6 +48,8 @@ class Validators:
         self._now: dict[str, Any] = {} if context.full or not isinstance(table, dict) else dict(table)
         self._seen: set[str] = set()
         self._left_out: set[str] = set()
+        self._accounts: dict[str, str] = {}  # by request, digests
+        self._secret: bytes | None = None
 
     @classmethod
     def of(cls, context: PollContext) -> Validators:
@@ -50,8 +59,20 @@ class Validators:
             found = context.kept[_KEY] = cls(context)
         return found
 
+    def key(self, ask: Ask, who: str, account: str) -> str:
+        """What a request's answer is known by: also by its headers, and ``who`` asks.
+
+        Other accounts get other answers from the same address, and one's may well be what another's was. Where ``who``
+        is of another ``account`` than at the last poll, nothing is known of that answer.
+        """
+        key = self._keyed([ask.identity(), ask.headers, who])
+        self._accounts[key] = self._keyed(account) if account else ""
+        if self._before.get(key, {}).get(_ACCOUNT, "") != self._accounts[key]:
+            self._before.pop(key, None)
+        return key
+
     def headers(self, key: str, method: str) -> dict[str, str]:
-        """What to send along so that an unchanged answer is told by a word. ``key`` as in ``key_of``."""
+        """What to send along so that an unchanged answer is told by a word."""
         known = self._before.get(key)
         if known is None or method not in _READS:
             return {}
@@ -74,7 +95,7 @@ class Validators:
         kept = _headers_of(answer, known if digest is None else None)
         if kept is not None and (digest or known):
             memo = old.get("memo") if same and old is not None else None
-            self._now[key] = {**kept, "hash": digest or (known or {}).get("hash"), "memo": memo}
+            self._keep(key, kept, digest or (known or {}).get("hash"), memo)
         for oldest in list(self._now)[: max(0, len(self._now) - MOST)]:
             del self._now[oldest]
         self._asked(key)
@@ -92,10 +113,20 @@ class Validators:
             del self._before[key]
         kept = _headers_of(answer, None)
         if old is not None and kept is not None:
-            self._now[key] = {**kept, "hash": digest, "memo": old.get("memo") if digest == old.get("hash") else None}
+            self._keep(key, kept, digest, old.get("memo") if digest == old.get("hash") else None)
         elif old is None and self._context.whole:
             self._now.clear()  # its rows replace theirs
         self._asked(key)
+
+    def _keep(self, key: str, kept: Mapping[str, str], digest: object, memo: object) -> None:
+        account = self._accounts.get(key, "")
+        self._now[key] = {**kept, "hash": digest, "memo": memo, **({_ACCOUNT: account} if account else {})}
+
+    def _keyed(self, said: object) -> str:
+        """By the STORE's key: nobody finds out a credential that is in it."""
+        if self._secret is None:
+            self._secret = _secret(self._context.secret)
+        return hashlib.blake2b(json.dumps(said).encode(), digest_size=16, key=self._secret).hexdigest()
 
     def _asked(self, key: str) -> None:
         self._seen.add(key)
@@ -119,13 +150,15 @@ class Validators:
             self._now[key] = {**entry, "memo": memo}
 
 
-def key_of(ask: Ask, who: str) -> str:
-    """What a request's answer is known by: also by its headers, and ``who`` asks.
-
-    Other accounts get other answers from the same address, and one's may well be what another's was.
-    """
-    said = json.dumps([ask.identity(), ask.headers, who]).encode()
-    return hashlib.blake2b(said, digest_size=16).hexdigest()
+def _secret(path: Path | None) -> bytes:
+    """The STORE's key; b"" for a poll of which nothing is kept."""
+    if path is None:
+        return b""
+    try:
+        return made_key(path)
+    except OSError as error:
+        log.warning("%s: the key can't be kept, so what is unchanged is read anew: %s", path, error.strerror)
+        return secrets.token_bytes()
 
 
 def _headers_of(answer: Answer, known: Mapping[str, Any] | None) -> dict[str, str] | None:

@@ -15,6 +15,7 @@ from api2db import Rest, RestSource
 from api2db.runtime.job import End
 from api2db.sources.context import PollContext
 from api2db.sources.http import Http, HttpError
+from api2db.sources.net.auth.named import read_credentials
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.net.validators import MOST, Validators
 from api2db.sources.rest import LinkHeader, NextCursor, NextUrl
@@ -356,6 +357,60 @@ def test_one_accounts_answer_is_never_taken_for_anothers(polls: Make, http_api: 
     http_api.script(*[other, other] * 4)  # what the first has now is what the second had all along
     made.poll()
     assert made.rows == [[{"id": 1}], [{"id": 2}]] * 4 + [[{"id": 2}]] * 4
+
+
+def test_of_another_accounts_credentials_in_the_same_file_nothing_is_remembered(
+    polls: Make, http_api: HttpApi, tmp_path: Path
+) -> None:
+    """Also when the first account's come back: the table has the rows of the one in between."""
+    for row in (0, 1, 2):
+        http_api.script(tagged('"1"', b'[{"id": %d}]' % row), NOT_MODIFIED)
+    (tmp_path / "AUTH").mkdir()
+    source = pages_of(quick(auth="acc"), http_api.url)
+    made = polls(source)
+    for restart, token in enumerate(("of-one-account", "of-another-one", "of-one-account")):
+        (tmp_path / "AUTH" / "acc.json").write_text(json.dumps({"type": "bearer", "token": token}))
+        made = polls(source) if restart else made
+        assert [made.poll() for _ in range(2)] == [("ok", None)] * 2
+    assert made.rows == [[{"id": 0}], [{"id": 1}], [{"id": 2}]]
+    assert [tag for tag, _ in conditions(http_api)] == [None, '"1"'] * 3
+
+
+def test_an_account_is_the_same_with_another_password_or_client_secret() -> None:
+    oauth = {"type": "oauth2", "token_url": "https://login.example.org/token", "client_id": "me"}
+    basic = {"type": "basic", "username": "me"}
+
+    def account(**fields: str) -> str:
+        return read_credentials(fields, "acc", "acc.json").account()
+
+    assert account(**basic, password="one") == account(**basic, password="two")
+    assert account(**oauth, client_secret="one") == account(**oauth, client_secret="two")
+    others = [
+        account(**basic, password="one"),
+        account(**{**basic, "username": "you"}, password="one"),
+        account(**oauth, client_secret="one"),
+        account(**{**oauth, "client_id": "you"}, client_secret="one"),
+        account(**oauth, refresh_token="one"),
+        account(**oauth, refresh_token="two"),
+        account(type="bearer", token="one"),
+        account(type="bearer", token="two"),
+    ]
+    assert len(set(others)) == len(others)
+
+
+def test_what_is_remembered_lets_nobody_find_out_a_credential(http_api: HttpApi, tmp_path: Path) -> None:
+    """Digests of the same credential and request differ from STORE to STORE, by a key that only its owner reads."""
+    http_api.always(tagged('"1"'))
+    kept = []
+    for name in "ab":
+        made = Polls(tmp_path / name, pages_of(quick(auth=("me", "short")), http_api.url + "?pin=1234"))
+        made.poll()
+        kept.append(json.loads(made.spool.layout.poll_state("c").read_bytes())["state"]["validators"])
+        made.close()
+        assert made.spool.layout.key.stat().st_mode & 0o777 == 0o600
+    [(key, entry)], [(other_key, other)] = (each.items() for each in kept)
+    assert key != other_key
+    assert entry["account"] != other["account"]
 
 
 def test_a_cache_that_answers_unasked_for_is_found_out(polls: Make, http_api: HttpApi) -> None:
