@@ -149,11 +149,12 @@ class Patient:
             self._wait_for(host, context)
 
     def _hold(self, host: str, answer: Answer) -> None:
-        """Remember until when the server wants no more requests."""
+        """Remember until when the server wants no more requests: the latest time it said."""
         held_s, why = _told_to_wait(answer)
         if held_s is not None:
+            told = time.monotonic() + held_s, f"{host} answered {answer.status_code}, {why}"
             with self._lock:
-                self._held[host] = (time.monotonic() + held_s, f"{host} answered {answer.status_code}, {why}")
+                self._held[host] = max(told, self._held.get(host, told))
 
     def _held_back(self, host: str) -> tuple[float, str] | None:
         """How long the server wants no more requests, in seconds, and why; None if it does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -110,6 +111,27 @@ def test_what_takes_longer_than_one_waits_puts_the_poll_off_and_the_host_is_left
     with pytest.raises(PutOff):
         fetcher.fetch(get(http_api.url + "/another"))
     assert len(http_api.requests) == 1
+
+
+@pytest.mark.parametrize("later", ["refused", "good"])
+def test_an_answer_that_was_under_way_shortens_no_wait(http_api: HttpApi, later: str) -> None:
+    """Both were asked for before the server wanted no more; the second says a shorter time."""
+    used_up = (("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1"))
+    headers = (("Retry-After", "1"),) if later == "refused" else used_up
+    http_api.script(
+        Answer(429 if later == "refused" else 200, headers=headers, hang=True), refusal(429, Retry_After="3600")
+    )
+    fetcher = quick(retry={"retries": 0})
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(fetcher.fetch, get(http_api.url))
+        http_api.wait_for_requests(1)
+        with pytest.raises(PutOff):
+            fetcher.fetch(get(http_api.url))
+        http_api.release()
+        slow.exception()
+    with pytest.raises(PutOff, match=r"asked again in 3[56]"):
+        fetcher.fetch(get(http_api.url))
+    assert len(http_api.requests) == 2
 
 
 def test_a_limit_that_is_used_up_is_waited_for_before_the_next_request(http_api: HttpApi) -> None:
