@@ -148,7 +148,7 @@ class Turn:
 
     host: str
     rates: tuple[Rate, ...]
-    at_once: int
+    at_once: int | None
     max_wait_s: float
 
 

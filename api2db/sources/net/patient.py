@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from api2db.sources.context import PollContext, PutOff
-from api2db.sources.net.hosts import AT_ONCE, OUTSIDE
+from api2db.sources.net.hosts import OUTSIDE
 from api2db.sources.net.rate import Rate
 from api2db.sources.net.retries import AGAIN, LIMITED, Retries, Tries
 from api2db.sources.net.sessions import Auth, Sessions, host_of
@@ -30,7 +30,7 @@ class Patient:
                   says in it what is wrong
     login         the credentials for the sessions' own host
     rates         of requests to a host, by all who ask it
-    at_once       requests under way to a host, by all who ask it
+    at_once       requests under way to a host, by all who ask it; None: it isn't said
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Patient:
         check_status: bool,
         login: Login | None = None,
         rates: Sequence[Rate] = (),
-        at_once: int = AT_ONCE,
+        at_once: int | None = None,
     ) -> None:
         self._rates = rates
         self._at_once = at_once
