@@ -117,6 +117,11 @@ def spellings(value: str) -> set[str]:
     return forms | {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
 
 
+def folded(text: str) -> str:
+    """As what stands in addresses is compared: ``+`` is a plus to some, and a space to others."""
+    return text.replace("+", " ")
+
+
 def redact(text: str, secrets: Iterable[Secret | str] = ()) -> str:
     """``text`` with every secret as ``***``, as written, URL-quoted or escaped, and every URL's password too.
 

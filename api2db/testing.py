@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from api2db.collector import Collector
 from api2db.discovery import find_in
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from api2db.sources.answer import Answer
 
 __all__ = ["poll_recorded"]
+
+_CHARSET: Final = re.compile(r";\s*charset\s*=[^;]*", re.IGNORECASE)
 
 
 def poll_recorded(collector: Collector | Path, recorded: Path) -> pa.Table:
@@ -57,6 +60,8 @@ def _only(path: Path) -> Collector:
 class _Recorded:
     """One answer for every request: a ``Tape``."""
 
+    is_one_answer = True
+
     def __init__(self, recorded: dict[str, Any]) -> None:
         self._recorded = recorded
 
@@ -67,6 +72,11 @@ class _Recorded:
 
         body = self._body()
         status, headers = self._recorded.get("status", 200), self._recorded.get("headers", {})
+        if "body" in self._recorded:  # the charset that the API sent it in isn't this one's
+            headers = {
+                name: _CHARSET.sub("", value) if name.lower() == "content-type" else value
+                for name, value in headers.items()
+            }
         answer = answer_of(request, iter([body]), status=status, headers=headers, encoding="utf-8")
         if not stream:
             _ = answer.content

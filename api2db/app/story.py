@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from api2db.due.schedule import Schedule
+from api2db.place import FORMATS
 from api2db.runtime.running import Running
 from api2db.settings import Settings
 from api2db.sinks.base import Sink
@@ -20,10 +21,10 @@ def tell_start(settings: Settings, running: Sequence[Running]) -> None:
         _say(f"  {each.collector.name}: polled {_when(each.collector.schedule)}, delivered to")
         for delivery in each.deliveries:
             _say(f"    {delivery.stream:<16} {_where(delivery.sink, settings.project)}")
-    look = [_look(d.sink, settings.project) for each in running for d in each.deliveries]
-    if any(look):
+    looks = [look(d.stream, d.sink, settings.project) for each in running for d in each.deliveries]
+    if any(looks):
         _say("Look at the data, now or at any time:")
-        for line in dict.fromkeys(filter(None, look)):
+        for line in dict.fromkeys(filter(None, looks)):
             _say(f"  {_python(settings.project)} -c {line}")
     _say(
         f"What is on its way is kept in {_short(settings.store, settings.project)}/, logs in"
@@ -57,7 +58,7 @@ def _where(sink: Sink, project: Path) -> str:
     return _short(Path(sink.target), project) if sink.target.startswith("/") else sink.target
 
 
-def _look(sink: Sink, project: Path) -> str | None:
+def look(stream: str, sink: Sink, project: Path) -> str | None:
     """Code that shows the rows, for ``python -c``, with nothing but what is installed anyway."""
     if sink.target.startswith("sqlite:///"):
         file, _, table = sink.target.removeprefix("sqlite:///").rpartition("/")
@@ -66,7 +67,16 @@ def _look(sink: Sink, project: Path) -> str | None:
         return f"\"import pandas, sqlite3; print(pandas.read_sql('{query}', sqlite3.connect('{path}')))\""
     if sink.target.startswith("/"):
         path = _short(Path(sink.target), project)
-        return f"\"import pandas; print(pandas.read_parquet('{path}'))\""
+        from api2db.sinks.local.whole import WholeSink
+
+        kind, _, fmt = stream.partition(".")
+        fmt = fmt.partition(".")[0]
+        if kind != "local" or fmt not in FORMATS:
+            return None
+        if fmt == "parquet" or isinstance(sink, WholeSink) or Path(path).suffix == f".{fmt}":
+            return f"\"import pandas; print(pandas.read_{fmt}('{path}'))\""
+        each = f"map(pandas.read_{fmt}, glob.glob('{path}/*.{fmt}'))"
+        return f'"import glob, pandas; print(pandas.concat({each}))"'
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import json
 import os
@@ -19,7 +18,6 @@ from api2db.cli.here import Here, here
 from api2db.credentialname import is_credential, may_be_records
 from api2db.errors import ConfigError
 from api2db.secret import HIDDEN, is_number_or_date, remember, shown_url
-from api2db.sources.rest.records import At
 
 if TYPE_CHECKING:
     from api2db.probing.endpoint import Findings, Found
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     from api2db.probing.since import Since
 
 _KEY_CHARS: Final = 8
-_KEPT_HEADERS: Final = ("Content-Type", "Link", "ETag", "Last-Modified")
-_RECORDED: Final = 25
-"""So many records of the first page are kept for the test."""
 
 
 @click.command()
@@ -47,6 +42,7 @@ def new(project: Here, url: str, name: str | None, auth: str | None, only_print:
     """
     from api2db.probing.endpoint import Probe
     from api2db.probing.naming import checked_name, collector_name
+    from api2db.probing.recording import recording
     from api2db.probing.writing import collector_text, sureness_of, test_text
     from api2db.sources.context import POLL, PollContext
     from api2db.sources.rest import Rest
@@ -80,7 +76,7 @@ def new(project: Here, url: str, name: str | None, auth: str | None, only_print:
     if only_print:
         click.echo(text, nl=False)
         return 0
-    recorded, records = _recording(found)
+    recorded, records = recording(found)
     with files.all_or_none():
         if credentials is not None:
             files.write_credentials(credentials)
@@ -142,7 +138,11 @@ class _Files:
     def _write(self, path: Path, text: str, mode: int = 0o644) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            # Half a character, which JSON may hold, is escaped as JSON and Python do.
+            escape = "backslashreplace"
+            with open(
+                path, "x", encoding="utf-8", errors=escape, opener=lambda name, flags: os.open(name, flags, mode)
+            ) as file:
                 self._written.append(path)
                 file.write(text)
         except OSError as error:
@@ -175,21 +175,6 @@ def _is_key(name: str, value: str) -> bool:
     return bool(value) and is_credential(name) and not says_which
 
 
-def _recording(found: Findings) -> tuple[dict[str, Any], int]:
-    """The first answer as the test reads it, cut to some records where that can be done; and how many it has."""
-    kept = len(found.records)
-    if found.body.format == "json":
-        body = found.body.of(found.answer)
-        if isinstance(found.selection.select, At):
-            body, kept = cut(body, found.selection.select.path, _RECORDED), min(kept, _RECORDED)
-        content: dict[str, Any] = {"body": body}
-    else:
-        data, rows = cut_lines(found.answer.content, found.body.format, _RECORDED)
-        content, kept = as_recorded(data), kept if rows is None else min(kept, rows)
-    headers = {name: found.answer.headers[name] for name in _KEPT_HEADERS if name in found.answer.headers}
-    return {"url": shown_url(found.url), "status": found.answer.status_code, "headers": headers, **content}, kept
-
-
 def _hidden(recorded: dict[str, Any], credentials: dict[str, str] | None) -> dict[str, Any]:
     """The recording without credentials that the server repeats."""
     text = json.dumps(recorded, ensure_ascii=False)
@@ -201,39 +186,6 @@ def _hidden(recorded: dict[str, Any], credentials: dict[str, str] | None) -> dic
     return found
 
 
-def cut_lines(data: bytes, form: str, most: int) -> tuple[bytes, int | None]:
-    """The first so many records, where each is a line; else all, and None."""
-    lines = data.splitlines(keepends=True)
-    start = b"".join(lines[: most + (form != "ndjson")])
-    if (
-        form == "xml"
-        or b'"' in start * (form != "ndjson")
-        or b"\0" in start
-        or b"\x1e" in start
-        or not all(map(bytes.strip, lines))
-    ):
-        return data, None
-    return start, most
-
-
-def as_recorded(data: bytes) -> dict[str, str]:
-    """A body as a file of JSON holds it."""
-    try:
-        return {"text": data.decode()}
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(data).decode()}
-
-
-def cut(body: Any, path: str, most: int) -> Any:
-    """The same with at most so many items in the list at a path."""
-    if not path:
-        return body[:most] if isinstance(body, list) else body
-    key, _, rest = path.partition(".")
-    if not isinstance(body, dict) or key not in body:
-        return body
-    return {**body, key: cut(body[key], rest, most)}
-
-
 def _as_json(name: str, found: Findings, sure: dict[str, str]) -> dict[str, Any]:
     return {
         "name": name,
@@ -243,7 +195,7 @@ def _as_json(name: str, found: Findings, sure: dict[str, str]) -> dict[str, Any]
         "columns": [asdict(column) for column in found.columns],
         "key": _chosen(found.key),
         "version": _chosen(found.version),
-        "paging": {"by": repr(found.paging.value), "why": found.paging.why},
+        "paging": {"by": found.paging.value and repr(found.paging.value), "why": found.paging.why},
         "since": None if found.since is None else _since(found.since),
         "validator": None if found.validator is None else {"header": found.validator.value, "why": found.validator.why},
         "rate": None if found.rate is None else {"rate": found.rate.value, "why": found.rate.why},

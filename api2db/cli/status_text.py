@@ -40,6 +40,9 @@ def _collector_line(c: CollectorStatus) -> str:
         parts.append(f"{c.failures:,} failed")
     if c.skips:
         parts.append(f"{c.skips:,} skipped")
+    if c.polling_since_ns is not None:
+        where = f" ({c.polling_at})" if c.polling_at else ""
+        parts.append(f"polling for {_span(time.time() - c.polling_since_ns / 1e9)}{where}")
     parts.append(f"last success {_ago(c.last_success_ns)}")
     if c.next_run_ns is not None:
         parts.append(f"next run {_ahead(c.next_run_ns)}")

@@ -21,6 +21,8 @@ from api2db.form.nested import flattened
 from api2db.form.path import Part, Path, Records, parse_path
 
 _EMPTY: Final[Mapping[str, object]] = {}
+# Of a GraphQL connection, which has its items there and says beside them whether there are more.
+_CONNECTED: Final = ("nodes", "edges")
 
 
 @dataclass
@@ -67,9 +69,13 @@ class ListForm:
 
         known   the types of columns that are found, as ``Made.words`` has them
         within  what stands before the column's name, for children of children
+
+        Raises ShapeError where a list says that it has more items than came with it.
         """
         at = f"{within}{self.name}[]."
-        found = _items_of(Records(rows, [self.path]).values(self.path))
+        lists = Records(rows, [self.path]).values(self.path)
+        self._check_all_came(rows, lists)
+        found = _items_of(lists)
         bare = without(found.items, self._lists)
         made = Made(Column(pa.nulls(0)))
         for row, value in found.strays.items():
@@ -84,6 +90,19 @@ class ListForm:
                 made.misfit(found.owners[item], why)
         made.column = self._column(names, columns, found)
         return made
+
+    def _check_all_came(self, rows: Sequence[object], lists: Sequence[object]) -> None:
+        parts = self.path.parts
+        if parts and parts[-1].key in _CONNECTED:
+            outer = Path(parts[:-1])
+            lists = Records(rows, [outer]).values(outer)
+        for row, connection in enumerate(lists):
+            info = connection.get("pageInfo") if type(connection) is dict else None
+            if isinstance(info, dict) and info.get("hasNextPage") is True:
+                raise ShapeError(
+                    f"children {self.name!r}: the list of row {row} has more items than came with it, by its pageInfo;"
+                    " ask for each row's by themselves: RestSource(query=..., variables={'id': '{order}'}, parent=...)"
+                )
 
     def _columns(
         self, items: Sequence[object], known: Mapping[str, str], at: str, found: _Items, made: Made

@@ -8,7 +8,7 @@ from typing import Any
 
 from api2db.errors import ConfigError
 from api2db.form.column import Column
-from api2db.form.kinds import BOOL, FLAG, FLOAT, INFER, INT, SUFFIX_TYPES, SUFFIXES, Kind, feature_kind
+from api2db.form.kinds import BOOL, FLOAT, INT, SUFFIX_TYPES, SUFFIXES, Kind, feature_kind
 from api2db.form.path import Path, Records, parse_path
 from api2db.form.step import Step
 from api2db.form.tally import MISSING, Tally
@@ -91,9 +91,7 @@ class Feature(Step):
 
     def _fill(self) -> object:
         """The documented stand-in of this type, as the column's own type; None leaves nulls."""
-        if self.kind is INFER or self.kind is FLAG:
-            return None
-        if self.kind in (INT, FLOAT, BOOL):
+        if self.kind.name in (INT.name, FLOAT.name, BOOL.name):
             given: Any = {INT.name: self.nan_int, FLOAT.name: self.nan_float, BOOL.name: self.nan_bool}[self.kind.name]
             filled = None if given is None else self.kind.convert(given, Tally())
             if filled is None and given is not None and given == given:

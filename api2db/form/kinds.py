@@ -7,8 +7,8 @@ Both give the same.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import product
 from typing import Any, Final
@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 from api2db.errors import ConfigError
 from api2db.form import times
 from api2db.form.column import Column, has_nan, plain_array
+from api2db.form.element import own_text
 from api2db.form.infer import infer_column
-from api2db.form.jsontext import json_array
+from api2db.form.jsontext import json_array, text_of
 from api2db.form.numbers import decimal_array, to_decimal, to_float, to_int
 from api2db.form.plain import is_absent, plain
 from api2db.form.tally import MISFITS, Tally
@@ -162,6 +163,10 @@ def _to_words(value: object, tally: Tally) -> str:
     return clean(text, tally)
 
 
+def _to_words_or_json(value: object, tally: Tally) -> str:
+    return text_of(value, tally) if isinstance(value, (Mapping, list, tuple)) else _to_words(value, tally)
+
+
 def _only(*allowed: type) -> One:
     def convert(value: object, _tally: Tally) -> object:
         if not isinstance(value, allowed):
@@ -176,7 +181,14 @@ def _as_is(value: object, _tally: Tally) -> object:
 
 
 def _epoch(name: str, unit_us: Decimal) -> Kind:
-    return Kind(name, lambda a, _t: times.epoch_array(a, unit_us), times.to_epoch(unit_us), times.instants)
+    kind = Kind(name, lambda a, _t: times.epoch_array(a, unit_us), times.to_epoch(unit_us), times.instants)
+    return _of_path(kind)
+
+
+def _of_path(kind: Kind) -> Kind:
+    """The kind as the suffix of a path asks for it: of an XML element with attributes its text is meant."""
+    one = kind.one
+    return replace(kind, one=lambda value, tally: one(own_text(value), tally))
 
 
 def _json(name: str, *allowed: type) -> Kind:
@@ -209,17 +221,17 @@ class _Inferred(Kind):
 INFER: Final = _Inferred("inferred", _look, _as_is, _typed(pa.null()))
 
 SUFFIXES: Final = {
-    "int": INT,
-    "float": FLOAT,
-    "bool": FLAG,
-    "str": WORDS,
+    "int": _of_path(INT),
+    "float": _of_path(FLOAT),
+    "bool": _of_path(FLAG),
+    "str": _of_path(replace(WORDS, one=_to_words_or_json)),
     "s": _epoch("s", Decimal(1_000_000)),
     "ms": _epoch("ms", Decimal(1000)),
     "us": _epoch("us", Decimal(1)),
     "ns": _epoch("ns", Decimal("0.001")),
-    "iso": DATETIME,
-    "date": DATE,
-    "decimal": DECIMAL,
+    "iso": _of_path(DATETIME),
+    "date": _of_path(DATE),
+    "decimal": _of_path(DECIMAL),
     "json": _json("json"),
 }
 

@@ -3,7 +3,8 @@ r"""Paths: where in a record a value is, as one string, and reading it from a wh
 ``properties.mag`` goes from key to key; a part that is a whole number (``geometry.coordinates.0``, ``-1`` for the
 last) is an index where it meets a list and a key where it meets an object. A record that has the whole path as
 one key is read by that key. ``\.``, ``\:`` and ``\\`` are the characters themselves, inside a key. After the last
-colon comes the kind of the column: ``properties.time:ms``. ``.`` is the record itself.
+colon comes the kind of the column: ``properties.time:ms``. ``.`` is the record itself. ``#text`` of a text is that
+text: an XML element is an object only where it has attributes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from api2db.errors import ConfigError
+from api2db.form.element import TEXT_KEY
 
 _TOKEN: Final = re.compile(r"\\([.:\\])|([.:])|([^\\.:]+)")
 _INDEX: Final = re.compile(r"-?[0-9]{1,9}")
@@ -150,4 +152,4 @@ def _step(parent: object, part: Part, missing: object) -> object:
         return parent.get(part.index, missing) if part.index is not None else missing
     if part.index is not None and isinstance(parent, (list, tuple)):
         return parent[part.index] if -len(parent) <= part.index < len(parent) else missing
-    return missing
+    return parent if part.key == TEXT_KEY and isinstance(parent, str) else missing

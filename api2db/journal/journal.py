@@ -343,7 +343,7 @@ class Journal:
         self._file.write(write)
 
     def note(self, **values: object) -> None:
-        """Facts about the daemon itself: pid, started_ns, heartbeat_ns, heartbeat_steady_ns, stuck_polls."""
+        """Facts about the daemon itself: pid, started_ns, heartbeat_ns, heartbeat_steady_ns, stuck_polls, polling."""
         rows = list(values.items())
         self._file.write(lambda db: db.executemany("INSERT OR REPLACE INTO daemon VALUES (?, ?)", rows))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from api2db.probing.fields import Sureness
+from api2db.probing.fields import Sureness, is_value
 from api2db.sources.answer import HttpError
 
 if TYPE_CHECKING:
@@ -35,6 +35,17 @@ class Body:
     def of(self, answer: Answer) -> Any:
         """The body as one value. Raises HttpError."""
         return answer.document(None if self.why is None else self.format)
+
+    def doubted(self, rows: Sequence[Mapping[str, Any]]) -> Body:
+        """The same, no longer sure where what was taken for the names of columns may be a row."""
+        odd = [name for name in rows[0] if is_value(name)] if self.format in ("csv", "tsv") and rows else []
+        if not odd:
+            return self
+        why = (
+            f"its first row was taken for the names of columns, though {', '.join(map(repr, odd[:3]))} may be values:"
+            f' if it has no names, decode=lambda answer: answer.records(format="{self.format}", columns=[...])'
+        )
+        return replace(self, sureness=Sureness.GUESS, why=why)
 
 
 def body_of(answer: Answer) -> Body:

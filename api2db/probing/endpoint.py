@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from api2db.errors import SourceError
+from api2db.probing.again import came_again
 from api2db.probing.bodies import Body, body_of
 from api2db.probing.fields import (
     Choice,
@@ -28,8 +29,10 @@ from api2db.secret import shown_url
 from api2db.sources.answer import HttpError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.find import kind_of
-from api2db.sources.rest.paging import Answered, OffsetLimit, PageNumber, Paging, Single
+from api2db.sources.rest.paging import Answered, NextCursor, OffsetLimit, PageNumber, Paging, Single
+from api2db.sources.rest.paging.convention import value_at
 from api2db.sources.rest.paging.detect import detected
+from api2db.sources.rest.paging.more import MORE
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer
@@ -71,7 +74,8 @@ class Findings:
     records       the records of the first page; ``selection`` says where they are
     columns       what they have in common
     children      the columns of the items of those that are lists of objects, by their names
-    paging        a ``Paging``; ``more`` are the records of its second page
+    paging        a ``Paging``, None where there may be more and nothing tells how; ``more`` are the records of its
+                  second page
     since         the parameter that asks for what is new, and how
     validator     the header that makes an unchanged answer cost nothing
     rate, every   as a collector takes them
@@ -118,6 +122,12 @@ class Probe:
         body = self._body.of(answer)
         selection = selection_of(body)
         records = _objects(selection.records(body), selection)
+        if not records:
+            raise SourceError(
+                f"{_shown(first)}: there are no records in the answer, so nothing tells their columns: give an address"
+                " that brings some, with other parameters or at another time"
+            )
+        self._body = self._body.doubted(records)
         paging, more = self._paging(first, answer, body, selection, records)
         both = [*records, *more]
         columns = columns_of(both, text=self._body.is_text)
@@ -181,31 +191,28 @@ class Probe:
             return Found(paging, Sureness.GUESS, f"the second page couldn't be had: {error}"), ()
         if not more:
             return Found(paging, Sureness.LIKELY, "the second page is empty"), ()
-        if list(more) == list(answered.records):
+        if all(came_again(answered.records, more)):
             name = type(paging).__name__
             return self._tried(answered, selection, f"it looks like {name}, but that brings the first page again")
         return Found(paging, Sureness.SURE, f"the second page has {len(more):,} other records"), more
 
     def _tried(self, answered: Answered, selection: Selection, why: str) -> tuple[Found, Sequence[Mapping[str, Any]]]:
         """There seems to be more: the usual parameters tell, if other records come. ``why``: what is said if not."""
-        count = len(answered.records)
-        for paging, asks in (
-            (PageNumber(), {"page": 2}),
-            (OffsetLimit(limit=_limit_of(answered.first)), {"offset": count}),
-        ):
+        for paging, asks in _usual(answered):
             try:
                 answer = self._ask(answered.first.with_params(**asks), f"whether {next(iter(asks))} brings more")
                 more = _objects(selection.records(self._body.of(answer)), selection)
             except SourceError:
                 continue  # the API says no: it isn't paged that way
-            again = sum(record in answered.records for record in more)
-            if again == 1 and more[0] == answered.records[-1] and isinstance(paging, OffsetLimit):
+            again = came_again(answered.records, more)
+            only_first = again[:1] == [True] and sum(again) == 1
+            if only_first and isinstance(paging, OffsetLimit) and all(came_again(answered.records[-1:], more[:1])):
                 # Its offsets count from 1: the last record came once more as the first.
-                paging, more, again = OffsetLimit(limit=_limit_of(answered.first), start=1), more[1:], 0
-            if more and not again:
+                paging, more, again = OffsetLimit(limit=_limit_of(answered.first), start=1), more[1:], again[1:]
+            if more and not any(again):
                 told = ", ".join(f"{name}={value}" for name, value in asks.items())
                 return Found(paging, Sureness.LIKELY, f"nothing says it, but {told} brings {len(more):,} others"), more
-        return Found(Single(), Sureness.GUESS, why), ()
+        return Found(None, Sureness.GUESS, why), ()
 
     # What is new
 
@@ -238,6 +245,20 @@ class Probe:
                 return Found(header, Sureness.SURE, "an unchanged answer was 304, without a body")
             return Found(None, Sureness.LIKELY, f"it has {header}, but answers whole all the same")
         return None
+
+
+def _usual(answered: Answered) -> list[tuple[Paging, dict[str, object]]]:
+    """Ways of paging that are usual where the answer doesn't say one, and what asks for the second page."""
+    count = len(answered.records)
+    ways: list[tuple[Paging, dict[str, object]]] = [
+        (PageNumber(), {"page": 2}),
+        (OffsetLimit(limit=_limit_of(answered.first)), {"offset": count}),
+    ]
+    more = next((path for path in MORE if value_at(answered.body, path) is True), None)
+    last = value_at(answered.records[-1], "id") if count else None
+    if more is not None and isinstance(last, (str, int)):
+        ways.insert(0, (NextCursor(last="id", param="starting_after", has_more=more), {"starting_after": last}))
+    return ways
 
 
 def _objects(records: Sequence[Any], selection: Selection) -> Sequence[Mapping[str, Any]]:

@@ -42,6 +42,8 @@ _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _OF_TEXT: Final = ("int", "float", "bool")
 _WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?([eE][-+]?[0-9]{1,2})?")
+_OBJECT: Final = object()
+"""For an object that becomes columns of its own: other records may have something else there."""
 _NOT_PLAIN: Final = re.compile(r"[^0-9a-zA-Z]+")
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -107,6 +109,10 @@ def columns_of(records: Sequence[Mapping[str, object]], *, text: bool = False) -
     found = []
     for path, given in values.items():
         present = [value for value in given if value is not None and not (text and value == "")]
+        if any(value is _OBJECT for value in given):
+            present = [{} if value is _OBJECT else value for value in present]
+            if all(value == {} for value in present):
+                continue  # its own columns say it
         short = _short_list(present)
         if short:
             for at in range(short):
@@ -123,7 +129,8 @@ def key_of(columns: Sequence[Column], count: int) -> Choice | None:
     whole = [
         column
         for column in columns
-        if column.present == column.distinct == count and column.kind in ("int", "str") and count > 0
+        if column.present == column.distinct == count > 0
+        and (column.kind in ("int", "str") or (column.is_time and not _VERSION_WORDS.search(column.name)))
     ]
     if not whole or count < 2:
         return None  # of one record every column could be
@@ -187,6 +194,7 @@ def _leaves(value: Mapping[str, object], depth: int, path: str = "") -> Iterator
             continue  # no path leads there
         here = f"{path}.{escaped(str(key))}" if path else escaped(str(key))
         if isinstance(inner, Mapping) and inner and depth > 1:
+            yield here, _OBJECT
             yield from _leaves(inner, depth - 1, here)
         else:
             yield here, inner
@@ -273,6 +281,11 @@ def _unit(name: str, present: Sequence[object]) -> str | None:
 def unit_of(value: int) -> str | None:
     """The unit in which a number is a time of our time."""
     return next((unit for unit, factor in _UNITS.items() if _EARLIEST * factor <= value <= _LATEST * factor), None)
+
+
+def is_value(name: str) -> bool:
+    """Is what should be a column's name a number, a time, or nothing?"""
+    return not name or not isinstance(_meant([name])[0], str) or _text_kind([name]) != "str"
 
 
 def _text_kind(texts: Sequence[str]) -> str:

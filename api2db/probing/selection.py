@@ -10,12 +10,16 @@ from typing import Any
 from api2db.errors import SourceError
 from api2db.form.path import parse_path
 from api2db.probing.fields import Sureness, escaped
+from api2db.secret import redact
 from api2db.sources.decoding.elements import Elements
-from api2db.sources.rest.find import find_records
+from api2db.sources.rest.complaint import is_complaint
+from api2db.sources.rest.find import find_records, kind_of
 from api2db.sources.rest.records import At, HeaderRow, Keyed, Parallel, Select
 
 _FEW = 3
 """So many lists of one length, or objects of like fields, are no coincidence."""
+_SHOWN = 100
+"""Characters of an answer that is no record."""
 _FEEDS = ("rss.channel.item", "feed.entry")
 """Where RSS and Atom have their records, of which XML with a single one makes no list."""
 
@@ -48,6 +52,9 @@ def selection_of(body: object) -> Selection:
         for found in (_parallel(body), _keyed(body)):
             if found is not None:
                 return found
+    nameless = _nameless_table(body)
+    if nameless is not None:
+        return nameless
     try:
         path = find_records(body)
     except SourceError as error:
@@ -65,8 +72,17 @@ def _without_one_list(body: object, error: SourceError) -> Selection:
     for path in _FEEDS if isinstance(body, Elements) else ():
         if isinstance(parse_path(path, ())[0].read(body, None), Mapping):
             return Selection(At(path), _quoted(path), Sureness.LIKELY, "the one entry of a feed")
-    if isinstance(body, Mapping) and body and "error" not in {str(key).lower() for key in body}:
+    is_error = is_complaint(body) or (isinstance(body, Mapping) and "error" in {str(key).lower() for key in body})
+    if isinstance(body, Mapping) and body and not is_error:
         return Selection(At(""), '""', Sureness.LIKELY, "the answer is one object: a record")
+    if isinstance(body, Mapping) and body:
+        shown = redact(json.dumps(body, ensure_ascii=False, default=str))
+        raise SourceError(
+            f"the answer is {kind_of(body)}, without a list of objects, and seems to be an error:"
+            f" {shown[:_SHOWN]}{'…' if len(shown) > _SHOWN else ''}"
+        ) from None
+    if body == {}:
+        raise SourceError("the answer is an empty object: give an address that brings records") from None
     raise error
 
 
@@ -85,10 +101,7 @@ def _object_lists(value: object, path: str, depth: int = 4) -> list[tuple[str, l
 
 def _header_table(body: object) -> Selection | None:
     """``[["time", "mag"], ["…", 1]]``, at the top or one step below."""
-    places = [("", body)] + ([(str(key), value) for key, value in body.items()] if isinstance(body, Mapping) else [])
-    for path, rows in places:
-        if not isinstance(rows, list) or len(rows) < 2 or not all(isinstance(row, list) for row in rows):
-            continue
+    for path, rows in _tables(body):
         names = rows[0]
         texts = all(isinstance(name, str) and name for name in names) and len(set(names)) == len(names)
         alike = all(len(row) == len(names) for row in rows)
@@ -97,6 +110,33 @@ def _header_table(body: object) -> Selection | None:
             written = f"HeaderRow({_quoted(path)})" if path else "HeaderRow()"
             return Selection(HeaderRow(path), written, Sureness.LIKELY, "lists, the first of them names")
     return None
+
+
+def _nameless_table(body: object) -> Selection | None:
+    """``[[1700000000000, 1.5], [1700000060000, 1.6]]``, likewise, where there are no objects beside."""
+    if _object_lists(body, ""):
+        return None
+    for path, rows in _tables(body):
+        width = len(rows[0])
+        plain = all(len(row) == width and not any(isinstance(value, (Mapping, list)) for value in row) for row in rows)
+        if plain and width > 1 and any(isinstance(value, (int, float)) for value in rows[0]):
+            names = tuple(f"column_{at}" for at in range(1, width + 1))
+            said = f"columns=[{', '.join(map(_quoted, names))}]"
+            written = f"HeaderRow({_quoted(path)}, {said})" if path else f"HeaderRow({said})"
+            why = "lists without names: give the columns theirs, here and below"
+            return Selection(HeaderRow(path, columns=names), written, Sureness.GUESS, why)
+    return None
+
+
+def _tables(body: object) -> list[tuple[str, list[list[Any]]]]:
+    """Lists of lists, at the top or one step below."""
+    inner = [(escaped(str(key)), value) for key, value in body.items()] if isinstance(body, Mapping) else []
+    places = [("", body), *inner]
+    return [
+        (path, rows)
+        for path, rows in places
+        if isinstance(rows, list) and len(rows) >= 2 and all(isinstance(row, list) for row in rows)
+    ]
 
 
 def _parallel(body: Mapping[str, Any]) -> Selection | None:

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from api2db.form.path import parse_path
 from api2db.probing.endpoint import Findings, Found
 from api2db.probing.fields import Choice, Column, Sureness
 from api2db.probing.layout import INDENT, Block, in_a_line, laid_out, mapping, quoted
@@ -23,8 +24,7 @@ def collector_text(name: str, found: Findings, today: str, auth: str | None) -> 
     auth   the name of its credentials
     """
     imports = ["Incremental"] if found.since is not None else []
-    paged = not isinstance(found.paging.value, Single) or found.paging.sureness is Sureness.GUESS
-    ways = [type(found.paging.value).__name__] if paged else []
+    ways = [type(found.paging.value).__name__] if _is_paged(found) else []
     select = found.selection.written.partition("(")[0]
     ways += [select] if select in ("HeaderRow", "Parallel") else []
     lines = [
@@ -118,7 +118,16 @@ def _body(found: Findings) -> list[str]:
     lines = [f"{INDENT}# records: {found.selection.sureness.value}: {in_a_line(found.selection.why)}."]
     if found.selection.candidates:
         lines.append(f"{INDENT}# Others that may be it: {', '.join(map(quoted, found.selection.candidates))}.")
-    lines.append(f"{INDENT}# paging: {found.paging.sureness.value}: {in_a_line(found.paging.why)}.")
+    if found.paging.value is None:
+        lines.append(f"{INDENT}# paging: not found: {in_a_line(found.paging.why)}.")
+        lines.append(
+            f"{INDENT}# Look it up, and say it below: paging=NextCursor(...), OffsetLimit(...), ...; where this"
+        )
+        lines.append(
+            f"{INDENT}# is all, paging=Single(). Unsaid, a poll fails where the answer says that there is more."
+        )
+    else:
+        lines.append(f"{INDENT}# paging: {found.paging.sureness.value}: {in_a_line(found.paging.why)}.")
     if found.since is not None:
         lines.append(f"{INDENT}# since: {found.since.sureness.value}: {in_a_line(found.since.why)}.")
     elif (choice := found.version or found.born) is not None:
@@ -193,10 +202,11 @@ def _page_options(found: Findings) -> list[str | Block]:
         options.append(mapping("params={", given))
     if found.body.why is not None:
         options.append(f"format={quoted(found.body.format)}")
-    # Where there may be more, and how wasn't found: a poll isn't to fail for that.
-    if not isinstance(found.paging.value, Single) or found.paging.sureness is Sureness.GUESS:
+    if _is_paged(found):
         name, given_to_it = _paging_parts(found.paging.value)
         options.append(Block(f"paging={name}(", given_to_it, ")"))
+    if found.paging.value is not None and found.paging.value.counts and (path := _key_of_pages(found)) is not None:
+        options.append(f"key={quoted(path)}")
     if found.since is not None:
         name = found.since.value
         options.append(f"{name}=new" if not keyword.iskeyword(name) else f"**{{{quoted(name)}: new}}")
@@ -204,8 +214,23 @@ def _page_options(found: Findings) -> list[str | Block]:
     return options
 
 
-def paging_text(paging: Paging) -> str:
+def _key_of_pages(found: Findings) -> str | None:
+    """The path by which a record that moved to the next page is known again; None where pages have the same keys."""
+    if found.key is None or found.key.sureness is Sureness.GUESS:
+        return None
+    where = parse_path(found.key.column.path, ())[0]
+    first, more = ({where.read(record) for record in page} for page in (found.records, found.more))
+    return None if more and more <= first else found.key.column.path
+
+
+def _is_paged(found: Findings) -> bool:
+    return found.paging.value is not None and not isinstance(found.paging.value, Single)
+
+
+def paging_text(paging: Paging | None) -> str:
     """As Python makes it: what isn't as by default."""
+    if paging is None:
+        return "not found"
     name, given = _paging_parts(paging)
     return f"{name}({', '.join(given)})"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import queue
@@ -133,7 +134,7 @@ class Daemon:
         spool = spool_of(settings, layout)
         self._vitals.usage = spool.usage
         # The last daemon's, maybe before the machine was started: nobody's age.
-        journal.note(heartbeat_ns=None, heartbeat_steady_ns=None)
+        journal.note(heartbeat_ns=None, heartbeat_steady_ns=None, polling=None)
         self._manager.status("starting: looking through STORE for what was under way")
         for header in recover(spool):
             journal.accepted(header)
@@ -232,7 +233,10 @@ class Daemon:
             if now >= next_heartbeat:
                 next_heartbeat = now + HEARTBEAT_S
                 journal.note(
-                    heartbeat_ns=time.time_ns(), heartbeat_steady_ns=time.monotonic_ns(), stuck_polls=poller.stuck
+                    heartbeat_ns=time.time_ns(),
+                    heartbeat_steady_ns=time.monotonic_ns(),
+                    stuck_polls=poller.stuck,
+                    polling=json.dumps(poller.under_way(HEARTBEAT_S / 2)),
                 )
                 self._manager.status(_summary(running, poller.stuck))
                 give_back()

@@ -30,6 +30,10 @@ class RunningPoll(PollContext):
     run: Run | None = field(default=None, repr=False)
     stop: threading.Event = field(default_factory=threading.Event, repr=False)
 
+    def reached(self, where: str) -> None:
+        assert self.run is not None
+        self.run.where = where
+
     def wait(self, seconds: float) -> None:
         assert self.run is not None
         self.run.item_since_s += seconds  # before it is waited: the watch over the item's time goes on meanwhile

@@ -33,6 +33,14 @@ class Poller:
         with self._lock:
             return len(self._stuck)
 
+    def under_way(self, longer_than_s: float) -> dict[str, tuple[int, str]]:
+        """Collector -> when its poll began, as nanoseconds since 1970, and where it is: those that took longer yet."""
+        began_s = time.monotonic() - longer_than_s
+        with self._lock:
+            runs = {name: job.run for name, job in {**self._busy, **self._stuck}.items()}
+        long = {name: run for name, run in runs.items() if run is not None and run.started_s <= began_s}
+        return {name: (run.started_ns, run.where) for name, run in long.items()}
+
     def start(self, job: Job, due_s: int | None = None) -> bool:
         """Queue one poll. False if the collector's last one is still under way: it isn't started twice. Any thread.
 

@@ -76,6 +76,7 @@ class Run:
     abandoned     set by the main thread, with the lock held, as ``closed``: its end is written down
     due_s         the due time it is for, as seconds since 1970 UTC; None where nobody named one
     digest        of its rows, where it is watched whether they change
+    where         what the source asks for now, as people read it; any thread reads it
     """
 
     started_ns: int
@@ -92,3 +93,4 @@ class Run:
     steps: StepCounts = field(default_factory=StepCounts)
     due_s: int | None = None
     digest: RowDigest = field(default_factory=RowDigest)
+    where: str = ""

@@ -62,6 +62,8 @@ class CollectorStatus:
     unread_files of a store: files that it can't read, set aside
     schedule     when it is polled, as people read it; None of one that doesn't run
     tape_polls   so many polls are on its tape, in ``tape_bytes``
+    polling_since_ns   of a poll under way that had taken long already when the daemon told last: every ten seconds
+    polling_at   what it asked for then, of one that asks for what is new
     """
 
     collector: str
@@ -85,6 +87,8 @@ class CollectorStatus:
     schedule: str | None = None
     tape_polls: int = 0
     tape_bytes: int = 0
+    polling_since_ns: int | None = None
+    polling_at: str | None = None
 
     @property
     def pending(self) -> bool:
@@ -199,7 +203,8 @@ def read_status(layout: Layout) -> Status:
         if backlog[0] or backlog[1]:
             lost = StreamStatus(stream, None, "removed", _REMOVED, None, None, 0, 0, 0, *backlog)
             by_collector.setdefault(collector, []).append(lost)
-    found = [_collector(layout, row, by_collector.pop(row["collector"], []), pid) for row in collectors]
+    polling = json.loads(facts.get("polling") or "{}") if pid is not None else {}
+    found = [_collector(layout, row, by_collector.pop(row["collector"], []), pid, polling) for row in collectors]
     found = [one for one in found if one.state != "removed" or one.streams]
     found += [
         CollectorStatus(name, "removed", None, None, None, None, 0, 0, 0, 0, 0, [], lost)
@@ -239,7 +244,9 @@ _REMOVED = (
 _MAY_BE_STALE = ("ok", "due", "waiting", "stopped")
 
 
-def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pid: int | None) -> CollectorStatus:
+def _collector(
+    layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pid: int | None, polling: Mapping[str, Any]
+) -> CollectorStatus:
     state, cause = row["state"], row["cause"]
     removed = row["seconds"] is None and state not in ("broken", "disabled")
     if removed:
@@ -274,7 +281,14 @@ def _collector(layout: Layout, row: sqlite3.Row, streams: list[StreamStatus], pi
         sum(1 for _ in layout.quarantine(row["collector"], FILES).glob("*.reason")),
         row["schedule"] if declared and "schedule" in row.keys() else None,  # noqa: SIM118 - a row isn't a dict
         *taped(layout.tapes, row["collector"]),
+        *_polling(row, polling),
     )
+
+
+def _polling(row: sqlite3.Row, polling: Mapping[str, Any]) -> tuple[int | None, str | None]:
+    since_ns, where = polling.get(row["collector"]) or (0, "")
+    is_over = (row["last_success_ns"] or 0) > since_ns
+    return (None, None) if is_over or not since_ns else (since_ns, where or None)
 
 
 def _stream(layout: Layout, row: sqlite3.Row, lost: int) -> StreamStatus | None:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -210,14 +211,16 @@ def _since(collector: Collector, known: CollectorState, given: str | None) -> tu
     if given in (None, START):
         return None if cursor is None else cursor.since(None), "the start"
     assert given is not None
-    kind = json.loads(known.cursor) if known.cursor is not None else (None if cursor is None else cursor.start)
-    if cursor is None or isinstance(kind, (int, float)):
-        try:
+    if cursor is None:
+        with suppress(ValueError):
             return json.loads(given), "given"
-        except ValueError:
-            if cursor is not None:
-                raise ConfigError(f"--since {given!r}: this cursor is a number; it is {kind} now") from None
-            return given, "given"
+    else:
+        reached = cursor.start if known.cursor is None else json.loads(known.cursor)
+        if isinstance(reached, (int, float)):
+            try:
+                return json.loads(given), "given"
+            except ValueError:
+                raise ConfigError(f"--since {given!r}: this cursor is a number; it is {reached} now") from None
     try:
         ago = dt.timedelta(seconds=duration_s(given))
     except ConfigError:

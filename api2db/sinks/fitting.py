@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from sqlalchemy import Connection
 
 from api2db.errors import FatalError, RetryableError
@@ -18,10 +17,9 @@ from api2db.schema import Field, Kind
 from api2db.sinks.dialect import Column, Dialect, cursor
 from api2db.sinks.group import Group
 from api2db.sinks.names import place
+from api2db.sinks.new_columns import EXACT, has_fraction, new_columns
 
 log = logging.getLogger(__name__)
-
-_EXACT = 2**53  # beyond it a float doesn't hold every integer
 
 # In connection.info: what this connection has seen of tables, columns by table and which keys are unique.
 _LEARNED = "api2db.learned"
@@ -90,8 +88,8 @@ class Fitting:
         return seen or self._dialect.columns(self._connection, self._goal.table)
 
     def _missing(self, known: Sequence[Column], groups: Sequence[Group]) -> dict[str, Field]:
-        """Columns to create, by name in the table. A field that has only been NULL waits for a type."""
-        return missing(self._dialect, known, groups)
+        """Columns to create, by name in the table."""
+        return missing(self._dialect, known, groups, self._goal)
 
     def _create(self, fields: dict[str, Field]) -> None:
         creation = creation_of(self._dialect, self._goal, fields, self._connection)
@@ -142,7 +140,7 @@ class Fitting:
             for field in one.fields:
                 name = placed[field.name]
                 fixed = field.name in self._goal.fixed or name in found or name in self._kept_narrow
-                if field.kind is Kind.FLOAT and name in integers and not fixed and _has_fraction(one.table, field.name):
+                if field.kind is Kind.FLOAT and name in integers and not fixed and has_fraction(one.table, field.name):
                     found.append(name)
         return found
 
@@ -157,7 +155,7 @@ class Fitting:
             return
         table, name = self._dialect.quote(self._goal.table), self._dialect.quote(column)
         with cursor(self._connection) as run:
-            run.execute(f"SELECT 1 FROM {table} WHERE {name} NOT BETWEEN -{_EXACT} AND {_EXACT} LIMIT 1")
+            run.execute(f"SELECT 1 FROM {table} WHERE {name} NOT BETWEEN -{EXACT} AND {EXACT} LIMIT 1")
             inexact = run.fetchone() is not None
         started = time.monotonic()
         try:
@@ -226,23 +224,11 @@ def creation_of(
     return Creation(f"CREATE TABLE {dialect.quote(goal.table)}", tuple(parts), dialect.table_options(connection))
 
 
-def missing(dialect: Dialect, known: Sequence[Column], groups: Sequence[Group]) -> dict[str, Field]:
-    """Columns to create, by name in the table. A field that has only been NULL waits for a type."""
-    names = [column.name for column in known]
-    new: dict[str, Field] = {}
-    for one in groups:
-        typed = [field for field in one.fields if field.kind is not Kind.NULL]
-        placed = place([field.name for field in typed], names, dialect.names)
-        for field in typed:
-            if placed[field.name] not in names:
-                names.append(placed[field.name])
-                new[placed[field.name]] = field
-    return new
-
-
-def _has_fraction(table: pa.Table, name: str) -> bool:
-    values = table.column(name)
-    return bool(pc.any(pc.and_(pc.is_finite(values), pc.not_equal(values, pc.trunc(values)))).as_py())
+def missing(dialect: Dialect, known: Sequence[Column], groups: Sequence[Group], goal: Goal) -> dict[str, Field]:
+    """Columns to create, by name in the table."""
+    existing = [column.name for column in known]
+    new = new_columns(groups, existing, lambda names, columns: place(names, columns, dialect.names), goal.fixed)
+    return {name: each.field for name, each in new.items()}
 
 
 def learned(connection: Connection) -> dict[object, Any]:

@@ -157,7 +157,7 @@ class SqlSink:
     def sketch(self, batch: Batch) -> list[str]:
         lines: list[str] = []
         for goal, groups in goals_of(families([self._labelled(batch)], self._goal), self._goal, self._dialect):
-            made = creation_of(self._dialect, goal, missing(self._dialect, (), groups), None)
+            made = creation_of(self._dialect, goal, missing(self._dialect, (), groups, goal), None)
             if made is not None:
                 parts = [f"  {part}" for part in made.parts]
                 lines += [f"{made.head} (", *(f"{part}," for part in parts[:-1]), parts[-1], f"){made.tail}"]

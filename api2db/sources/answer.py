@@ -211,8 +211,11 @@ class Answer(Response):
             body, size = self.content or b"", f"{len(self.content or b''):,} bytes, "
         else:
             body, size = next(self.iter_content(_LOOKED_AT_BYTES), b""), ""
-        start = redact(body[:_LOOKED_AT_BYTES].decode("utf-8", "replace"), self.limits.secrets)
-        return f"{size}starting {start[:_SHOWN_CHARS]!r}"
+        return f"{size}starting {self.quoted(body[:_LOOKED_AT_BYTES].decode('utf-8', 'replace'))!r}"
+
+    def quoted(self, text: str) -> str:
+        """How a part of the answer starts, as an error may quote it."""
+        return redact(text[:_LOOKED_AT_BYTES], self.limits.secrets)[:_SHOWN_CHARS]
 
 
 def asked(request: PreparedRequest) -> str:

@@ -79,6 +79,9 @@ class PollContext:
         self.asked += 1
         self.news += news
 
+    def reached(self, where: str) -> None:
+        """What is asked for now, for people who look on; the daemon's own polls tell it."""
+
     def wait(self, seconds: float) -> None:
         """Wait; that isn't the item's time. Raises Stopping as soon as the daemon stops."""
         threading.Event().wait(seconds)

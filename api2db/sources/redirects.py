@@ -9,7 +9,7 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 from requests import PreparedRequest
 
 from api2db.credentialname import may_be_credential
-from api2db.secret import is_number_or_date, is_remembered
+from api2db.secret import folded, is_number_or_date, is_remembered
 
 _MARK: Final = "api2db_keys"
 # What is as short as that stands in other values too.
@@ -30,10 +30,11 @@ def keys_of(request: PreparedRequest, params: Container[str], secrets: Iterable[
     secrets  texts that are credentials wherever they stand
     """
     marked: Container[str] = getattr(request, _MARK, frozenset())
-    known, found = frozenset(secrets), dict[str, tuple[str, str]]()
+    known, found = frozenset(map(folded, secrets)), dict[str, tuple[str, str]]()
     for pair in _pairs(str(request.url)):
         name, _, value = (unquote_plus(part) for part in pair.partition("="))
-        if name in marked or value in known or is_remembered(value) or _looks_like_key(name, value, name in params):
+        is_known = folded(value) in known or is_remembered(value) or is_remembered(unquote(pair.partition("=")[2]))
+        if name in marked or is_known or _looks_like_key(name, value, name in params):
             found[name] = pair, value
     return found
 
@@ -46,10 +47,11 @@ def with_keys(url: str, keys: Mapping[str, tuple[str, str]]) -> str:
 
 def without_keys(url: str, keys: Mapping[str, tuple[str, str]]) -> str | None:
     """The address without parameters that hold a key; None if one stands elsewhere in it."""
-    values = [value for _, value in keys.values() if value]
+    values = [folded(value) for _, value in keys.values() if value]
     left = [pair for pair in _pairs(url) if not any(_holds(unquote_plus(pair), value) for value in values)]
     bare = _with_pairs(url, left)
-    return None if any(len(value) >= _KEY_CHARS and value in unquote(bare) for value in values) else bare
+    read = folded(unquote_plus(bare))
+    return None if any(len(value) >= _KEY_CHARS and value in read for value in values) else bare
 
 
 def take_marks(before: PreparedRequest, now: PreparedRequest) -> None:
@@ -65,8 +67,9 @@ def _looks_like_key(name: str, value: str, is_everywhere: bool) -> bool:
 
 
 def _holds(pair: str, key: str) -> bool:
-    value = pair.partition("=")[2]
-    return value == key or (len(key) >= _KEY_CHARS and key in unquote(pair))
+    """``key`` is folded; ``pair`` was read once, and may hold an address that is to be read again."""
+    value = folded(pair.partition("=")[2])
+    return value == key or (len(key) >= _KEY_CHARS and any(key in folded(one) for one in (pair, unquote_plus(pair))))
 
 
 def _pairs(url: str) -> list[str]:

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from api2db.cli.main import main
 from api2db.cli.new import _without_credentials
 from api2db.discovery import find_in
+from api2db.errors import SourceError
 from api2db.sources import payload
 from api2db.sources.answer import HttpError
 from api2db.testing import poll_recorded
@@ -88,7 +89,7 @@ def test_it_says_how_sure_it_is_beside_each_line(server: RestServer, project: Pa
     assert 'key="id",  # sure: 20 records, 20 different values' in text
     assert 'version="updated_at",  # likely' in text
     assert "# paging: sure: the second page has 10 other records." in text
-    assert 'paging=PageNumber(pages="total_pages")' in text
+    assert 'paging=PageNumber(pages="total_pages"), key="id"' in " ".join(text.split())
 
 
 def test_the_test_it_writes_passes_without_the_api_and_fails_once_a_column_changes(project: Path) -> None:
@@ -218,6 +219,25 @@ def test_where_what_it_looks_like_brings_the_first_page_again_another_way_is_tri
         assert len(polled(project / "collectors" / "quakes.py")) == 57
 
 
+def test_where_there_is_more_and_nothing_tells_how_no_paging_is_written_and_the_poll_fails(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        server.always(Answer(body=json.dumps({"items": RECORDS[:9], "done": False}).encode()))
+        said = new(project, f"{server.root}/whole?limit=9", "--name", "quakes")
+        assert said.exit_code == 0, said.output
+        text = (project / "collectors" / "quakes.py").read_text()
+        assert "paging: not found: 'done': false says that there is more" in text
+        assert "import Single" not in text
+        with pytest.raises(SourceError, match="'done': false says that there is more"):
+            polled(project / "collectors" / "quakes.py")
+
+
+def test_more_after_the_last_id_is_found_where_the_api_says_that_there_is_more(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        assert new(project, f"{server.root}/last_id", "--name", "quakes").exit_code == 0
+        assert 'param="starting_after"' in (project / "collectors" / "quakes.py").read_text()
+        assert len(polled(project / "collectors" / "quakes.py")) == len(RECORDS)
+
+
 def test_what_can_not_be_finished_leaves_nothing(server: RestServer, project: Path) -> None:
     (project / "tests").mkdir()
     (project / "tests" / "recorded").write_text("in the way")
@@ -239,7 +259,9 @@ def test_what_is_there_is_not_overwritten(server: RestServer, project: Path) -> 
     [
         (Answer(404, b'{"error": "no"}'), "answered 404"),
         (Answer(body=b"<html>Sign in</html>", content_type="text/html"), "HTML"),
-        (Answer(body=b'{"error": "you need a key"}'), "without a list of objects"),
+        (Answer(body=b'{"error": "you need a key"}'), 'seems to be an error: {"error": "you need a key"}'),
+        (Answer(body=b"{}"), "the answer is an empty object: give an address that brings records"),
+        (Answer(body=b"[]"), "there are no records in the answer, so nothing tells their columns: give an address"),
         (Answer(body=b'["a", "b"]'), "one is a text. A collector written by hand can make objects of them: page.rows("),
     ],
 )
@@ -282,6 +304,58 @@ def test_an_endpoint_of_another_format_is_read_in_it_with_numbers_for_what_looks
     assert options in (project / "collectors" / "totals.py").read_text()
     recorded = poll_recorded(project / "collectors" / "totals.py", project / "tests" / "recorded" / "totals.json")
     assert recorded.num_rows == (100 if convention == "elements" else 25)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        {"type": "FeatureCollection", "metadata": {"generated": 230, "count": 57, "status": 200}},
+        {"total": "57"},
+        {"hits": {"total": {"value": 57}}},
+        {"meta.data": {"pagination": {"total_items": 57}}},
+    ],
+)
+def test_an_answer_that_says_how_many_records_it_has_is_recorded_with_as_many_as_are_kept(
+    around: dict[str, Any], project: Path
+) -> None:
+    with RestServer(RECORDS) as server:
+        server.always(Answer(body=json.dumps({**around, "data.items": RECORDS[:57]}).encode()))
+        said = new(project, f"{server.root}/whole", "--name", "quakes")
+    assert said.exit_code == 0, said.output
+    recorded = project / "tests" / "recorded" / "quakes.json"
+    body = json.loads(recorded.read_text())["body"]
+    assert len(body.pop("data.items")) == 25
+    assert body == json.loads(json.dumps(around).replace("57", "25"))
+    assert poll_recorded(project / "collectors" / "quakes.py", recorded).num_rows == 25
+
+
+def test_json_of_another_charset_is_recorded_so_that_its_test_reads_it(project: Path) -> None:
+    kind = "application/json; charset=utf-16"
+    with RestServer(RECORDS) as server:
+        server.always(Answer(body='[{"id": 1, "name": "Zoë"}]'.encode("utf-16"), content_type=kind))
+        said = new(project, f"{server.root}/whole", "--name", "wide")
+    assert said.exit_code == 0, said.output
+    recorded = project / "tests" / "recorded" / "wide.json"
+    assert poll_recorded(project / "collectors" / "wide.py", recorded).to_pylist() == [{"id": 1, "name": "Zoë"}]
+
+
+def test_half_a_character_is_recorded_as_it_came(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        server.always(Answer(body=b'[{"id": 1, "name": "Zo\\ud83d"}]'))
+        said = new(project, f"{server.root}/whole", "--name", "half")
+    assert said.exit_code == 0, said.output
+    recorded = project / "tests" / "recorded" / "half.json"
+    assert json.loads(recorded.read_text())["body"] == [{"id": 1, "name": "Zo\ud83d"}]
+    assert poll_recorded(project / "collectors" / "half.py", recorded).num_rows == 1
+
+
+def test_that_the_first_row_of_csv_may_be_no_names_is_said(project: Path) -> None:
+    with RestServer(RECORDS) as server:
+        for body, sure in ((b"id,n\n1,a\n2,b\n", "sure"), (b"0,n0,1.5\n1,n1,2.5\n", "a guess")):
+            server.always(Answer(body=body, content_type="text/csv"))
+            printed = new(project, f"{server.root}/whole", "--print").output
+            assert f"# format: {sure}: " in printed
+            assert ("though '0', '1.5' may be values: if it has no names, decode=" in printed) == (sure == "a guess")
 
 
 def test_a_format_that_nobody_says_is_found(project: Path) -> None:

@@ -24,8 +24,9 @@ from tests.project_kit import Project
 
 FEED = """
     import os
-    from api2db import Cursor, Http, Page, collector
+    from api2db import Cursor, Http, Incremental, Page, Rest, collector
     from api2db.app.log import get_logger
+    from api2db.sources.rest import Single
     from api2db.stream import Stream2Bigquery, Stream2Local, Stream2Omnisci, Stream2Sql
 
     class Counted(Stream2Sql):
@@ -72,6 +73,12 @@ FEED = """
     def changing():
         yield [{"n": 1}]
         yield [{"n": "one"}, {"n": 2}]
+
+    @collector(every="5m")
+    def changed(cursor):
+        new = Incremental("updated:iso", "since", format="iso")
+        for page in Rest(os.environ["URL"]).pages(paging=Single(), incremental=new, cursor=cursor):
+            yield page.rows(id="id")
 
     @collector(every="5m")
     def without_parameter():
@@ -182,6 +189,13 @@ def test_since_may_be_a_time_how_long_ago_or_the_start(project):
     assert given[1].endswith("+00:00")
     assert given[2] == "2026-01-01"
     assert "takes no cursor" in tried(project, "without_parameter", "--since", "2d", status=1)
+
+
+def test_how_long_ago_is_a_time_for_an_incremental_too(project):
+    told = tried(project, "changed", "--since", "3d", "--json")
+    asked = told["requests"][0]["url"].rpartition("since=")[2]
+    assert told["since"][:16] == f"{asked[:13]}:{asked[16:18]}"
+    assert tried(project, "whole", "--since", '"3d"', "--json")["since"] == "3d"  # in quotes it is a text
 
 
 def test_without_since_it_goes_on_where_the_daemon_is(tmp_path):

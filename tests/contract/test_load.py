@@ -306,6 +306,28 @@ def test_an_integer_column_widens_when_a_fraction_comes_and_every_value_stays(
     assert place.query("SELECT a, b FROM t ORDER BY b") == expected
 
 
+@pytest.mark.parametrize("before", [[], [{"b": [0]}], [{"b": [0], "a": pa.array([None], pa.int64())}]])
+def test_integers_and_fractions_in_one_load_make_a_column_for_both(
+    place: Place, make_sink: MakeSink, before: list[dict[str, Any]]
+) -> None:
+    sink = make_sink(table="t", key="b")
+    for rows in before:
+        load(sink, batch(rows))
+    kept = load(
+        sink, batch({"a": [21, 2**53], "b": [1, 2]}), batch({"a": [21.5], "b": [3]}), batch({"a": [3], "b": [4]})
+    )
+    assert not kept.kept
+    assert place.query("SELECT a, b FROM t WHERE b > 0 ORDER BY b") == [(21, 1), (2**53, 2), (21.5, 3), (3, 4)]
+
+
+def test_a_fraction_that_comes_with_integers_too_large_for_it_stays_out_as_it_would_later(
+    place: Place, make_sink: MakeSink
+) -> None:
+    kept = load(make_sink(table="t"), batch({"a": [2**53 + 1]}), batch({"a": [0.5, 2.0]}))
+    assert kept.rows == [{"a": 0.5}]
+    assert place.query("SELECT a FROM t ORDER BY a") == [(2,), (2**53 + 1,)]
+
+
 def test_a_column_stays_integer_where_widening_would_change_a_value(place: Place, make_sink: MakeSink) -> None:
     sink = make_sink(table="t")
     load(sink, batch({"a": [2**53 + 1]}))

@@ -13,7 +13,7 @@ import pytest
 from api2db import ApiForm, Children, Feature, collector
 from api2db.batch import Batch, new_batch_id
 from api2db.childrows import as_json, split
-from api2db.errors import ConfigError, SourceError
+from api2db.errors import ConfigError, ShapeError, SourceError
 from api2db.form import InferredForm, form_from_shape
 from api2db.form.tables import from_arrow
 from api2db.formats import FORMATS
@@ -72,6 +72,18 @@ def test_a_shard_keeps_children_as_they_are(records: list[dict[str, Any]]) -> No
     assert [(rows.about, rows.table.num_rows) for rows in split(again.table)[1]] == [
         (rows.about, rows.table.num_rows) for rows in split(table)[1]
     ]
+
+
+@pytest.mark.parametrize(("path", "inside"), [("lines.nodes", "nodes"), ("lines.edges", "edges"), ("lines", "nodes")])
+def test_a_nested_connection_that_has_more_than_came_is_an_error_and_not_cut(path: str, inside: str) -> None:
+    def rows(*, has_more: bool) -> list[dict[str, Any]]:
+        lines = {inside: [{"sku": "a"}], "pageInfo": {"hasNextPage": has_more, "endCursor": "x"}}
+        return [{"id": 0}, {"id": 1, "lines": lines}]
+
+    for form in (InferredForm({}, {"lines": Children(path)}), form_from_shape("c", {"lines": Children(path)})):
+        with pytest.raises(ShapeError, match="'lines': the list of row 1 has more items than came with it"):
+            form.shape(rows(has_more=True))
+        form.shape(rows(has_more=False))
 
 
 def test_a_shape_has_children_by_either_way_and_an_api_form_by_one() -> None:

@@ -1,6 +1,7 @@
 """A feature: found, cast, or its stand-in; the same for one record as for a page, by path as by function."""
 
 import datetime as dt
+import json
 from decimal import Decimal
 
 import pyarrow as pa
@@ -238,3 +239,23 @@ def test_a_suffix_and_a_type_that_say_the_same_may_stand_together():
 
 def test_nan_as_a_stand_in_is_null():
     assert Feature("x", "v", int, nan_int=float("nan"))({}) is None
+
+
+def test_the_text_of_an_xml_element_is_its_value_whether_it_has_attributes_or_not():
+    rows = [
+        {"v": {"@isPermaLink": "false", "#text": "12"}},
+        {"v": "13"},
+        {"v": {"@isPermaLink": "true"}},
+        {"v": None},
+    ]
+    for path, expected in (("v:int", [12, 13, None, None]), ("v.#text", ["12", "13", None, None])):
+        feature = Feature("v", path)
+        assert column(feature, rows)[0].to_pylist() == expected == [feature(row) for row in rows]
+    assert column(Feature("v", "v:str"), rows)[0].to_pylist() == ["12", "13", '{"@isPermaLink":"true"}', None]
+
+
+@pytest.mark.parametrize("value", [{"a": [1, None]}, [1, "é"], {"size": "small", "#text": "x"}])
+def test_an_object_or_a_list_in_a_column_of_text_is_its_json(value):
+    feature = Feature("v", "v:str")
+    assert json.loads(feature({"v": value})) == value
+    assert column(feature, [{"v": value}, {"v": "none"}, {"v": "a"}])[0].to_pylist()[1:] == [None, "a"]

@@ -60,6 +60,15 @@ def test_a_table_is_created_with_the_documented_names_and_rows_are_appended(peer
     assert rows == [(1, "a", None), (2, "b", None), (3, None, 0.5), (4, "d", None)]
 
 
+def test_integers_and_fractions_in_one_load_make_a_column_for_both(peer):
+    sink = peer.sink()
+    sink.connect()
+    kept = Kept()
+    sink.load([batch(id=[1], mag=[2]), batch(id=[2], mag=[0.5])], kept)
+    sink.close()
+    assert peer.query(f"SELECT id_t, mag_t FROM {TABLE} ORDER BY id_t") == [(1, 2.0), (2, 0.5)]
+
+
 def test_a_batch_is_loaded_once_and_the_table_says_which_it_has(peer):
     sink, first, second = peer.sink(), batch(id=[1, 2]), batch(id=[3])
     sink.load([first], Kept())

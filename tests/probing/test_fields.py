@@ -34,6 +34,12 @@ def test_the_kind_of_a_column_is_that_of_all_its_values(name: str, values: list[
     assert column.kind == kind
 
 
+def test_an_object_of_half_of_the_records_is_its_columns_and_json_where_the_others_have_something_else() -> None:
+    records = [{"a": {"b": 1}, "c": [1], "d": None}, {"a": None, "c": {"k": 1}, "d": {}}]
+    kinds = {column.path: column.kind for column in columns_of([*records, {"a": {}}])}
+    assert kinds == {"a.b": "int", "c": "json", "c.k": "int", "d": "json"}
+
+
 def test_names_are_each_there_once_and_paths_are_read_by_a_form() -> None:
     records = [{"a.b": 1, "x": {"id": 2, "type": "t"}, "y": {"id": 3}, "type": "u", "Some Name": 4, "at": [1, 2]}]
     columns = columns_of(records)
@@ -49,6 +55,22 @@ def test_the_key_is_the_one_column_whose_values_are_all_different() -> None:
     assert key is not None
     assert (key.column.name, key.sureness) == ("order_id", Sureness.SURE)
     assert key_of(columns_of([{"n": 1}, {"n": 1}]), 2) is None
+
+
+def test_times_are_a_key_by_the_name_of_one_and_else_only_proposed() -> None:
+    days = {f"2026-01-{day:02d}": {"usd": day / 7} for day in range(1, 29)}
+    series = [{"time": f"{day}T10:00:00Z", "updated": f"{day}T11:00:00Z", "temp": day[-1]} for day in days]
+    numbered = [{"updated": day + 1_700_000_000_000, "id": day + 1_793_491_200_000} for day in range(28)]
+    found = [
+        key_of(columns_of(records), 28)
+        for records in (selection_of(days).records(days), series, series[:1] * 28, numbered)
+    ]
+    assert [key and (key.column.declared, key.sureness) for key in found] == [
+        ("_key:date", Sureness.SURE),
+        ("time:iso", Sureness.GUESS),
+        None,
+        ("id:ms", Sureness.SURE),
+    ]
 
 
 def test_the_key_of_a_map_of_objects_is_sure() -> None:
@@ -78,6 +100,10 @@ def test_of_two_times_the_version_is_the_one_of_the_change() -> None:
         ([["time", "mag", "id"], ["t", 1, 2]], "HeaderRow()"),
         ({"hourly": {"time": ["a", "b"], "temp": [1, 2]}}, 'Parallel("hourly")'),
         ({"items": {key: {"n": 1, "m": 2} for key in "abc"}}, '"items.*"'),
+        ([[1700000000000, "1.5"], [1700000060000, "1.6"]], 'HeaderRow(columns=["column_1", "column_2"])'),
+        ({"a.b": [[1, 2], [3, 4]]}, 'HeaderRow("a\\\\.b", columns=["column_1", "column_2"])'),
+        ({"bbox": [[1, 2], [3, 4]], "items": [{"a": 1}]}, '"items"'),
+        ([{"page": 1, "pages": 5}, [{"id": "a"}, {"id": "b"}]], '"1"'),
         ({"id": 7, "name": "one"}, '""'),
     ],
 )

@@ -6,16 +6,20 @@ import json
 import re
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
 from api2db import Collector
+from api2db.cli.status_text import as_text
 from api2db.journal.journal import Journal
+from api2db.layout import StoreLock
 from api2db.runtime.cadence import Cadence
 from api2db.runtime.job import Job
 from api2db.runtime.poller import Poller
+from api2db.runtime.status import read_status
 from api2db.runtime.timetable import Timetable
-from api2db.sources.context import PutOff
+from api2db.sources.context import POLL, PutOff
 from api2db.spool.collector import CollectorSpool
 from tests.project_kit import eventually
 from tests.spool_kit import make_spool
@@ -213,3 +217,30 @@ def test_a_program_may_change_the_seconds_of_a_collector_that_it_has_made():
     collector = Collector("feed", 0, lambda: None, None, None)
     collector.seconds = "5m"
     assert (collector.seconds, collector.schedule.text) == (300, "every 5m")
+
+
+def test_a_poll_that_takes_long_is_told_with_since_when_and_not_once_it_has_ended(store):
+    go_on = threading.Event()
+
+    def source():
+        POLL.get().reached("since=2026-01-01")
+        return [{"ended": go_on.wait()}]
+
+    job = store.job("feed", source, 3600)
+    before_ns = time.time_ns()
+    store.poller.start(job)
+    eventually(lambda: [where for _, where in store.poller.under_way(0).values()] == ["since=2026-01-01"])
+    assert store.poller.under_way(3600) == {}
+    with closing(StoreLock(store.layout)):
+        store.journal.note(polling=json.dumps(store.poller.under_way(0)))
+        (feed,) = read_status(store.layout).collectors
+        assert feed.polling_since_ns >= before_ns
+        assert (
+            "feed: due, 0 rows in 0 batches, 0 polls, polling for 0 s (since=2026-01-01), last success never"
+            in as_text(read_status(store.layout))
+        )
+        go_on.set()
+        eventually(lambda: store.state("feed")[0], what="the poll ended")
+        (feed,) = read_status(store.layout).collectors
+        assert feed.polling_since_ns is None
+    eventually(lambda: store.poller.under_way(0) == {}, what="nothing is under way")

@@ -47,6 +47,12 @@ def test_batches_of_one_load_are_one_job_and_dataset_and_table_are_made(table: T
     assert table.left() == []
 
 
+def test_integers_and_fractions_in_one_load_make_a_column_for_both(table: Table) -> None:
+    receipts = table.load({"id": [1], "x": [21]}, {"id": [2], "x": [21.5]}, {"id": [3], "x": [3]})
+    assert [(receipt.rows, receipt.quarantined) for receipt in receipts] == [(1, 0)] * 3
+    assert table.rows("id", "x") == [(1, 21.0), (2, 21.5), (3, 3.0)]
+
+
 def test_whatever_becomes_of_the_request_its_rows_are_in_once(table: Table) -> None:
     table.load({"id": [0]})
     for number, trouble in enumerate((UNAVAILABLE, RATE_LIMITED, TOO_MANY, DROPPED, ANSWER_LOST), 1):

@@ -80,6 +80,46 @@ class RestServer(HttpApi):
         body = {"results": self.page(at), "has_more": further is not None, "next_cursor": f"c{further}"}
         return _json(body | {"filter": asked["filter"]})
 
+    def _at_sort_keys(self, request: Request) -> Answer:
+        """As Elasticsearch does: go on after the sort keys of the last one."""
+        asked = json.loads(request.body)
+        at = asked["search_after"][0] + 1 if "search_after" in asked else 0
+        hits = [{"_source": record, "sort": [at + n, record["id"]]} for n, record in enumerate(self.page(at))]
+        return _json({"hits": {"total": {"value": self.count(), "relation": "eq"}, "hits": hits}})
+
+    def _at_feed(self, request: Request) -> Answer:
+        """As Atom does: links, each with its relation."""
+        at = int(request.params.get("at", 0))
+        links = '<link rel="self" href="/feed"/>'
+        links += f'<link rel="next" href="/feed?at={self._next(at)}"/>' * (self._next(at) is not None)
+        entries = "".join(f"<entry><id>{one['id']}</id><total>{one['total']}</total></entry>" for one in self.page(at))
+        return Answer(body=f"<feed>{links}{entries}</feed>".encode(), content_type="application/atom+xml")
+
+    def _at_delta(self, request: Request) -> Answer:
+        """As Microsoft Graph does: at the end the address of what changes from now on."""
+        at = int(request.params.get("at", 0))
+        further = self._next(at)
+        link = (
+            {"@odata.nextLink": f"/delta?at={further}"}
+            if further
+            else {"@odata.deltaLink": f"/delta?at={self.count()}"}
+        )
+        return _json({"value": self.page(at), **link})
+
+    def _at_stream_url(self, request: Request) -> Answer:
+        """As Zendesk does: the address of the last page is its own."""
+        at = int(request.params.get("at", 0))
+        further = self._next(at) or at
+        return _json({"items": self.page(at), "next_page": f"/stream_url?at={further}", "end_of_stream": further == at})
+
+    def _at_resumption(self, request: Request) -> Answer:
+        """As OAI-PMH does: the token is refused beside anything but the verb."""
+        token = request.params.get("resumptionToken")
+        if token is not None and set(request.params) != {"verb", "resumptionToken"}:
+            return Answer(400, b'{"error": "badArgument"}')
+        at = int(token or 0)
+        return _json({"ListRecords": {"record": self.page(at), "token": str(self._next(at) or "")}})
+
     def _at_last_id(self, request: Request) -> Answer:
         """As Stripe does: go on after an id."""
         with self._changed:
@@ -91,6 +131,10 @@ class RestServer(HttpApi):
     def _at_offset(self, request: Request) -> Answer:
         at = int(request.params.get("offset", 0))
         return _json({"total": self.count(), "rows": self.page(at, int(request.params.get("limit", self.size)))})
+
+    def _at_named_offset(self, request: Request) -> Answer:
+        """As Socrata does; only an empty page says that it was the last."""
+        return _json(self.page(int(request.params.get("$offset", 0)), int(request.params.get("$limit", 1))))
 
     def _at_total_by_number(self, request: Request) -> Answer:
         """Its total makes it look like offsets."""
@@ -133,6 +177,24 @@ class RestServer(HttpApi):
         info = {"pageInfo": {"hasNextPage": further is not None, "endCursor": f"c{further}"}}
         return _json({"data": {"feed": {"events": nodes | info}}})
 
+    def _at_by_hand(self, request: Request) -> Answer:
+        """The page is asked for inside an XML body."""
+        number = int(request.body.split(b"<page>")[1].split(b"<")[0])
+        rows = [f'<order id="{one["id"]}"><total>{one["total"]}</total></order>' for one in self.page((number - 1) * 3)]
+        return Answer(body=f"<orders>{''.join(rows)}</orders>".encode(), content_type="text/xml")
+
+    def _at_nested(self, request: Request) -> Answer:
+        """Records, and the lines of one: ``<id>-0`` to ``<id>-<id - 1>``."""
+        asked = json.loads(request.body)
+        at, within = int((asked["variables"].get("after") or "c0")[1:]), asked["variables"].get("id")
+        with self._changed:
+            ids = [record["id"] for record in self._records]
+        lines = [{"sku": f"{within}-{number}"} for number in range(int(within or 0))]
+        every = [{"id": one} for one in ids] if within is None else lines
+        info = {"hasNextPage": at + self.size < len(every), "endCursor": f"c{at + self.size}"}
+        found = {"nodes": every[at : at + self.size], "pageInfo": info}
+        return _json({"data": {"orders": found} if within is None else {"order": {"lines": found}}})
+
     def _at_whole(self, request: Request) -> Answer:
         with self._changed:
             left = [] if self.leaves_out in request.params else self._records
@@ -140,6 +202,15 @@ class RestServer(HttpApi):
 
     def _at_map(self, request: Request) -> Answer:
         return _json({"data": {record["id"]: {"total": record["total"]} for record in self.page(0)}})
+
+    def _at_beside(self, request: Request) -> Answer:
+        return _json({"currency": "EUR", "orders": self.page(0)})
+
+    def _at_values(self, request: Request) -> Answer:
+        return _json({"totals": {record["id"]: record["total"] for record in self.page(0)}})
+
+    def _at_nameless(self, request: Request) -> Answer:
+        return _json({"rows": [[record["id"], record["total"], "x"] for record in self.page(0)]})
 
     def _at_table(self, request: Request) -> Answer:
         names = list(self.page(0)[0])
@@ -169,6 +240,18 @@ class RestServer(HttpApi):
         records = self.page((int(request.params.get("page", 1)) - 1) * self.size)
         items = "".join(f'<order id="{record["id"]}"><total>{record["total"]}</total></order>' for record in records)
         return Answer(body=f"<orders>{items}</orders>".encode(), content_type="application/xml")
+
+    def _at_prefixed(self, request: Request) -> Answer:
+        """What a query in XML is answered: elements of several namespaces."""
+        if b"<soap:Body/>" not in request.body:
+            return Answer(400, b"<error/>", content_type="text/xml")
+        items = "".join(
+            f'<m:Order id="{one["id"]}"><m:Total currency="EUR">{one["total"]}</m:Total></m:Order>'
+            for one in self.page(0)
+        )
+        spaces = 'xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/" xmlns:m="urn:orders"'
+        inner = f"<soap:Body><m:Orders>{items}</m:Orders></soap:Body>"
+        return Answer(body=f"<soap:Envelope {spaces}>{inner}</soap:Envelope>".encode(), content_type="text/plain")
 
     def _at_accounts(self, request: Request) -> Answer:
         """``/accounts`` lists parents, ``/accounts/<id>/orders`` the children of one."""

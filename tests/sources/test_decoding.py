@@ -308,6 +308,7 @@ def test_an_xml_documents_own_charset_counts_unless_the_header_says_another():
         (b"a\n1", "text/csv; charset=klingon", {}, "charset 'klingon' is unknown"),
         ("a\n1".encode("utf-16") + b"x", "text/csv", {}, "isn't utf-16: truncated data at byte 8"),
         (b"a\n1", "text/csv; charset=zlib", {}, "charset 'zlib' is unknown"),
+        (b"a\n1", "text/csv; charset=utf-16", {}, "isn't utf-16, which begins with a byte order mark"),
     ],
 )
 def test_a_wrong_charset_is_an_error_with_its_place_and_never_other_letters(data, kind, said, words):

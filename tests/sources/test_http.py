@@ -172,6 +172,19 @@ def test_a_key_that_the_server_repeats_in_a_redirect_does_not_reach_another_host
     assert CANARY not in str(caught.value)
 
 
+@pytest.mark.parametrize("spelled", ["abcd+efgh/ijkl==", "abcd%2Befgh%2Fijkl%3D%3D", "abcd%2befgh/ijkl=%3d"])
+def test_a_key_with_a_plus_does_not_reach_another_host_however_it_is_spelled(
+    http_api: HttpApi, elsewhere: HttpApi, spelled: str
+) -> None:
+    again = f"http%3A%2F%2Fa%2F%3Fapi_key%3D{spelled.replace('%', '%25')}"
+    http_api.script(redirect(f"{elsewhere.url}?k={spelled}&u={again}&page=2"), redirect(f"{elsewhere.url}/{spelled}"))
+    with Http() as http:
+        http.get(http_api.url, params={"api_key": "abcd+efgh/ijkl=="})
+        with pytest.raises(HttpError, match="another host by an address with a credential in it"):
+            http.get(http_api.url, params={"api_key": "abcd+efgh/ijkl=="})
+    assert [request.params for request in elsewhere.requests] == [{"page": "2"}]
+
+
 def test_a_redirect_at_the_same_host_keeps_the_key_that_is_a_parameter(http_api: HttpApi) -> None:
     http_api.script(redirect(http_api.url + "/"), redirect(http_api.url + "//?page=2"))
     with Http() as http:

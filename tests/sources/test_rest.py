@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from api2db import Page, Rest, RestSource
 from api2db.errors import ConfigError, SourceError
-from tests.http_api import Answer, HttpApi
+from api2db.sources.context import POLL, PollContext
+from api2db.sources.net.retries import Retries
+from api2db.sources.rest import Single
+from tests.http_api import SERVER_ERROR, Answer, HttpApi
 
 
 def numbered(first, last, **headers):
@@ -66,3 +70,25 @@ def test_a_next_page_that_was_asked_for_already_is_an_error_and_not_an_endless_l
 def test_an_option_that_does_not_exist_is_told_with_the_line_it_is_in(http_api: HttpApi):
     with pytest.raises(ConfigError, match=r"sources/test_rest.py:\d+: .*'rat'; did you mean 'rate'"):
         Rest(http_api.url, rat="60/min")
+
+
+def test_one_answer_may_be_asked_for_in_any_way_and_comes_whether_anything_changed_or_not(http_api: HttpApi):
+    http_api.always(Answer(body=b'{"rows": [{"n": 1}]}', headers=(("ETag", '"1"'),)))
+    api = Rest(http_api.url, headers={"X-Of": "all"})
+    asked = {"params": {"method": "list"}, "headers": {"X-Of": "one"}, "json": {"page": 1}}
+    state: dict[str, Any] = {}
+    for _ in range(2):
+        token = POLL.set(PollContext(state=state))
+        try:
+            assert api.get(method="post", size=2, **asked).records("rows") == [{"n": 1}]
+            list(api.pages(records="rows", paging=Single()))
+        finally:
+            POLL.reset(token)
+    first, _, second, unchanged = http_api.requests
+    assert first.headers["Content-Type"] == "application/json"
+    assert (json.loads(first.body), first.params) == ({"page": 1}, {"method": "list", "size": "2"})
+    assert first.headers["X-Of"] == "one"
+    assert second.headers.get("If-None-Match") is None
+    assert unchanged.headers.get("If-None-Match") == '"1"'
+    http_api.script(SERVER_ERROR)
+    assert Rest(http_api.url, retry=Retries(retries=1, base_s=0.01)).get(method="POST", body="x").ok

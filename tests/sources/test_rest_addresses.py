@@ -95,6 +95,34 @@ def test_a_credential_however_it_is_sent_is_not_kept_and_sent_once(server, optio
     assert KEY not in kept
 
 
+PLUS = "abcd+efgh/ij kl=="
+SPELLED = ["abcd+efgh/ij+kl==", "abcd%2Befgh%2Fij+kl%3D%3D", "abcd%2befgh/ij%20kl=%3d"]
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"auth": {"type": "key", "key": PLUS, "param": "apikey"}},
+        {"params": {"apikey": PLUS}},
+        {"params": {"u": PLUS}, "secrets": (PLUS,)},
+        {"headers": {"X-Api-Key": PLUS}},
+    ],
+    ids=["auth", "parameter", "secrets=", "header"],
+)
+def test_a_credential_with_a_plus_is_known_however_an_api_spells_it(server, options, spelled):
+    server.script(linked(f"/x?page=2&apikey={spelled}&u={spelled}&q=a+b"), LAST)
+    api = Rest(server.root, **options)
+    queries, kept = told(api.pages("/x", paging=LinkHeader(), cursor=None))
+    assert queries[1] == "&".join(filter(None, ("page=2&q=a+b", queries[0])))
+    assert "abcd" not in kept
+    with RestServer([{"id": 1}]) as other:
+        server.script(linked(f"{other.root}/{spelled}"))
+        with pytest.raises(SourceError, match="has a credential in it"):
+            list(api.pages("/x", paging=LinkHeader()))
+        assert not other.requests
+
+
 def test_a_credential_in_the_path_is_not_kept(server):
     server.script(linked(f"/bot{KEY}/x?page=2"), linked("?page=3"), LAST)
     queries, kept = told(Rest(f"{server.root}/bot{KEY}", secrets=(KEY,)).pages("/x", cursor=None))

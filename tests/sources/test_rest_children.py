@@ -41,6 +41,24 @@ def test_a_request_is_made_for_each_record_of_the_parent_and_its_fields_are_in_t
     assert len({request.path for request in server.requests}) == 1 + len(ACCOUNTS)
 
 
+@pytest.mark.parametrize("value", ["..", ".", ""])
+def test_a_parents_value_that_would_ask_for_another_path_is_refused(server, value):
+    def accounts(body):
+        return [{"a": "0", "b": ""}, {"a": value, "b": ""}, {"a": value[:1], "b": value[1:]}]
+
+    api = Rest(server.root, retry=0)
+    parent = RestSource(api, "/accounts", records=accounts)
+    for path in ("/accounts/{a}/orders", "/accounts/{a}{b}", "/accounts/{b}{a}?x=1"):
+        polled = RestSource(api, path, records="", parent=parent, parent_fields=["a", "b"], ignore=(404,))(None)
+        with pytest.raises(SourceError, match=f"a record of the parent has .*{{a}} '{value}'.* asks for another path"):
+            list(polled)
+    assert {request.path for request in server.requests} <= {"/accounts", "/accounts/0/orders", "/accounts/0"}
+    named = RestSource(api, "/accounts/{a}-1/orders", params={"q": "{a}"}, parent=parent, parent_fields=["a"])
+    server.script(*[Answer(body=b"[]")] * 4)
+    list(named(None))
+    assert f"/accounts/{value}-1/orders" in {request.path for request in server.requests}
+
+
 def test_killed_after_any_page_it_goes_on_there_and_nothing_comes_twice_or_never(orders):
     cursors = [page.cursor for page in orders(None)]
     for killed_after in range(len(cursors) - 1):
@@ -48,6 +66,34 @@ def test_killed_after_any_page_it_goes_on_there_and_nothing_comes_twice_or_never
         before = [next(pages) for _ in range(killed_after + 1)]
         after = orders(json.loads(json.dumps(before[-1].cursor)))
         assert read(before) + read(after) == ORDERS
+
+
+def test_a_page_of_parents_that_the_api_has_forgotten_is_begun_anew_from_the_first_one(server):
+    api = Rest(server.root, retry=0)
+    parents = RestSource(api, "/accounts")
+    orders = RestSource(api, "/accounts/{account}/orders", parent=parents, parent_fields={"account": "id"})
+    cursor = next(page.cursor for page in orders(None) if page.cursor.get("parent"))
+    server.script(Answer(410))
+    pages = list(orders(json.loads(json.dumps(cursor))))
+    assert read(pages) == ORDERS
+    assert pages[0].cursor["parent"] == {}, "and a kill goes on from there"
+
+
+def test_parents_may_be_a_list_of_what_is_known_and_a_kill_goes_on_where_it_was(server):
+    known = [{"account": str(number), "kind": f"k{number}"} for number in ACCOUNTS]
+    source = RestSource(server.root, "/accounts/{account}/orders", parent=known)
+    cursors = [page.cursor for page in source(None)]
+    assert cursors[-1] == {}
+    assert len(server.requests) == sum(max(1, -(-number // 3)) for number in ACCOUNTS), "nobody asks for the parents"
+    for killed_after in range(len(cursors) - 1):
+        pages = source(None)
+        before = [next(pages) for _ in range(killed_after + 1)]
+        after = source(json.loads(json.dumps(before[-1].cursor)))
+        rows = [row for page in (*before, *after) for row in page.records or ()]
+        assert [(row["account"], row["order"]) for row in rows] == ORDERS
+        assert all(row["kind"] == "k" + row["account"] for row in rows)
+    named = RestSource(server.root, "/accounts/{id}/orders", parent=known, parent_fields={"id": "account"})
+    assert next(named(None)).records[0] == {"id": "3", "order": "3-0"}
 
 
 def test_a_limit_of_pages_is_that_of_the_whole_poll_and_the_next_poll_goes_on(server):
@@ -172,7 +218,12 @@ PARENT = RestSource("http://127.0.0.1:9", "/accounts")
         ({"path": "/a", "parent": PARENT, "parent_fields": ("id",)}, "nothing of the parent is in the request"),
         ({"path": "/a/{id", "parent": PARENT}, "can't be filled in"),
         ({"path": "/a/{id.x}", "parent": PARENT}, "no name of a parent's field"),
-        ({"path": "/a/{id}", "parent": "accounts"}, "must be a RestSource, not str"),
+        ({"path": "/a/{id}", "parent": "accounts"}, "parent= can't be str: a parent is another RestSource, or a list"),
+        ({"path": "/a/{id}", "parent": ["accounts"]}, "can't be a list with .*: a parent is another"),
+        ({"path": "/a/{id}", "parent": []}, "names none"),
+        ({"path": "/a/{id}", "parent": [{"id": 1}, {"di": 1}]}, "record 1 of parent= has other fields"),
+        ({"path": "/a/{id}", "parent": [{"id": 1}, {"id": 1}]}, "has .'id': 1. twice"),
+        ({"path": "/a/{idd}", "parent": [{"id": 1}]}, "isn't among .*did you mean 'id'"),
         ({"path": "/a/{id}", "parent": PARENT, "parent_fields": {"id": "a..b"}}, "an empty part"),
         ({"records": "a..b"}, "an empty part"),
         ({"records": 7}, "neither a path"),

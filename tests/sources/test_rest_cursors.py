@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api2db import Rest, RestSource
-from api2db.errors import SourceError
+from api2db import Incremental, Page, Rest, RestSource
+from api2db.errors import ConfigError, SourceError
+from api2db.sources.context import POLL, PollContext
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.rest import LinkHeader, NextCursor, NextUrl, OffsetLimit, PageNumber
 from api2db.sources.rest.ask import Ask
@@ -43,6 +44,16 @@ FOUND = {"link": {}, "url": {}, "cursor": {}, "offset": {"params": {"limit": 4}}
 def server() -> Iterator[RestServer]:
     with RestServer([]) as api:
         yield api
+
+
+@pytest.fixture
+def fresh() -> Iterator[RestServer]:
+    with RestServer([]) as api:
+        yield api
+
+
+def json_of(value):
+    return Answer(body=json.dumps(value).encode())
 
 
 @given(data=st.data(), count=st.integers(0, 17), size=st.integers(1, 6))
@@ -83,6 +94,87 @@ class Remembering:
         noted = Fetched(fetched.answer)
         noted.remember = lambda memo: self.memos.__setitem__(ask.identity(), memo)  # type: ignore[method-assign]
         return noted
+
+
+DELTA = NextUrl(r"@odata\.nextLink", keep=r"@odata\.deltaLink")
+
+
+def polled_once(source, cursor, pages=None):
+    """Ids, and the cursor after so many pages, as it is read back."""
+    taken, brought = 0, []
+    for page in source(cursor):
+        brought += [record["id"] for record in page.records]
+        cursor, taken = json.loads(json.dumps(page.cursor)), taken + 1
+        if taken == pages:
+            break
+    return brought, cursor
+
+
+def test_the_address_of_what_changed_since_is_where_the_next_poll_begins_also_after_a_kill(fresh):
+    def odata(*numbers, **link):
+        return json_of({"value": [{"id": number} for number in numbers], **{f"@odata.{k}": v for k, v in link.items()}})
+
+    source = RestSource(fresh.root, "/users/delta", records="value", paging=DELTA)
+    fresh.script(odata(1, 2, nextLink="/p2"))
+    brought, cursor = polled_once(source, None, pages=1)
+    fresh.script(odata(3, deltaLink="/users/delta?token=a"))
+    more, cursor = polled_once(source, cursor)
+    assert (brought, more) == ([1, 2], [3])
+    for token, numbers in (("b", [2]), ("b", []), ("c", [9])):
+        fresh.script(odata(*numbers, deltaLink=f"/users/delta?token={token}"))
+        brought, cursor = polled_once(source, cursor)
+        assert brought == numbers
+    fresh.script(Answer(204, b""))
+    assert polled_once(source, cursor) == ([], cursor), "nothing is new, and nothing is forgotten"
+    asked = [request.params.get("token") for request in fresh.requests]
+    assert asked == [None, None, "a", "b", "b", "c"]
+    fresh.script(odata(1))
+    with pytest.raises(
+        SourceError, match=r"there is no address at '@odata\\\\.deltaLink' for the next poll to begin with"
+    ):
+        polled_once(source, None)
+
+
+@pytest.mark.parametrize(
+    ("paging", "last"),
+    [
+        (NextCursor("after", "cursor", has_more="!end", keep=True), {"after": "c2", "end": True}),
+        (NextCursor("next", "cursor", keep="sync"), {"sync": "c2"}),
+        (NextUrl("url", has_more="!end", keep=True), {"url": "/x?cursor=c2", "end": True}),
+    ],
+)
+def test_an_api_s_cursor_that_is_kept_is_what_the_next_poll_sends(fresh, paging, last):
+    source = RestSource(fresh.root, "/x", records="items", paging=paging)
+    fresh.script(*(json_of({"items": [{"id": number}], **last}) for number in (1, 2)))
+    _, cursor = polled_once(source, None)
+    assert polled_once(source, cursor) == ([2], cursor)
+    assert [request.params.get("cursor") for request in fresh.requests] == [None, "c2"]
+
+
+def test_after_the_last_record_the_next_poll_goes_on_also_where_none_came(fresh):
+    source = RestSource(fresh.root, "/x", records="items", paging=NextCursor(last="id", param="after", keep=True))
+    cursor = None
+    for pages in ([[1, 2], []], [[]], [[3], []]):
+        fresh.script(*(json_of({"items": [{"id": number} for number in some]}) for some in pages))
+        brought, cursor = polled_once(source, cursor)
+        assert brought == pages[0]
+    assert cursor == {"next": {"cursor": 3}}
+
+
+def test_a_cursor_that_could_not_be_kept_is_refused(fresh):
+    with pytest.raises(ConfigError, match="keep= needs a cursor to keep it in: give cursor="):
+        list(Rest(fresh.root).pages("/x", paging=DELTA))
+    with pytest.raises(ConfigError, match="both say where the next poll begins"):
+        list(Rest(fresh.root).pages("/x", since=Incremental("at", start="2026-01-01"), cursor=None, paging=DELTA))
+    with pytest.raises(ConfigError, match="keep= goes with requests that stand for themselves"):
+        RestSource(fresh.root, "/x/{a}", paging=DELTA, parent=RestSource(fresh.root, "/a"), parent_fields=["a"])
+    token = POLL.set(PollContext(whole=True))
+    try:
+        with pytest.raises(ConfigError, match="keep= brings what is new alone"):
+            list(RestSource(fresh.root, "/x", paging=DELTA)(None))
+    finally:
+        POLL.reset(token)
+    assert not fresh.requests
 
 
 def test_pages_that_are_unchanged_are_gone_through_and_bring_nothing(server):
@@ -255,3 +347,74 @@ def test_a_cursor_of_another_way_of_paging_begins_anew(server, before, now):
         "after": None,
         "at": None,
     }
+
+
+EXPIRED = {
+    "422": Answer(422, b'{"error": {"type": "LIST_RECORDS_ITERATOR_NOT_AVAILABLE"}}'),
+    "404": Answer(404, b"{}"),
+    "200 and an error": Answer(200, b'{"ok": false, "error": "invalid_cursor"}'),
+    "200 and GraphQL errors": Answer(
+        200, b'{"data": null, "errors": [{"message": "Invalid cursor"}]}', (("Content-Type", "application/json"),)
+    ),
+}
+
+
+def _by_loop(server, path, options):
+    api = Rest(server.root, retry=0)
+
+    def poll(cursor):
+        if "query" in options:
+            pages = api.graphql(QUERY, path="/graphql", records="feed.events", cursor=cursor)
+        else:
+            pages = api.pages("/" + path, paging=options["paging"], cursor=cursor)
+        where = {"cursor": "items", "last_id": "data", "url": "data.items"}.get(path)
+        for page in pages:
+            yield Page(page.records(where), page.cursor)
+
+    return poll
+
+
+@pytest.mark.parametrize("how", ["declared", "by a loop"])
+@pytest.mark.parametrize(
+    ("path", "expired"),
+    [("cursor", "422"), ("last_id", "404"), ("url", "200 and an error"), ("graphql", "200 and GraphQL errors")],
+)
+def test_a_cursor_of_the_apis_that_has_expired_begins_anew_in_that_poll_once(server, caplog, path, expired, how):
+    server.size = 2
+    server.replace([{"id": str(number)} for number in range(5)])
+    poll = _by_loop(server, path, PAGED[path])
+    if how == "declared":
+        poll = RestSource(Rest(server.root, retry=0), "/" + path, **PAGED[path])
+    first = next(iter(poll({})))
+    server.script(EXPIRED[expired])
+    pages = list(poll(json.loads(json.dumps(first.cursor))))
+    assert [record["id"] for page in pages for record in page.records or ()] == ["0", "1", "2", "3", "4"]
+    assert pages[-1].cursor == {}
+    assert "its pages are read from the first on" in caplog.text
+    assert "without a key= they are stored twice" in caplog.text
+    server.script(EXPIRED[expired], EXPIRED[expired])
+    with pytest.raises(SourceError):
+        list(poll(first.cursor))
+
+
+def test_where_a_loop_finds_no_records_at_a_kept_cursor_that_poll_fails_and_the_next_begins_anew(server):
+    server.size = 2
+    server.replace([{"id": str(number)} for number in range(5)])
+    poll = _by_loop(server, "cursor", PAGED["cursor"])
+    cursor = next(iter(poll({}))).cursor
+    for _ in range(2):
+        server.script(Answer(200, b'{"state": "gone"}'))
+        with pytest.raises(SourceError, match="nothing at 'items'"):
+            list(poll(cursor))
+        assert [record["id"] for page in poll(cursor) for record in page.records or ()] == ["0", "1", "2", "3", "4"]
+
+
+def test_an_answer_where_a_poll_goes_on_that_only_looks_odd_is_taken_as_it_is(server):
+    server.size = 2
+    server.replace([{"id": str(number)} for number in range(3)])
+    poll = _by_loop(server, "cursor", PAGED["cursor"])
+    cursor = next(iter(poll({}))).cursor
+    before = len(server.requests)
+    server.script(Answer(200, b'{"items": [], "errors": ["one is missing"]}'))
+    assert [page.records for page in poll(cursor)] == [[]]
+    assert len(server.requests) == before + 1

@@ -23,9 +23,11 @@ CONVENTIONS = {
     **dict.fromkeys(("by_link_header", "with_a_cursor", "declared", "link_header"), "link"),
     "next_url": "url",
     "next_cursor": "cursor",
-    "children": "accounts",
+    **dict.fromkeys(("children", "listed", "of_changed"), "accounts"),
 }
-RECORDS = [{"id": str(number), "total": number / 2, "placed_at": "2026-02-01T10:00:00Z"} for number in range(1, 8)]
+WHOLE = ("map", "values", "table", "nameless", "parallel", "beside", "headless", "prefixed")
+TIMES = dict.fromkeys(("placed_at", "updated_at"), "2026-02-01T10:00:00Z")
+RECORDS = [{"id": str(number), "total": number / 2, **TIMES} for number in range(1, 8)]
 
 
 def collectors(root: str) -> dict[str, Collector]:
@@ -51,22 +53,40 @@ def declared(server: RestServer) -> dict[str, Collector]:
 
 def test_each_recipe_declares_a_collector() -> None:
     recipes = re.findall(r"^### (.+)$", PAGE, re.MULTILINE)
-    assert len(NAMES) == len(recipes) + 3
+    assert len(NAMES) == len(recipes) + 5
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_reads_everything_its_api_has(server: RestServer, declared: dict[str, Collector], name: str) -> None:
     server.only = CONVENTIONS.get(name, name)
-    server.size = len(RECORDS) if name in ("map", "table", "parallel", "headless") else 3
+    server.size = len(RECORDS) if name in WHOLE else 3
     collector = declared[name]
     rows = []
     for item in payload.items(collector.poll(None)):
         shaped = payload.shape(payload.take_cursor(item)[0], collector.api_form() or _found())
         rows += shaped.table.to_pylist() if shaped is not None else []
-    if name == "children":
-        assert [row["order"] for row in rows] == [f"{n}-{at}" for n in range(1, 8) for at in range(n)]
+    if name in ("children", "nested", "listed", "of_changed"):
+        column = "sku" if name == "nested" else "order"
+        parents = (2, 5) if name == "listed" else range(1, 8)
+        assert [row[column] for row in rows] == [f"{n}-{at}" for n in parents for at in range(n)]
     else:
         assert [(row["id"], row["total"]) for row in rows] == [(one["id"], one["total"]) for one in RECORDS]
+
+
+def test_of_a_parent_that_asks_for_what_is_new_only_the_changed_records_have_their_children_asked_for() -> None:
+    with RestServer(RECORDS, size=3) as server:
+        server.only = "accounts"
+        collector = collectors(server.root)["of_changed"]
+        cursor = None
+        for _ in range(2):
+            before = len(server.paths)
+            for item in payload.items(collector.poll(cursor)):
+                carried = payload.take_cursor(item)[1]
+                cursor = json.loads(carried) if carried is not None else cursor
+            server.replace(
+                [{**one, "updated_at": "2026-02-02T10:00:00Z"} if one["id"] == "2" else one for one in RECORDS]
+            )
+        assert {path.partition("{")[0] for path in server.paths[before:]} == {"/accounts", "/accounts/2/orders"}
 
 
 def _found() -> object:

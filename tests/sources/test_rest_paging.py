@@ -96,6 +96,16 @@ def test_a_cursor_that_stays_is_an_error_before_anything_comes_twice(server):
     assert len(taken) == 2
 
 
+@pytest.mark.parametrize("further", ["same", "b"])
+def test_a_cursor_that_a_post_takes_in_its_body_is_told_where_it_was_sent(server, further):
+    server.script(body(1, 2, next_cursor="same"), body(1, 2, next_cursor=further))
+    told = (
+        r"no effect \('cursor' in the address; if .* body of a POST: paging=NextCursor\('next_cursor', field='cursor'\)"
+    )
+    with pytest.raises(SourceError, match=told):
+        [page.records() for page in Rest(server.root).pages(method="POST", json={"page_size": 2})]
+
+
 def test_pages_that_go_round_in_a_circle_are_an_error(server):
     server.script(body(1, next="/a"), body(2, next="/b"), body(3, next="/a"))
     with pytest.raises(SourceError, match="asked for already"):
@@ -201,7 +211,9 @@ def test_a_query_that_could_not_go_on_is_refused_before_it_is_asked(server, quer
         lambda: NextCursor(param="cursor"),
         lambda: NextCursor("next", "cursor", header="X"),
         lambda: NextCursor("a..b", "cursor"),
+        lambda: NextCursor("next", "cursor", alone="verb"),
         lambda: NextUrl("a..b"),
+        lambda: NextUrl(has_more="!a..b"),
         lambda: OffsetLimit(0),
         lambda: PageNumber(0),
         lambda: PageNumber(total="a..b"),
@@ -296,6 +308,19 @@ LINK = {"Link": '</x?page=2>; rel="next"'}
         ({}, {}, {"metadata": {"continue": "eyJ2"}, "items": []}, NextCursor("metadata.continue", "continue")),
         ({"page": 1}, {}, {"next": None, "has_more": True}, PageNumber(has_more="has_more")),
         ({"cursor": "a"}, {}, {"cursor": "a", "data": []}, Single()),
+        ({}, {}, {"done": False, "nextRecordsUrl": "/query/1-100"}, NextUrl("nextRecordsUrl")),
+        ({}, {}, {"feed": {"link": [{"@rel": "self", "@href": "/a"}, {"@rel": "next", "@href": "a?start=9"}]}},
+         NextUrl("feed.link")),
+        ({}, {}, {"feed": {"link": {"@rel": "self", "@href": "/a"}}}, Single()),
+        ({}, {}, {"total": 0, "link": [{"relation": "next", "url": "/a?page=2"}]}, NextUrl("link")),
+        ({}, {}, {"rss": {"channel": {"atom:link": {"@rel": "next", "@href": "/a?page=2"}}}},
+         NextUrl(r"rss.channel.atom\:link")),
+        ({}, {}, {"end_of_stream": False, "after_url": "https://api.example.org/a?cursor=b", "before_url": None},
+         NextUrl("after_url", has_more="!end_of_stream")),
+        ({}, {}, {"offset": "itr1/rec9"}, NextCursor("offset", "offset")),
+        ({}, {}, {"startAt": 0, "maxResults": 50, "total": 90},
+         OffsetLimit(offset_param="startAt", limit_param="maxResults", total="total")),
+        ({"$limit": 5, "$offset": 0}, {}, [], OffsetLimit(5, offset_param="$offset", limit_param="$limit")),
         ({}, {}, {"next": "abc", "has_more": False}, Single()),
         ({}, {}, {"total": 4, "data": []}, Single()),
         ({}, {}, {"features": []}, Single()),
@@ -343,6 +368,15 @@ def test_more_without_a_way_to_ask_for_it_is_an_error_and_not_a_silent_end(serve
         ({}, {"Content-Range": "items 0-3/10"}, {}, "the header Content-Range says that there are 10"),
         ({}, {}, {"has_more": True, "next": None}, "'has_more' says that there is more"),
         ({}, {}, {"has_more": "true"}, "'has_more' says that there is more"),
+        ({}, {}, {"done": False}, "'done': false says that there is more"),
+        ({}, {}, {"isLast": False, "next": None}, "'isLast': false says that there is more"),
+        ({}, {}, {"end_of_stream": "false"}, "'end_of_stream': false says that there is more"),
+        ({}, {}, {"LastEvaluatedKey": {"id": 3}}, "'LastEvaluatedKey' seems to ask for the next page"),
+        ({}, {}, {"continue": {"cmcontinue": "x"}}, "'continue' seems to ask for the next page"),
+        ({}, {}, {"pagination": {"page": 1, "pages": 3}}, "'pagination.pages' says that there are 3 pages"),
+        ({}, {}, {"nbHits": 10, "nbPages": 3}, "'nbHits' says that there are 10"),
+        ({}, {}, {"totalSize": 10}, "'totalSize' says that there are 10, but these are 4"),
+        ({"$limit": 4}, {}, {}, "$limit=4 were asked for and came"),
         ({"limit": 4}, {}, {}, "limit=4 were asked for and came"),
         ({"limit": 4}, {}, None, "limit=4 were asked for and came"),
         ({}, {"X-Total-Count": "10"}, None, "the header X-Total-Count says that there are 10"),
@@ -357,6 +391,120 @@ def test_the_first_page_is_never_taken_for_all_where_the_answer_says_that_there_
     with pytest.raises(SourceError, match=re.escape(told)):
         ids(Rest(server.root).pages(params=params))
     assert ids(Rest(server.root).pages(params=params, paging=Single())) == [0, 1, 2, 3]
+
+
+FOUR = [{"id": number, "done": False, "total": 9, "next": "/a"} for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "records", "told"),
+    [
+        ({"hits": {"total": {"value": 9, "relation": "eq"}, "hits": FOUR}}, "hits.hits",
+         "'hits.total.value' says that there are 9, but these are 4"),
+        ({"hits": {"total": {"value": 4, "relation": "gte"}, "hits": FOUR}}, "hits.hits", "'hits.total.value' says"),
+        ([{"page": 1, "pages": 3, "total": 9}, FOUR], "1", "'0.total' says that there are 9, but these are 4"),
+        ({"data": {"after": "t3_x", "children": FOUR}}, "data.children", "NextCursor('data.after', param=...)"),
+        ({"data": {"items": FOUR, "meta": {"results": {"total": 9}}}}, "data.items", "'data.meta.results.total' says"),
+        ({"a.b": {"result": {"isLast": False, "items": FOUR}}}, r"a\.b.result.items", "result.isLast': false says"),
+    ],
+)  # fmt: skip
+def test_what_is_said_beside_the_records_of_more_is_heard_wherever_they_are(server, answer, records, told):
+    server.always(Answer(body=json.dumps(answer).encode()))
+    with pytest.raises(SourceError, match=re.escape(told)):
+        ids(Rest(server.root).pages(records=records))
+    with pytest.raises(SourceError, match=re.escape(told)):
+        for page in Rest(server.root).pages():
+            page.rows(records)
+
+
+@pytest.mark.parametrize(
+    ("params", "answer", "records"),
+    [
+        ({}, FOUR, None),
+        ({}, {"items": FOUR}, None),
+        ({}, {"items": FOUR, "summary": {"total": 9, "done": False}}, None),
+        ({}, {"id": 0, "done": False, "total": 9}, ""),
+        ({}, {"order": FOUR[0]}, "order"),
+        ({}, [{"items": FOUR, "done": False, "total": 9}], lambda body: body[0]["items"]),
+        ({"limit": 4}, {"items": FOUR, "has_more": False}, None),
+        ({"limit": 4}, {"items": FOUR, "next": None}, None),
+        ({"$limit": 4}, {"items": FOUR, "totalSize": 4}, None),
+    ],
+)
+def test_what_records_or_others_say_of_themselves_is_taken_for_no_further_page(server, params, answer, records):
+    server.always(Answer(body=json.dumps(answer).encode()))
+    assert ids(Rest(server.root).pages(params=params, records=records)) in ([0, 1, 2, 3], [0])
+    assert len(server.requests) == 1
+
+
+def test_as_many_records_as_the_body_asked_for_may_not_be_all(server):
+    server.always(body(1, 2))
+    with pytest.raises(SourceError, match="size=2 were asked for and came"):
+        ids(Rest(server.root).pages(method="POST", json={"size": 2}))
+
+
+def test_a_feed_is_read_by_the_next_link_of_its_pages(server):
+    link = '<link rel="self" href="/feed"/><link rel="next" href="/feed?start=1"/>'
+    for with_next, more in ((link, {}), (link, {"paging": NextUrl("feed.link")})):
+        server.script(
+            *(
+                Answer(
+                    body=f"<feed>{head}<entry><id>{at}</id></entry></feed>".encode(),
+                    content_type="application/atom+xml",
+                )
+                for at, head in enumerate((with_next, ""))
+            )
+        )
+        pages = Rest(server.root).pages("/feed", records="feed.entry", **more)
+        assert [record["id"] for page in pages for record in page.records()] == ["0", "1"]
+
+
+@pytest.mark.parametrize("records", [None, "items"])
+@pytest.mark.parametrize(
+    ("paging", "more", "told"),
+    [
+        (NextCursor("meta.nextcursor", "c"), {"has_more": True},
+         "there is nothing at 'meta.nextcursor', so that this would be the only page, but 'has_more' says"),
+        (NextCursor("meta.nextcursor", "c", has_more="hasmore"), {"meta": {"next_cursor": "b"}},
+         "but 'meta.next_cursor' seems to be what asks for the next one; correct paging="),
+        (NextCursor("nextcursor", "c", has_more="has_more"), {"has_more": True}, "nothing is at 'nextcursor'"),
+        (NextCursor(header="X-Nxt", param="c"), {"done": False}, "there is no header X-Nxt, so that"),
+        (NextCursor("next_cursor", "c", has_more="!endofstream"), {"next_cursor": "b"}, "nothing at 'endofstream', so"),
+        (NextUrl("meta.next"), {"links": {"next": "/b"}}, "there is nothing at 'meta.next', so that"),
+        (NextUrl("meta.next"), {"done": False}, "but 'done': false says that there is more"),
+        (LinkHeader(), {"links": {"next": "/b"}}, "there is no header Link, so that"),
+    ],
+)  # fmt: skip
+def test_a_wrong_path_in_what_was_said_of_paging_is_an_error_where_there_is_more(server, paging, more, told, records):
+    server.always(body(1, 2, **more))
+    taken = []
+    with pytest.raises(SourceError, match=re.escape(told)):
+        for page in Rest(server.root).pages(paging=paging, records=records):
+            taken += page.records()
+    assert not taken
+
+
+@pytest.mark.parametrize(
+    ("paging", "more"),
+    [
+        (NextCursor("next", "c"), {"next": None, "total": 9}),
+        (NextCursor("cursor", "c", has_more="has_more"), {"has_more": False, "total": 9, "next": "/b"}),
+        (NextUrl("links.next"), {"links": {"next": None}, "complete": False}),
+        (NextUrl("links.next"), {"links": {"self": "/a"}, "done": True}),
+        (NextUrl("link"), {"link": [{"rel": "self", "href": "/a"}], "total": 9}),
+    ],
+)
+def test_an_only_page_that_says_so_is_the_end(server, caplog, paging, more):
+    server.always(body(1, 2, **more))
+    assert ids(Rest(server.root).pages(paging=paging, records="items")) == [1, 2]
+    assert "only page" not in caplog.text
+
+
+def test_a_total_above_the_only_page_is_told_once_since_it_may_count_something_else(server, caplog):
+    server.always(body(1, 2, total=9))
+    for _ in range(2):
+        assert ids(Rest(server.root).pages(paging=NextUrl("meta.next"))) == [1, 2]
+    assert caplog.text.count("there is nothing at 'meta.next', so that this would be the only page, but 'total'") == 1
 
 
 @pytest.mark.parametrize(
@@ -397,6 +545,63 @@ def test_a_last_record_without_the_id_to_go_on_after_is_an_error(server):
     server.script(Answer(body=b'{"items": [{"id": 1}, {"name": "x"}]}'))
     with pytest.raises(SourceError, match="the last record has no 'id' to go on after"):
         list(Rest(server.root).pages(records="items", paging=NextCursor(last="id", param="after")))
+
+
+def test_a_cursor_of_several_sort_keys_is_sent_back_as_it_came(server):
+    hits = [{"id": number, "sort": [number, f"k{number}"]} for number in range(5)]
+    server.script(*(Answer(body=json.dumps({"hits": {"hits": hits[at : at + 2]}}).encode()) for at in (0, 2, 4, 6)))
+    paging = NextCursor(last="sort", field="search_after")
+    source = RestSource(server.root, method="POST", json={"size": 2}, records="hits.hits", paging=paging)
+    first = next(iter(source(None)))
+    assert [record["id"] for page in source(json.loads(json.dumps(first.cursor))) for record in page.records] == [
+        2,
+        3,
+        4,
+    ]
+    asked = [json.loads(request.body) for request in server.requests]
+    assert asked == [{"size": 2}, *({"size": 2, "search_after": [at, f"k{at}"]} for at in (1, 3, 4))]
+    server.script(body({"sort": 1}))
+    with pytest.raises(SourceError, match=r"is an object with 'sort': a parameter holds no other"):
+        ids(Rest(server.root).pages(paging=NextCursor(last="id", param="after")))
+
+
+@pytest.mark.parametrize(
+    "paging",
+    [
+        None,
+        NextUrl("next_page", has_more="!end_of_stream"),
+        NextCursor("count", "page", has_more="!end_of_stream"),
+        PageNumber(has_more="!end_of_stream"),
+        OffsetLimit(has_more="!end_of_stream"),
+    ],
+)
+def test_a_flag_that_says_the_end_ends_the_pages_though_there_is_always_a_next_address(server, paging):
+    server.script(
+        body(1, count=2, next_page="/x?at=2", end_of_stream=False),
+        body(2, count=3, next_page="/x?at=2", end_of_stream=True),
+    )
+    assert ids(Rest(server.root).pages("/x", paging=paging)) == [1, 2]
+    assert len(server.requests) == 2
+
+
+def test_a_flag_that_says_more_without_an_address_to_go_on_to_is_an_error(server):
+    server.always(body(1, done=False))
+    with pytest.raises(SourceError, match="'!done' says that there is more, but there is no address at 'next'"):
+        ids(Rest(server.root).pages(paging=NextUrl(has_more="!done")))
+
+
+@pytest.mark.parametrize("alone", [True, ("verb",)])
+def test_a_token_that_holds_the_question_is_sent_without_it_and_with_the_credentials(server, alone):
+    server.script(body(1, token="t2"), body(2, token=""))
+    api = Rest(server.root, params={"api_key": "s3cret-of-this-api"})
+    paging = NextCursor("token", "resumptionToken", alone=alone)
+    assert ids(api.pages(params={"verb": "ListRecords", "prefix": "oai_dc"}, paging=paging)) == [1, 2]
+    kept = {} if alone is True else {"verb": "ListRecords"}
+    assert server.requests[-1].params == {"api_key": "s3cret-of-this-api", **kept, "resumptionToken": "t2"}
+    server.script(body(1, token="t2"), body(2, token=""))
+    scroll = NextCursor("token", field="scroll_id", alone=("verb",))
+    assert ids(api.pages(method="POST", json={"verb": "a", "size": 1}, paging=scroll)) == [1, 2]
+    assert json.loads(server.requests[-1].body) == {"verb": "a", "scroll_id": "t2"}
 
 
 def test_has_more_may_be_a_text_for_cursors_too(server):
@@ -454,7 +659,7 @@ def test_what_was_found_is_logged_once(server, caplog):
     for _ in range(2):
         assert ids(api.pages("/url")) == ALL
     assert caplog.text.count("paging found") == 1
-    assert "by=NextUrl(path='links.next')" in caplog.text
+    assert "by=NextUrl(path='links.next'" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -476,10 +681,15 @@ def test_what_was_found_is_logged_once(server, caplog):
         ('</1>; title="; rel=next"', None),
         ("</1>, ; rel=prev", None),
         ("rel=next", None),
+        ('</1>; rel="next"; anchor="#part", </2>; rel=next', "/2"),
+        ('</1>; anchor="/authors/5"; rel="next"', None),
+        ('</1>; anchor="http://[/items"; rel="next"', None),
+        ('</2>; rel="next"; anchor=""', "/2"),
+        ('</2>; rel="next"; anchor="https://api.example/items"', "/2"),
     ],
 )
 def test_a_link_header_is_read_as_its_rfc_says_or_as_it_is_meant(header, address):
-    assert relations(header).get("next") == address
+    assert relations(header, "http://inner.example/items?q=1").get("next") == address
 
 
 _text = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=12)

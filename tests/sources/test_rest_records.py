@@ -11,7 +11,7 @@ import pytest
 
 from api2db import Rest, RestSource
 from api2db.errors import ConfigError, SourceError
-from api2db.sources.rest import At, HeaderRow, Keyed, OffsetLimit, Parallel
+from api2db.sources.rest import At, Beside, HeaderRow, Keyed, NextUrl, OffsetLimit, Parallel, Single
 from api2db.sources.rest.find import find_records
 from api2db.sources.rest.records import objects, selector
 from tests.http_api import Answer
@@ -42,6 +42,11 @@ AB = [{"n": 1}, {"n": 2}]
         (HeaderRow("rows"), {"rows": [["n"]]}, []),
         (HeaderRow("rows", header="columns"), {"columns": ["n"], "rows": [[1], [2]]}, AB),
         (HeaderRow("rows", header="meta"), {"meta": [{"name": "n", "type": "int"}], "rows": [[1], [2]]}, AB),
+        (HeaderRow(columns=["a", "b"]), [["t1", 1, 0], ["t2", 2, 0]], [{"a": "t1", "b": 1}, {"a": "t2", "b": 2}]),
+        (HeaderRow("rows", columns=["n"]), {"rows": []}, []),
+        (Keyed("rates", value="rate"), {"rates": {"x": 1.5}}, [{"_key": "x", "rate": 1.5}]),
+        (None, [{"page": 1}, AB], AB),
+        (None, [{"page": 1}, []], []),
         (Parallel("hourly"), {"hourly": {"n": [1, 2]}}, AB),
         (Parallel(), {"t": [1, 2], "u": "K"}, [{"u": "K", "t": 1}, {"u": "K", "t": 2}]),
         (lambda body: body["a"] + body["b"], {"a": AB[:1], "b": AB[1:]}, AB),
@@ -58,7 +63,13 @@ def test_records_are_taken_from_where_they_are_said_to_be(where, body, records):
         ("items", {"items": "none"}, "should be a list or an object, but there is a text"),
         (At("items"), [1], "nothing at 'items'.*a list of 1"),
         ("*", [1], "an object whose values are records"),
-        ("*", {"a": 1}, "key 'a', is a number"),
+        ("*", {"a": 1}, r"key 'a', is a number, .* say Keyed\('', value='value'\)"),
+        (
+            HeaderRow("rows", columns=["a", "b"]),
+            {"rows": [[1, 2], [1]]},
+            "row 1 .* is 1 values, but there are 2 columns",
+        ),
+        (HeaderRow("rows"), {"rows": [[1, 2]]}, r"isn't a list of different names: .* say HeaderRow\('rows', columns="),
         ("*", {"a": {"_key": 1}}, "a field '_key' of their own"),
         (HeaderRow(), [["a", "b"], [1]], "row 1 .* is 1 values, but there are 2 columns"),
         (HeaderRow(), [["a", "a"], [1, 2]], "isn't a list of different names"),
@@ -70,6 +81,48 @@ def test_records_are_taken_from_where_they_are_said_to_be(where, body, records):
 def test_records_that_are_not_there_are_an_error_that_says_what_is(where, body, told):
     with pytest.raises(SourceError, match=told):
         selector(where)(body)
+
+
+@pytest.mark.parametrize(
+    ("select", "records"),
+    [
+        (Beside(Keyed("rates", value="rate"), base="base"), [{"base": "EUR", "_key": "x", "rate": 1.5}]),
+        (Beside(Parallel("hourly"), day="meta.day", no="b.c"), [{"day": "d", "no": None, "n": n} for n in (1, 2)]),
+        (Beside(day="meta.day"), [{"day": "d", "a": 1}]),
+        (Beside(lambda body: iter(body["items"]), first="items.0.a"), [{"first": 1, "a": 1}]),
+    ],
+)
+def test_what_stands_beside_the_records_is_in_each_of_them(select, records):
+    body = {"base": "EUR", "meta": {"day": "d"}, "rates": {"x": 1.5}, "hourly": {"n": [1, 2]}, "items": [{"a": 1}]}
+    assert select(body) == records
+
+
+def test_a_field_beside_the_records_that_can_not_be_is_refused(http_api):
+    for make in (
+        Beside,
+        lambda: Beside("items", day=5),
+        lambda: Beside("items", day="a..b"),
+        lambda: Beside(3, day="a"),
+    ):
+        with pytest.raises(ConfigError, match=r"test_rest_records\.py:\d+: "):
+            make()
+    with pytest.raises(SourceError, match="a field 'a' of their own"):
+        Beside("items", a="b")({"items": [{"a": 1}]})
+
+
+def test_a_page_that_begins_with_a_record_is_known_also_with_fields_beside_it(http_api):
+    http_api.script(Answer(body=b'{"t":[["id","n"],["a",1]],"next":"/2"}'), Answer(body=b'{"t":[["b","2"],["c","3"]]}'))
+    pages = Rest(http_api.url).pages(paging=NextUrl("next"))
+    with pytest.raises(SourceError, match="named as on the first page"):
+        [page.rows(Beside(HeaderRow("t"), next="next")) for page in pages]
+
+
+@pytest.mark.parametrize("columns", [[], "ab", ["a", "a"], ["a", 1], ["a", ""]])
+def test_names_of_columns_that_can_not_be_are_refused_with_their_line(columns):
+    with pytest.raises(ConfigError, match=r"test_rest_records\.py:\d+: .*different names"):
+        HeaderRow(columns=columns)
+    with pytest.raises(ConfigError, match=r"test_rest_records\.py:\d+: .*key and value are both 'a'"):
+        Keyed(key="a", value="a")
 
 
 @pytest.mark.parametrize("where", ["a..b", "a\\b", "a:int", 3, HeaderRow])
@@ -113,11 +166,46 @@ def test_of_two_lists_of_objects_none_is_guessed():
         ("OK", "a text, no records"),
         ({"message": "quota exceeded"}, "an object with 'message', without a list of objects"),
         ({"id": 1, "tags": ["a"]}, "without a list of objects; one record"),
+        ({"id": 1, "error": None}, "without a list of objects; one record"),
+        ({"ok": False, "error": "missing_scope", "needed": "read"}, "seems to be an error of the API's"),
+        ({"message": "Not authorised", "errors": [{"code": 7}]}, "seems to be an error of the API's"),
+        ([{"message": [{"id": "120", "value": "not valid"}]}], "seems to be an error .* if it is a record, say"),
+        ([{"error": "quota"}], "seems to be an error"),
     ],
 )
 def test_an_answer_without_records_says_what_it_is_and_becomes_no_row(body, told):
     with pytest.raises(SourceError, match=told):
         find_records(body)
+
+
+@pytest.mark.parametrize("body", [[{"message": "hi"}], [{"id": 1, "error": "x"}], [{"error": ""}], [{"a": 1}] * 2, [1]])
+def test_a_list_that_may_be_records_is_no_error_message(body):
+    assert find_records(body) == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "where", "told"),
+    [
+        ({"ok": False, "error": "missing_scope"}, "messages", r'nothing at .*; it says {"error":"missing_scope"}$'),
+        ([{"message": [{"id": "120"}]}], "1", r'nothing at .1. .* it says {"message":\[{"id":"120"}\]}$'),
+        ([{"message": [{"id": "120"}]}], None, r'seems to be an error .* it says {"message"'),
+        ({"ok": False, "errors": ["no token-of-the-api"]}, None, r'an error .*; it says {"errors":\["no \*\*\*"\]}$'),
+        ({"data": {"x": 1}}, "items", "which is an object with 'data'$"),
+    ],
+)  # fmt: skip
+def test_what_an_api_says_in_place_of_records_is_quoted_without_secrets(http_api, body, where, told):
+    http_api.always(Answer(body=json.dumps(body).encode()))
+    api = Rest(http_api.url, headers={"X-Token": "token-of-the-api"})
+    with pytest.raises(SourceError, match=told):
+        [page.records() for page in api.pages(records=where, paging=Single())]
+
+
+def test_a_fault_of_soap_is_quoted(http_api):
+    fault = "<s:Fault><faultcode>s:Client</faultcode><faultstring>no such thing</faultstring></s:Fault>"
+    body = f'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>{fault}</s:Body></s:Envelope>'
+    http_api.always(Answer(body=body.encode(), content_type="text/xml"))
+    with pytest.raises(SourceError, match=r'it says .*"s:Fault":.*"no such thing"'):
+        [page.records() for page in Rest(http_api.url).pages(records=r"s\:Envelope.s\:Body.List.Item", paging=Single())]
 
 
 ROWS = [{"id": "é1", "n": "1"}, {"id": "é2", "n": "2"}]
@@ -236,6 +324,41 @@ def pages_of(http_api, bodies, **options):
 def test_a_later_page_without_its_row_of_names_fails_and_takes_no_record_for_it(http_api, bodies, options):
     with pytest.raises(SourceError, match=r"^GET \S+: none of its 2 columns is named as on the first page .* 'name'"):
         pages_of(http_api, bodies, **options)
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_a_page_without_its_row_of_names_fails_the_polls_that_go_on_there_too(http_api, is_declared, kind):
+    bodies = {"csv": CSV_PAGES, "json": ('[["id", "name"], ["1", "a"], ["2", "b"]]', '[["3", "c"], ["4", "d"]]', "[]")}
+    first, second, _ = (Answer(body=body.encode(), content_type=f"text/{kind}") for body in bodies[kind])
+    api, options = Rest(http_api.url, retry=0), {"paging": OffsetLimit(2), "records": {"json": HeaderRow()}.get(kind)}
+    source = RestSource(api, "/x", **options)
+
+    def poll(cursor):
+        if is_declared:
+            return ((page.records, page.cursor) for page in source(cursor))
+        return ((page.records(), page.cursor) for page in api.pages("/x", cursor=cursor, **options))
+
+    http_api.script(first)
+    _, cursor = next(poll({}))
+    for _ in range(2):
+        http_api.script(second)
+        with pytest.raises(SourceError, match=r"named as on the first page read \('id', 'name'\)"):
+            list(poll(json.loads(json.dumps(cursor))))
+
+
+def test_of_a_table_of_many_columns_a_cursor_holds_names_enough_to_tell_a_record_from_them(http_api):
+    names, values = ([f"{kind}{at}" for at in range(500)] for kind in ("name", "value"))
+    source = RestSource(Rest(http_api.url), paging=OffsetLimit(1))
+    bodies = (
+        f"{','.join(row)}\n{','.join(more)}\n" for row, more in ((names, values), (names, names), (values, names))
+    )
+    http_api.script(*(Answer(body=body.encode(), content_type="text/csv") for body in bodies))
+    cursor = next(source({})).cursor
+    assert len(json.dumps(cursor)) < 1000
+    assert next(source(cursor)).records[0]["name499"] == "name499"
+    with pytest.raises(SourceError, match=r"none of its 500 columns is named as .* \('name0', .* …\)"):
+        next(source(cursor))
 
 
 def test_with_columns_said_a_row_of_names_is_one_on_whatever_page_it_is(http_api):

@@ -18,6 +18,7 @@ from api2db.sinks.bigquery.jobs import ONCE, TIMEOUT_S
 from api2db.sinks.bigquery.nested import declare_nested
 from api2db.sinks.group import Group
 from api2db.sinks.names import place
+from api2db.sinks.new_columns import new_columns
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -147,18 +148,15 @@ class Tables:
         self._client().delete_table(table, retry=ONCE, timeout=TIMEOUT_S[1], not_found_ok=True)
 
     def _missing(self, known: Sequence[SchemaField], groups: Sequence[Group]) -> list[SchemaField]:
+        def can_make(field: Field, one: Group) -> bool:
+            return self._declare(field.name, field, one) is not None
+
         names = [column.name for column in known]
-        new: list[SchemaField] = []
-        for one in groups:
-            typed: list[Field] = [field for field in one.fields if field.kind is not Kind.NULL]
-            placed = place([field.name for field in typed], names, NAMES)
-            for field in typed:
-                if placed[field.name] not in names:
-                    column = self._declare(placed[field.name], field, one)
-                    if column is not None:
-                        names.append(column.name)
-                        new.append(column)
-        return new
+        new = new_columns(
+            groups, names, lambda fields, columns: place(fields, columns, NAMES), self._goal.key, can_make
+        )
+        made = [self._declare(name, field, one) for name, (field, one) in new.items()]
+        return [column for column in made if column is not None]
 
     def _declare(self, name: str, field: Field, one: Group) -> SchemaField | None:
         """The column that is made for a field; None where nothing is known yet of what its nested values hold."""

@@ -18,10 +18,11 @@ import pyarrow as pa
 from api2db.batch import Batch, Receipt
 from api2db.errors import RetryableError, SinkError
 from api2db.failpoint import reach
-from api2db.schema import Field, Kind
+from api2db.schema import Field
 from api2db.sinks.base import Quarantine, Sink
 from api2db.sinks.conform import Slot
 from api2db.sinks.group import Group, group
+from api2db.sinks.new_columns import new_columns
 from api2db.sinks.omnisci.names import BATCH, columns_of
 from api2db.sinks.omnisci.parts import IMPORT_BYTES, parts
 from api2db.sinks.omnisci.record import Record, define
@@ -244,17 +245,8 @@ class OmnisciSink:
 
 
 def _missing(known: Mapping[str, Described], groups: Sequence[Group]) -> dict[str, Field]:
-    """Columns to make, by name. A field that has only been NULL waits for a type."""
-    names = list(known)
-    new: dict[str, Field] = {}
-    for one in groups:
-        typed = [field for field in one.fields if field.kind is not Kind.NULL]
-        placed = columns_of([field.name for field in typed], names)
-        for field in typed:
-            if placed[field.name] not in names:
-                names.append(placed[field.name])
-                new[placed[field.name]] = field
-    return new
+    """Columns to make, by name."""
+    return {name: each.field for name, each in new_columns(groups, list(known), columns_of).items()}
 
 
 def _durations_as_numbers(chunk: pa.RecordBatch) -> pa.RecordBatch:

@@ -50,6 +50,8 @@ def as_utf8(chunks: Iterable[bytes], header: str | None, said: str | None = None
             raise Unreadable(
                 f"it isn't {name}: {error.reason} at byte {at:,}; if it is another, say charset="
             ) from None
+        except UnicodeError:  # that no byte order mark is there, which UTF-16 and UTF-32 are to have
+            raise Unreadable(f"it isn't {name}, which begins with a byte order mark; say charset=") from None
 
     for chunk in whole:
         text = text_of(chunk)

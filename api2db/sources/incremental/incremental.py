@@ -22,7 +22,7 @@ from api2db.sources.incremental.values import SUFFIXES, Kind, Numbers, Rank, Tex
 ASCENDING: Final = "ascending"
 NEWEST_FIRST: Final = "newest_first"
 _ORDERS: Final = (ASCENDING, NEWEST_FIRST, None)
-_KINDS: Final = (*SUFFIXES, "int", "float", "str")
+_KINDS: Final = (*SUFFIXES, "iso", "int", "float", "str")
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -31,7 +31,8 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 class Incremental:
     """Only what is new, by a field that grows: a time of change, a number.
 
-    field         its path in a record: ``"updated"``, ``"properties.updated:ms"``
+    field         its path in a record: ``"updated"``, ``"properties.updated:ms"``; with ``:iso`` its times are texts,
+                  whatever ``format`` is sent
     param         the parameter that asks for what is newer; or parameters and their texts, in which ``{since}`` and
                   ``{until}`` stand for the bounds: ``{"q": "updated:>={since}"}``. None: the API can't be asked
     start         where the first poll begins, as the API has it; everything there is by default
@@ -39,8 +40,8 @@ class Incremental:
                   for times, a number for numbers. What is seen again, and is the same, isn't delivered again
     inclusive     ``param`` asks for rows from there on; False: for those after it
     format        what ``param`` takes: "iso" (2026-01-31T12:00:00Z), "iso-naive" (without zone), "date", "s", "ms",
-                  "us" (since 1970), "number", "text", "opaque" (text in an order that only the API knows), or a
-                  pattern of strftime; found from the field's kind and ``start`` by default
+                  "us", "ns" (since 1970), "number", "text", "opaque" (text in an order that only the API knows), or a
+                  pattern of strftime; by default as the field is read (``"updated:ms"``), or as ``start`` tells
     zone          of times that name none, in records and in what is sent
     window        ask for stretches this long, one after the other, as long as more than that is missing: "1d"
     until_param   the parameter for a window's end
@@ -127,7 +128,7 @@ class Incremental:
         if not ends:
             raise ConfigError("window= needs until_param=, or {until} in param=: how the API is told where it ends")
         if not self.window_width or not self.kind.tells_apart(self.window_width):
-            raise ConfigError(f"window={self.window!r} is shorter than what format={self.format!r} can say")
+            raise ConfigError(f"window={self.window!r} is shorter than what format={self.kind.format!r} can say")
 
     @property
     def sends_numbers(self) -> bool:

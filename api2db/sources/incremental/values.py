@@ -154,9 +154,9 @@ _LIKE_TIME: Final = re.compile(
     r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}($|[T ,])|\d{4}[-/]\d{1,2}$|\d{1,2}:\d\d|(now|today|yesterday|tomorrow)\b",
     re.IGNORECASE,
 ).match
-FORMATS: Final = ("iso", "iso-naive", "date", "s", "ms", "us", "number", "text", "opaque")
-SUFFIXES: Final = {"s": "s", "ms": "ms", "us": "us", "ns": "ns", "iso": None, "date": None}
-"""What a path may end in, for a time; and the unit that says."""
+FORMATS: Final = ("iso", "iso-naive", "date", "s", "ms", "us", "ns", "number", "text", "opaque")
+SUFFIXES: Final = ("s", "ms", "us", "ns", "iso", "date")
+"""What a path may end in, for a time: so it is read, and so it is sent where no format is said."""
 
 
 def kind_of(suffix: str | None, format: str | None, zone: str, start: object) -> Kind:
@@ -178,10 +178,8 @@ def kind_of(suffix: str | None, format: str | None, zone: str, start: object) ->
         found = _guess(start)
         if not isinstance(found, Times):
             return found
-    unit = SUFFIXES.get(suffix or "")
-    if suffix is None and format in UNITS_US:
-        unit = format
-    kind = Times(unit, tz, format or "iso")
+    read = format if suffix is None else suffix
+    kind = Times(read if read in UNITS_US else None, tz, format or suffix or "iso")
     if "%" in kind.format:
         _check_pattern(kind)
     return kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from api2db.sources.rest.beside import Beside
 from api2db.sources.rest.client import Rest
 from api2db.sources.rest.page import NO_CURSOR, RestPage
 from api2db.sources.rest.paging import (
@@ -20,6 +21,7 @@ from api2db.sources.rest.source import RestSource
 __all__ = [
     "NO_CURSOR",
     "At",
+    "Beside",
     "Connection",
     "HeaderRow",
     "Keyed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -11,10 +12,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from api2db.credentialname import is_credential
 from api2db.errors import ConfigError
 from api2db.secret import shown_url
 
 _TYPE: Final = "Content-Type"
+_INDEX: Final = re.compile(r"-?[0-9]{1,9}")
 _encoder = msgspec.json.Encoder()
 
 
@@ -49,25 +52,41 @@ class Ask:
         """The last value of a parameter."""
         return next((value for key, value in reversed(self.params) if key == name), None)
 
+    def fields(self) -> dict[str, Any]:
+        """Those of its JSON body; none where that is anything else."""
+        try:
+            found = {} if self.body is None else msgspec.json.decode(self.body)
+        except msgspec.DecodeError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def only_params(self, *names: str) -> Ask:
+        """The same request with these of its parameters alone, and those that are credentials."""
+        return replace(self, params=tuple(pair for pair in self.params if pair[0] in names or is_credential(pair[0])))
+
+    def only_fields(self, *names: str) -> Ask:
+        """The same request with these fields of its JSON body alone."""
+        kept = {name: value for name, value in self.fields().items() if name in names}
+        return replace(self, body=None if self.body is None else _encoder.encode(kept))
+
     def with_params(self, **values: object) -> Ask:
         """The same request with these parameters, in place of those of the same names."""
         kept = tuple(pair for pair in self.params if pair[0] not in values)
         return replace(self, params=(*kept, *as_params(values)))
 
     def with_fields(self, **values: object) -> Ask:
-        """The same request with these fields of its JSON body; ``a.b`` is the field b of the object a.
+        """The same request with these fields of its JSON body.
 
-        Raises ConfigError where the body isn't a JSON object.
+        ``a.b`` is the field b of the object a; a number is an index where it meets a list: ``filters.0.value``.
+        Raises ConfigError where the body isn't a JSON object, or the list has no such item.
         """
         document = {} if self.body is None else _object(self.body)
         for path, value in values.items():
             *parents, last = path.split(".")
-            inner = document
+            inner: Any = document
             for name in parents:
-                inner = inner.setdefault(name, {})
-                if not isinstance(inner, dict):
-                    raise ConfigError(f"the field {path!r} can't be set in the body: {name!r} isn't an object there")
-            inner[last] = value
+                inner = _inside(inner, name, path)
+            _put(inner, last, value, path)
         return replace(self, body=_encoder.encode(document), headers=_json_headers(self.headers))
 
     def __str__(self) -> str:
@@ -123,6 +142,27 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, (bytes, bytearray, Mapping)):
         raise ConfigError(f"parameter {name!r} can't be {type(value).__name__}; give text, a number, a time or a list")
     return str(value)
+
+
+def _inside(outer: Any, name: str, path: str) -> Any:
+    """What is there, where a field is to be set; an object that isn't there yet is made."""
+    inner = outer[_index(outer, name, path)] if isinstance(outer, list) else outer.setdefault(name, {})
+    if not isinstance(inner, (dict, list)):
+        raise ConfigError(f"the field {path!r} can't be set in the body: {name!r} isn't an object there")
+    return inner
+
+
+def _put(outer: Any, name: str, value: object, path: str) -> None:
+    outer[_index(outer, name, path) if isinstance(outer, list) else name] = value
+
+
+def _index(items: list[Any], name: str, path: str) -> int:
+    if not _INDEX.fullmatch(name) or not -len(items) <= int(name) < len(items):
+        raise ConfigError(
+            f"the field {path!r} can't be set in the body: there is a list of {len(items)}, and {name!r} is no number"
+            " of an item in it"
+        )
+    return int(name)
 
 
 def _object(body: bytes) -> dict[str, Any]:

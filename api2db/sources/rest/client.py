@@ -79,9 +79,26 @@ class Rest:
     def __repr__(self) -> str:
         return f"Rest({shown_url(self.base)!r})"
 
-    def get(self, path: str = "", /, **params: object) -> Answer:
-        """One answer, whole, whether anything changed or not. Raises HttpError."""
-        fetched = self.fetcher.fetch(self.ask("GET", path, params=params), conditional=False)
+    def get(
+        self,
+        path: str = "",
+        /,
+        *,
+        method: str = "GET",
+        params: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        body: bytes | str | None = None,
+        **more: object,
+    ) -> Answer:
+        """One answer, whole, whether anything changed or not: for loops over pages of one's own.
+
+        Other keywords are parameters, like ``params``. What is asked so is only read, whatever the method: it is
+        asked again where it fails. Raises ConfigError, HttpError.
+        """
+        own = {**checked(lambda: options.mapping("params", params)), **more}
+        ask = self.ask(method, path, params=own, headers=headers, json=json, body=body)
+        fetched = self.fetcher.fetch(ask, conditional=False, repeatable=True)
         assert fetched.answer is not None
         return fetched.answer
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from api2db.errors import SourceError
+from api2db.sources.rest.complaint import is_complaint, is_listed_complaint
 
 _DEPTH: Final = 4
 _SHOWN_KEYS: Final = 8
@@ -21,7 +22,9 @@ def find_records(body: object) -> str:
     Raises SourceError where there are several, naming them, or none: an error message must not become a row.
     """
     if isinstance(body, list):
-        return ""
+        if is_listed_complaint(body):
+            raise SourceError("the answer seems to be an error of the API's; if it is a record, say records=''")
+        return _beside_a_head(body)
     if not isinstance(body, dict):
         raise SourceError(f"the answer is {kind_of(body)}, no records")
     lists = list(_lists(body, "", _DEPTH))
@@ -29,9 +32,24 @@ def find_records(body: object) -> str:
     if len(lists) == 1 or (lists and not filled):
         return lists[0][0]
     if not lists:
-        raise SourceError(f"the answer is {kind_of(body)}, without a list of objects; one record? Say records=''")
+        what = "it seems to be an error of the API's" if is_complaint(body) else "one record? Say records=''"
+        raise SourceError(f"the answer is {kind_of(body)}, without a list of objects; {what}")
     names = ", ".join(repr(path) for path, _ in lists)
     raise SourceError(f"several lists of the answer may be the records: {names}; say which: records={filled[0]!r}")
+
+
+def _beside_a_head(body: list[object]) -> str:
+    """``[{"page": 1, "pages": 5}, [{…}, {…}]]``: the records are a list in the list."""
+    lists = [number for number, item in enumerate(body) if not isinstance(item, dict)]
+    if len(lists) != 1 or len(body) == 1:
+        return ""
+    items = body[lists[0]]
+    return str(lists[0]) if isinstance(items, list) and all(isinstance(item, dict) for item in items) else ""
+
+
+def escaped(key: str) -> str:
+    """A key as a path has it."""
+    return _MARKS.sub(r"\\\g<0>", key)
 
 
 def kind_of(value: object) -> str:
@@ -50,7 +68,7 @@ def kind_of(value: object) -> str:
 
 def _lists(body: dict[str, object], prefix: str, depth: int) -> Iterator[tuple[str, list[object]]]:
     for key, value in body.items():
-        path = prefix + _MARKS.sub(r"\\\g<0>", key)
+        path = prefix + escaped(key)
         if isinstance(value, list):
             if key not in _COMPANIONS and all(isinstance(item, dict) for item in value):
                 yield path, value

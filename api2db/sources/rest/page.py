@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from api2db.errors import SourceError
 from api2db.sources.page import Page
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.headers import Headers
+from api2db.sources.rest.complaint import complaint
+from api2db.sources.rest.headers import Headers, NamesMissing
 from api2db.sources.rest.records import Select, objects, selector
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class RestPage:
             self.body = None if answer is None else decode(answer)
         self.reach: Callable[[], Any] = lambda: NO_CURSOR  # the cursor after this page; who made the page sets it
         self._decode = decode
+        self.on_unfound: Callable[[], None] = lambda: None  # told that the records aren't where they were said to be
         self.on_cursor: Callable[[], None] = lambda: None  # told that somebody wants to know the cursor
         self.step: Any = None  # which page it is, as the convention says it
         self.ends = False  # nobody wants the pages behind it
@@ -108,7 +110,12 @@ class RestPage:
         if self.answer is None:
             self._chosen = ()
         if self._chosen is None:
-            self._choose(path)
+            try:
+                self._choose(path)
+            except SourceError as error:
+                if not isinstance(error, NamesMissing):
+                    self.on_unfound()
+                raise
         elif path is not None and self.answer is not None:
             # Another list of the same answer: paging counts the first one.
             return self._selected(path)
@@ -137,9 +144,19 @@ class RestPage:
     def _selected(self, path: object) -> Sequence[Any]:
         with about(self.ask):
             select = self._select if path is None else selector(path)
-            records = select(self.body)
-            self._headers.check(select, records)
+            try:
+                records = select(self.body)
+            except SourceError as error:
+                if type(error) is not SourceError:
+                    raise
+                raise SourceError(f"{error}{self._complaint()}") from None
+            self._headers.check(select, records, counted=path is None)
             return objects(records)
+
+    def _complaint(self) -> str:
+        """What the API says in place of records, as the end of a message."""
+        said = complaint(self.body)
+        return "" if said is None or self.answer is None else f"; it says {self.answer.quoted(said)}"
 
     def _form(self, columns: dict[str, Any]) -> Form:
         key = tuple(columns.items())
@@ -161,6 +178,7 @@ def about(ask: Ask) -> Iterator[None]:
     try:
         yield
     except SourceError as error:
-        if type(error) is not SourceError or str(error).startswith(f"{ask}: "):
+        kind = type(error)
+        if kind not in (SourceError, NamesMissing) or str(error).startswith(f"{ask}: "):
             raise
-        raise SourceError(f"{ask}: {error}") from None
+        raise kind(f"{ask}: {error}") from None

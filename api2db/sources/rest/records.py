@@ -10,7 +10,7 @@ from api2db.errors import ConfigError, SourceError
 from api2db.form.path import Path, parse_path
 from api2db.sources.decoding.elements import Elements
 from api2db.sources.decoding.named import NamedRows
-from api2db.sources.rest.declared import checked
+from api2db.sources.rest.declared import checked, mistaken
 from api2db.sources.rest.find import find_records, kind_of
 
 Record = dict[str, Any]
@@ -48,13 +48,19 @@ class At:
 
 @dataclass(frozen=True)
 class Keyed:
-    """An object of objects: each value is a record, its key the field ``key`` of it. ``"data.*"`` for short."""
+    """An object of objects: each value is a record, its key the field ``key`` of it. ``"data.*"`` for short.
+
+    ``value``: the field for what is under a key, where that is no object: ``{"EUR": 1.1, "USD": 1.2}``.
+    """
 
     path: str = ""
     key: str = "_key"
+    value: str | None = None
 
     def __post_init__(self) -> None:
         _check(self.path)
+        if self.value == self.key:
+            raise mistaken(f"Keyed({self.path!r}): key and value are both {self.key!r}")
 
     def __call__(self, body: object) -> Sequence[Any]:
         found = _read(body, self.path)
@@ -62,9 +68,14 @@ class Keyed:
             return []
         if not isinstance(found, dict):
             raise _unlike(self.path, "an object whose values are records", found)
+        if self.value is not None:
+            return [{self.key: key, self.value: value} for key, value in found.items()]
         for key, value in found.items():
             if not isinstance(value, dict):
-                raise SourceError(f"the value at {_shown(self.path)}, key {key!r}, is {kind_of(value)}, not an object")
+                raise SourceError(
+                    f"the value at {_shown(self.path)}, key {key!r}, is {kind_of(value)}, not an object; where that is"
+                    f" what is wanted, say Keyed({self.path!r}, value='value')"
+                )
             if self.key in value:
                 raise SourceError(
                     f"the records at {_shown(self.path)} have a field {self.key!r} of their own;"
@@ -77,16 +88,28 @@ class Keyed:
 class HeaderRow:
     """A table of lists: the names of its columns are its first row, or at the path ``header`` of the answer.
 
-    There they are texts, or objects that have the name as ``name``.
+    There they are texts, or objects that have the name as ``name``. Where the answer has none, ``columns`` are the
+    names; rows may go on behind them, those values are left out.
     """
 
     path: str = ""
     header: str | None = None
     name: str = "name"
+    columns: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         _check(self.path)
         _check(self.header or "")
+        if self.columns is not None:
+            object.__setattr__(self, "columns", self._said())
+
+    def _said(self) -> tuple[str, ...]:
+        if self.header is not None:
+            raise mistaken("HeaderRow: the names are either in the answer, header=, or said, columns=")
+        given = () if isinstance(self.columns, str) else tuple(self.columns or ())
+        if not given or not all(isinstance(name, str) and name for name in given) or len(set(given)) < len(given):
+            raise mistaken(f"HeaderRow(columns={self.columns!r}): different names are meant, ['time', 'price']")
+        return given
 
     def __call__(self, body: object) -> Sequence[Any]:
         rows = _read(body, self.path)
@@ -94,27 +117,35 @@ class HeaderRow:
             return []
         if not isinstance(rows, list):
             raise _unlike(self.path, "a list of lists", rows)
-        first = 0
-        if self.header is None:
-            if not rows:
-                return []
-            names, first = rows[0], 1
-        else:
-            names = _read(body, self.header)
-        names = self._names(names)
+        if self.columns is not None:
+            return self._records(rows, 0, self.columns)
+        if self.header is not None:
+            return self._records(rows, 0, self._names(_read(body, self.header)))
+        if not rows:
+            return []
+        names = self._names(rows[0])
+        return NamedRows(self._records(rows, 1, names), names, _NO_NAMES)
+
+    def _records(self, rows: list[Any], first: int, names: Sequence[str]) -> list[Record]:
         records = []
         for number, row in enumerate(rows[first:], first):
-            if not isinstance(row, list) or len(row) != len(names):
+            if not isinstance(row, list) or not self._fits(len(row), len(names)):
                 found = f"{len(row)} values" if isinstance(row, list) else kind_of(row)
                 raise SourceError(f"row {number} at {_shown(self.path)} is {found}, but there are {len(names)} columns")
-            records.append(dict(zip(names, row, strict=True)))
-        return records if self.header is not None else NamedRows(records, names, _NO_NAMES)
+            records.append(dict(zip(names, row, strict=False)))
+        return records
+
+    def _fits(self, values: int, names: int) -> bool:
+        return values >= names if self.columns is not None else values == names
 
     def _names(self, found: object) -> list[str]:
         names: list[Any] = [item.get(self.name) if isinstance(item, dict) else item for item in _listed(found)]
         if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
             where = _shown(self.path if self.header is None else self.header)
-            raise SourceError(f"the header at {where} isn't a list of different names: {kind_of(found)}")
+            raise SourceError(
+                f"the header at {where} isn't a list of different names: {kind_of(found)}; where there is none, say"
+                f" HeaderRow({self.path!r}, columns=[...])"
+            )
         return names
 
 
@@ -182,7 +213,11 @@ def objects(selected: object) -> Sequence[Any]:
         return rows
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            advice = "; for a table of lists say records=HeaderRow(...)" if isinstance(row, list) else ""
+            advice = (
+                "; for a table of lists say records=HeaderRow(...), with columns=[...] where it has no names"
+                if isinstance(row, list)
+                else ""
+            )
             raise SourceError(f"record {number} is {kind_of(row)}, not an object{advice}")
     return list(map(dict, rows))
 

@@ -15,8 +15,9 @@ from api2db.sources.incremental.incremental import NEWEST_FIRST, Incremental
 from api2db.sources.incremental.progress import Fresh, Progress, Stretch
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
-from api2db.sources.rest.paging.convention import OPEN
-from api2db.sources.rest.walk import UNKNOWN_STEP, Plan, Walk
+from api2db.sources.rest.paging.convention import OPEN, keeps
+from api2db.sources.rest.refused import StepRefused
+from api2db.sources.rest.walk import Plan, Walk
 from api2db.sources.tape.recorder import is_played
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 _SINCE: Final = "since"
 _KEPT: Final = "incremental"
 _SEEN: Final = "seen"
+_SHOWN_WHERE: Final = 200  # characters, in the status
 # Collector and request about which it was said once that the API gives older records than it is asked for.
 _told_old: set[tuple[str, str]] = set()
 
@@ -65,6 +67,8 @@ class SinceWalk:
             raise ConfigError("two Incremental in one poll: make a collector for each")
         if not self.certain:
             context.ends.append(self._check_cursor)
+        if keeps(self.plan.paging):
+            raise ConfigError("keep= and an Incremental both say where the next poll begins: leave one of them out")
         if context.whole:
             raise ConfigError("each poll replaces the table, and an Incremental brings what is new alone: give key=")
         progress = Progress(
@@ -80,6 +84,7 @@ class SinceWalk:
         self._left = self.plan.max_pages
         self._ends_s = None if self.plan.deadline_s is None else time.monotonic() + self.plan.deadline_s
         for stretch in progress.stretches(partitions):
+            context.reached(_where(stretch))
             try:
                 for page in self._stretch(stretch, progress, context):
                     yield stretch.partition, page
@@ -113,8 +118,8 @@ class SinceWalk:
         cursor = {} if stretch.step is None else {"next": stretch.step}
         walk = Walk(plan, self.fetcher, cursor, tells_nothing=True, is_again=stretch.is_again, _forms=self._forms)
         taken: list[Fresh] = []
-        pages = walk.pages()
-        while (page := self._next(pages, stretch, progress, is_first=not taken)) is not None:
+        pages = walk.onward()
+        while (page := self._next(pages, progress)) is not None:
             if page.answer is None and page.cursor:
                 return  # cut short
             page.sift(self._sifter(progress, taken, context, page.step))
@@ -137,18 +142,11 @@ class SinceWalk:
                 next(pages, None)  # that there is nothing behind it is remembered with the answer
                 return
 
-    def _next(
-        self, pages: Iterator[RestPage], stretch: Stretch, progress: Progress, *, is_first: bool
-    ) -> RestPage | None:
-        from api2db.sources.http import HttpError
-
+    def _next(self, pages: Iterator[RestPage], progress: Progress) -> RestPage | None:
         try:
             return next(pages, None)
-        except HttpError as error:
-            status = None if error.response is None else error.response.status_code
-            if not is_first or stretch.step is None or status not in UNKNOWN_STEP:
-                raise
-            log.warning("%s answered %s to where it was: its stretch is begun anew", self.plan.first, status)
+        except StepRefused as error:
+            log.warning("%s was refused where it was (%s): its stretch is begun anew", self.plan.first, error)
             progress.lost_step()
             return None
 
@@ -227,6 +225,12 @@ def asked(first: Ask, how: Incremental, params: Mapping[str, str]) -> Ask:
     if how.sent_in == "params":
         return first.with_params(**params)
     return first.with_fields(**{name: json.loads(text) if how.sends_numbers else text for name, text in params.items()})
+
+
+def _where(stretch: Stretch) -> str:
+    asked = " ".join(f"{name}={value}" for name, value in stretch.params.items())
+    own = "" if stretch.partition in stretch.params.values() else stretch.partition
+    return f"{own} {asked}".strip()[:_SHOWN_WHERE]
 
 
 def _concerns_all(error: SourceError) -> bool:

@@ -12,8 +12,9 @@ from api2db.sources.page import Page
 from api2db.sources.rest import graphql, options
 from api2db.sources.rest.client import OPTIONS, Rest
 from api2db.sources.rest.declared import check_options, checked, mistaken
+from api2db.sources.rest.listed import Listed, listed
 from api2db.sources.rest.paging import Paging
-from api2db.sources.rest.paging.convention import path_of
+from api2db.sources.rest.paging.convention import keeps, path_of
 from api2db.sources.rest.per_parent import PerParent
 from api2db.sources.rest.records import Found
 from api2db.sources.rest.since import SinceWalk, taken_out
@@ -47,10 +48,10 @@ class RestSource:
     api            a ``Rest``, or the address of one
     path           below it
     query, variables   of GraphQL, with ``records`` the path of its connection
-    parent         another RestSource: the request is made for each of its records, with ``{name}`` in path, params,
-                   headers and json filled in
+    parent         another RestSource, or a list of records: the request is made for each of its records, with
+                   ``{name}`` in path, params, headers and json filled in
     parent_fields  name -> path in the parent's record, or names that are paths: what may be filled in; each is a
-                   column of the rows too
+                   column of the rows too. Of a list all fields, by default
 
     incremental    asks for what is new alone; it may be a parameter's value, too. With a parent each of its records
                    has a cursor of its own
@@ -83,7 +84,7 @@ class RestSource:
         conditional: bool | None = None,
         ignore: tuple[int, ...] = (),
         incremental: Incremental | None = None,
-        parent: RestSource | None = None,
+        parent: RestSource | Sequence[Mapping[str, object]] | None = None,
         parent_fields: Mapping[str, str] | Iterable[str] = (),
         **rest: Any,
     ) -> None:
@@ -133,7 +134,17 @@ class RestSource:
     def batches(self, cursor: Any) -> Iterator[tuple[Any, Sequence[Any], Any]]:
         """The records for who asks for each of them: also those that are as they were; with the cursors around them."""
         before = cursor or {}
-        for page in self._pages(before, replace(self.plan, conditional=False)):
+        plan = replace(self.plan, conditional=False)
+        if self._incremental is None and self._children is None:
+            walk = Walk(plan, self.rest.fetcher, before)
+            for answered in walk.pages():
+                # It may have been begun anew.
+                before = walk.cursor_after(answered.step or None) if answered.answer is not None else before
+                found: Any = answered.records()
+                yield before, found, answered.cursor
+                before = answered.cursor
+            return
+        for page in self._pages(before, plan):
             records: Any = page.records or ()
             yield before, records, page.cursor
             before = page.cursor
@@ -187,24 +198,33 @@ class RestSource:
         return select, paging or found
 
     def _of_parent(
-        self, parent: RestSource | None, fields: Mapping[str, str] | Iterable[str], path: str
+        self,
+        parent: RestSource | Sequence[Mapping[str, object]] | None,
+        fields: Mapping[str, str] | Iterable[str],
+        path: str,
     ) -> PerParent | None:
         """Raises ConfigError."""
         if parent is None:
             for name in sorted(Template(path).names()):
-                raise ConfigError(f"{{{name}}} names a field of a parent, but there is no parent=")
+                raise ConfigError(
+                    f"{{{name}}} names a field of a parent, but there is no parent=: give one, or the values:"
+                    f" parent=[{{'{name}': ...}}]"
+                )
             if fields:
                 raise ConfigError("parent_fields= are those of a parent=, and there is none")
             return None
-        if not isinstance(parent, RestSource):
-            raise ConfigError(f"parent= must be a RestSource, not {type(parent).__name__}")
+        above = parent if isinstance(parent, RestSource) else listed(parent)
         selected = dict(fields) if isinstance(fields, Mapping) else {name: name for name in fields}
+        if isinstance(above, Listed):
+            selected = selected or above.fields()
         for where in selected.values():
             path_of(where)
         named = self._template.names()
         for name in sorted(named - selected.keys()):
             raise ConfigError(f"{{{name}}} isn't among parent_fields{nearest(name, selected)}")
-        if self._incremental is not None and parent._is_limited():
+        if keeps(self.plan.paging) or (isinstance(above, RestSource) and keeps(above.plan.paging)):
+            raise ConfigError("keep= goes with requests that stand for themselves, not with a parent=")
+        if self._incremental is not None and isinstance(above, RestSource) and above._is_limited():
             raise ConfigError(
                 "with an Incremental each poll needs all of the parent's records: make the parent without"
                 " max_pages= and deadline="
@@ -212,7 +232,7 @@ class RestSource:
         if not named:
             raise ConfigError("nothing of the parent is in the request: name a field, as in '/accounts/{id}/orders'")
         return PerParent(
-            parent,
+            above,
             selected,
             frozenset(named),
             plan=lambda values: self._filled(self.plan, values),

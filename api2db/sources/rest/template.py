@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
-from api2db.errors import ConfigError
+from api2db.errors import ConfigError, SourceError
 
 _FORMATTER = string.Formatter()
+# Of a path: as "." and "..", also as %2E, they are left out by whoever reads an address; "" asks for the whole list.
+_OTHER_PATH = (".", "..", "")
 
 
 @dataclass(frozen=True)
@@ -27,15 +29,29 @@ class Template:
         return {name for text in _texts([self.path, self.params, self.headers, self.json]) for name in _names(text)}
 
     def filled(self, values: Mapping[str, object]) -> Template:
-        """With the values in place of their names: quoted in the path, of their own type where a text is all name."""
-        quoted = {name: quote(str(value), safe="") for name, value in values.items()}
+        """With the values in place of their names: quoted in the path, of their own type where a text is all name.
+
+        Raises SourceError where one makes another path of it.
+        """
         return replace(
             self,
-            path=self.path.format_map(quoted),
+            path=self._path(values),
             params=_filled(self.params, values),
             headers={name: text.format_map(values) for name, text in self.headers.items()},
             json=_filled(self.json, values),
         )
+
+    def _path(self, values: Mapping[str, object]) -> str:
+        quoted = {name: quote(str(value), safe="") for name, value in values.items()}
+        path = self.path.partition("?")[0]
+        for part in path.split("/"):
+            if part not in _OTHER_PATH and part.format_map(quoted) in _OTHER_PATH:
+                said = ", ".join(f"{{{name}}} {str(values[name])!r}" for name in _names(part))
+                raise SourceError(
+                    f"a record of the parent has as {said}, which in {self.path!r} asks for another path: leave it out"
+                    " of the parent's records, by a function as records="
+                )
+        return self.path.format_map(quoted)
 
 
 def _filled(value: Any, values: Mapping[str, object]) -> Any:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from api2db.errors import SourceError
 from api2db.sources.rest.page import RestPage, about
 from api2db.sources.rest.paging import Answered, RepeatedPage, Step
-from api2db.sources.rest.paging.convention import WAS
+from api2db.sources.rest.paging.convention import WAS, keeps
+from api2db.sources.rest.paging.ended import check_end
 from api2db.sources.rest.repeats import Repeats
+from api2db.sources.rest.sent import sent
 
 if TYPE_CHECKING:
     from api2db.sources.rest.walk import Walk
@@ -36,17 +38,32 @@ class Turn:
     def next(self) -> Step | None:
         """Raises SourceError where the same request would be sent again, or the page before came once more."""
         step = self.onward
+        if step is None and not self.answered.step:
+            with about(self.page.ask):
+                check_end(self.walk.plan.paging, self.answered)
         if step is not None and self._again():
             self._repeated(
                 RepeatedPage(
                     "this page has the records of the page before, and says that there are more: what is sent to ask"
-                    " for the next one has no effect; check paging="
+                    f" for the next one has no effect{self._sent(step)}; check paging="
                 )
             )
             step = None
+        step = self.walk.with_names(step)
+        after = step if step is not None else self.kept
         # The page knows its cursor now and needs this no more: without the circle it is freed once it is handed on.
-        self.page.reach = partial(self.walk.cursor_after, self.answered.step if self.is_repeated else step)
+        self.page.reach = partial(self.walk.cursor_after, self.page.step if self.is_repeated else after)
         return step
+
+    @cached_property
+    def kept(self) -> Step | None:
+        """Of the last page: what the next poll begins with. Raises SourceError where it isn't there."""
+        paging = self.walk.plan.paging
+        if not keeps(paging):
+            return None
+        with about(self.page.ask):
+            found: Step | None = paging.kept(self.answered)  # type: ignore[attr-defined]
+        return self.walk.with_names(found)
 
     @cached_property
     def onward(self) -> Step | None:
@@ -60,7 +77,9 @@ class Turn:
 
     def cursor(self) -> Any:
         step = self.next
-        return self.walk.cursor_after(self.answered.step if self.is_repeated else step)
+        if step is None:
+            step = self.kept
+        return self.walk.cursor_after(self.page.step if self.is_repeated else step)
 
     def records(self) -> Sequence[Any] | None:
         """None where nobody has said which they are: who reads the body alone needn't."""
@@ -78,6 +97,9 @@ class Turn:
             raise RepeatedPage(f"{self.page.ask}: {error}")
         self.page.drop()
 
+    def _sent(self, step: Step) -> str:
+        return sent(self.walk.plan.paging, self.answered.first, step)
+
     def _after(self) -> Step | None:
         paging = self.walk.plan.paging
         try:
@@ -89,8 +111,8 @@ class Turn:
                 return None
         if step is not None and self.walk.asked_before(paging.ask(self.answered.first, step)):
             raise SourceError(
-                "the next page would be one that was asked for already: what is sent to ask for it has no effect,"
-                " or the API goes round in a circle; check paging="
+                "the next page would be one that was asked for already: what is sent to ask for it has no effect"
+                f"{self._sent(step)}, or the API goes round in a circle; check paging="
             )
         return step
 

@@ -10,14 +10,25 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from api2db.errors import SourceError
+from api2db.errors import ConfigError, SourceError
 from api2db.sources.context import POLL
 from api2db.sources.rest import heeded
 from api2db.sources.rest.ask import Ask
-from api2db.sources.rest.headers import Headers
+from api2db.sources.rest.headers import Headers, without_names
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.paging import Answered, Paging, Step
+from api2db.sources.rest.paging.convention import keeps
 from api2db.sources.rest.records import Found, Select
+from api2db.sources.rest.refused import (
+    UNKNOWN_STEP,
+    StepRefused,
+    begun_anew,
+    check_error,
+    check_unfound,
+    note_unfound,
+    status_of,
+    unless_refused,
+)
 from api2db.sources.rest.repeats import Repeats
 from api2db.sources.rest.turn import Turn
 from api2db.sources.tape.recorder import is_played
@@ -31,8 +42,6 @@ log = logging.getLogger(__name__)
 _NEXT: Final = "next"  # of a cursor
 # Requests known by their identity, so that a loop is seen; a longer loop is seen a round later.
 _MOST_ASKED: Final = 100_000
-UNKNOWN_STEP: Final = (400, 404, 410, 416, 422)
-"""What an API answers to a step it doesn't know, or doesn't know any more."""
 _LOST: Final = object()
 _told: set[str] = set()  # collectors of which it was said that they don't read pages to their end
 
@@ -76,14 +85,31 @@ class Walk:
     _forms: Forms = field(default_factory=dict)
     _headers: Headers = field(default_factory=Headers)
     _recalled: set[str] = field(default_factory=set)  # requests whose answers were unchanged, and told what comes next
+    _most: int = 0  # records that a page had
     _is_anew: bool = False  # what they told wasn't known any more
+
+    def __post_init__(self) -> None:
+        self._told = self.cursor  # what was kept, also where it is begun anew
 
     def pages(self) -> Iterator[RestPage]:
         """Each answer that brought something new, and at the end one without rows if only the cursor has moved.
 
-        Raises SourceError, HttpError.
+        A cursor that the API doesn't take any more begins anew, once. Raises SourceError, HttpError.
         """
-        plan, told = self.plan, self.cursor
+        self._check_kept()
+        try:
+            yield from self.onward()
+            return
+        except StepRefused as error:
+            log.warning("%s", begun_anew(self.plan.first, error))
+        self.cursor, self._headers = {}, Headers()
+        self._asked.clear()
+        yield from self.onward()
+
+    def onward(self) -> Iterator[RestPage]:
+        """The same. Raises StepRefused, too, where the API doesn't take the cursor."""
+        plan, told = self.plan, self._told
+        kept: Step | None = None
         step: Step | None = step_of(self.cursor)
         ends_s = None if plan.deadline_s is None else time.monotonic() + plan.deadline_s
         repeats = Repeats(plan.key)
@@ -93,9 +119,12 @@ class Walk:
             if ends_s is not None and number > 0 and time.monotonic() >= ends_s:
                 self._cut_short(number)
                 break
-            ask = plan.paging.ask(plan.first, step)
+            self._headers.go_on(step)
+            ask = plan.paging.ask(plan.first, without_names(step))
+            if is_resumed:
+                check_unfound(ask)
             self._remember(ask)
-            fetched = self._fetch(ask, step, recalled=recalled)
+            fetched = self._fetch(ask, step, recalled=recalled, is_resumed=is_resumed)
             number += 1
             recalled = False
             if fetched is _LOST:
@@ -103,6 +132,7 @@ class Walk:
                 is_resumed = bool(step)
                 continue
             elif fetched is None:
+                kept = step if keeps(plan.paging) else None
                 step, is_nothing = None, self.tells_nothing
             elif fetched.answer is None:
                 self._recalled.add(ask.identity())
@@ -110,6 +140,7 @@ class Walk:
                 step = self._step_now(ask, step, fetched, repeats)
                 recalled = step == remembered
             elif fetched.answer.status_code == HTTPStatus.NO_CONTENT:
+                kept = step if keeps(plan.paging) else None
                 step, is_nothing = None, self.tells_nothing
                 fetched.remember({heeded.NEXT: step})
             else:
@@ -119,31 +150,39 @@ class Walk:
                 number -= turn.is_repeated
                 told = turn.cursor()
                 step = None if turn.page.ends else turn.next
-                memo = heeded.memo(plan.paging, turn.answered, step, is_sure=turn.page.ends)
-                fetched.remember(memo)
+                kept = None if step is not None else turn.kept
+                fetched.remember(self._memo(turn, step, is_sure=turn.page.ends))
                 repeats.turn(turn.page.again())
                 del turn
             is_resumed = False
             del fetched  # no page is held while the next one is fetched
-        if is_nothing or (told is not NO_CURSOR and (told or {}) != self.cursor_after(step)):
-            yield self._empty(step)
+        after = kept if step is None else step
+        if is_nothing or (told is not NO_CURSOR and (told or {}) != self.cursor_after(after)):
+            yield self._empty(after)
 
     def asked_before(self, ask: Ask) -> bool:
         return ask.identity() in self._asked
+
+    def with_names(self, step: Step | None) -> Step | None:
+        return self._headers.onto(step)
 
     def cursor_after(self, step: Step | None) -> Any:
         if self.cursor is NO_CURSOR:
             return NO_CURSOR
         return {} if step is None else {_NEXT: step}
 
-    def _fetch(self, ask: Ask, step: Step, *, recalled: bool) -> Any:
+    def _fetch(self, ask: Ask, step: Step, *, recalled: bool, is_resumed: bool) -> Any:
         """The answer; None: there is nothing; _LOST: it is to be begun anew, and pages that were unchanged are read.
 
         recalled  a page that is unchanged told, when it was read, that this one comes next
         """
         from api2db.sources.http import HttpError
 
-        conditional = self.plan.conditional and not (self._is_anew and ask.identity() in self._recalled)
+        conditional = (
+            self.plan.conditional
+            and not keeps(self.plan.paging)
+            and not (self._is_anew and ask.identity() in self._recalled)
+        )
         try:
             # What is asked page by page is read, whatever the method: a query is posted as well.
             fetched = self.fetcher.fetch(ask, conditional=conditional, repeatable=True, whole=heeded.wants_whole)
@@ -158,15 +197,30 @@ class Walk:
                 fetched = self.fetcher.fetch(ask, repeatable=True, whole=lambda memo: True)
             return fetched
         except HttpError as error:
-            status = None if error.response is None else error.response.status_code
+            status = status_of(error)
             if status in self.plan.ignore:
                 return None
+            if is_resumed and status in UNKNOWN_STEP:
+                raise StepRefused(f"it answered {status}") from None
             if not recalled or self._is_anew or status not in UNKNOWN_STEP:
                 raise
             log.warning("%s answered %s to where it went on before: its pages are read anew", ask, status)
             self._is_anew = True
             self._asked.clear()
+            self._headers = Headers()
             return _LOST
+
+    def _check_kept(self) -> None:
+        """Raises ConfigError where the next poll couldn't go on, or would replace everything by what is new."""
+        poll = POLL.get()
+        if not keeps(self.plan.paging):
+            return
+        if self.cursor is NO_CURSOR:
+            raise ConfigError(
+                "keep= needs a cursor to keep it in: give cursor=, what the collector's function is handed"
+            )
+        if poll is not None and poll.whole:
+            raise ConfigError("each poll replaces the table, and keep= brings what is new alone: give key=")
 
     def _is_to_be_read(self, step: Step, fetched: Fetched) -> bool:
         """Says 304 something new of what comes next, and not enough?"""
@@ -179,29 +233,35 @@ class Walk:
         """What comes after an answer that is unchanged: as it was remembered, or as its headers say now."""
         memo, told, plan = fetched.memo, fetched.told, self.plan
         assert isinstance(memo, dict)
+        self._headers.go_on(memo)
+        self._most = max(self._most, heeded.records_of(memo))
+        is_whole = told is not None and told.status_code != HTTPStatus.NOT_MODIFIED
         if told is None or not heeded.tells_anew(plan.paging, step, told, memo):
+            if is_whole:
+                fetched.remember(heeded.came_whole(memo))
             return memo[heeded.NEXT]
-        is_whole = told.status_code != HTTPStatus.NOT_MODIFIED
         turn = self._made(ask, step, told, repeats) if is_whole else self._unread(step, told, repeats)
         try:
-            onward = turn.onward
+            onward = self._headers.onto(turn.onward)
         except SourceError:
             if not is_whole or turn.records() is not None:
                 raise
             return memo[heeded.NEXT]  # whoever reads the page says where they are, and nobody reads this one
-        fetched.remember(heeded.memo(plan.paging, turn.answered, onward, is_sure=False))
+        fetched.remember(self._memo(turn, onward, is_sure=False, before=memo))
         return onward
 
     def _unread(self, step: Step, told: Answer, repeats: Repeats) -> Turn:
-        return Turn(self, self._empty(None), Answered(self.plan.first, step, told, None, _unseen), repeats)
+        answered = Answered(self.plan.first, without_names(step), told, None, _unseen)
+        return Turn(self, self._empty(None), answered, repeats)
 
     def _made(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> Turn:
         page = self._page(ask, answer, repeats.new)
-        return Turn(self, page, Answered(self.plan.first, step, answer, page.body, page.counted), repeats)
+        answered = Answered(self.plan.first, without_names(step), answer, page.body, page.counted)
+        return Turn(self, page, answered, repeats)
 
     def _turn(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats, *, is_resumed: bool) -> Turn:
         plan = self.plan
-        turn = self._made(ask, step, answer, repeats)
+        turn = (self._gone_on if is_resumed else self._made)(ask, step, answer, repeats)
         turn.is_resumed = is_resumed
         page = turn.page
         page.reach, page.step = turn.cursor, step
@@ -211,6 +271,26 @@ class Walk:
         elif not plan.paging.counts:
             turn.look_onward()
         return turn
+
+    def _gone_on(self, ask: Ask, step: Step, answer: Answer, repeats: Repeats) -> Turn:
+        """Where the poll went on. Raises StepRefused for an error with status 200."""
+        from api2db.sources.http import HttpError
+
+        turn = unless_refused(lambda: self._made(ask, step, answer, repeats), HttpError)
+        turn.page.on_unfound = partial(note_unfound, ask)
+        if isinstance(self.plan.select, Found):
+            check_error(turn.page.body)
+        else:
+            unless_refused(turn.page.counted, SourceError)
+        return turn
+
+    def _memo(
+        self, turn: Turn, step: Step | None, *, is_sure: bool, before: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """What is remembered with an answer; its names too, where no step has them."""
+        memo = heeded.memo(self.plan.paging, turn.answered, step, is_sure=is_sure, most=self._most, before=before)
+        self._most = max(self._most, heeded.records_of(memo))
+        return memo if step is not None else {**memo, **self._headers.said()}
 
     def _empty(self, step: Step | None) -> RestPage:
         page = self._page(self.plan.first, None, lambda records: records)

@@ -35,6 +35,11 @@ def is_played() -> bool:
     return tape is not None and not isinstance(tape, Recorder)
 
 
+def is_one_answer() -> bool:
+    """Whether a test's one recorded answer is what comes, whatever is asked: nothing is known of what is behind it."""
+    return getattr(TAPE.get(), "is_one_answer", False)
+
+
 @contextmanager
 def off_tape() -> Iterator[None]:
     """What is asked by this thread meanwhile is on no tape: what comes holds secrets."""

@@ -221,11 +221,12 @@ def test_a_full_disk_fails_the_poll_and_what_was_not_accepted_comes_with_the_nex
     assert ids + poll(source, cursor, tmp_path / "seen")[0] == list(range(45))
 
 
-def test_a_step_the_api_forgot_is_begun_anew_and_nothing_is_delivered_twice(server, tmp_path):
+@pytest.mark.parametrize("status", [410, 200])
+def test_a_step_the_api_forgot_is_begun_anew_and_nothing_is_delivered_twice(server, tmp_path, status):
     source = events(server)
     with polled(tmp_path):
         page = next(source(None))
-    server.script(Answer(410, b'{"error": "cursor expired"}'))
+    server.script(Answer(status, b'{"ok": false, "error": "cursor expired"}'))
     ids, _ = poll(source, page.cursor, tmp_path)
     assert [record["id"] for record in page.records] + ids == list(range(25))
     assert {"since": at(9)} in server.asked, "from the last record that was accepted on"
@@ -282,6 +283,21 @@ def test_each_record_of_a_parent_has_a_cursor_of_its_own_and_a_new_one_begins_at
     ]
     server.accounts |= {"a": [event(1), event(9)], "c": [event(4)]}
     assert sorted(poll(source, pages[-1].cursor)[0]) == [4, 9]
+
+
+def test_each_of_a_list_of_parents_has_a_cursor_of_its_own_too(server):
+    server.accounts = {"a": [event(1)], "b": [event(2), event(3)]}
+
+    def source(*names):
+        new = {"since": Incremental("at", start=at(0), lag="5m"), "account": "{name}"}
+        return RestSource(Rest(server.root), "/events", params=new, parent=[{"name": one} for one in names])
+
+    with polled():
+        pages = list(source("a", "b")(None))
+    rows = [record for page in pages for record in page.records]
+    assert rows == [{"name": name, **one} for name, found in server.accounts.items() for one in found]
+    server.accounts |= {"a": [event(1), event(9)], "c": [event(4)]}
+    assert sorted(poll(source("a", "b", "c"), pages[-1].cursor)[0]) == [4, 9]
 
 
 def test_a_function_that_asks_page_by_page_gets_what_is_new(server):
@@ -349,6 +365,27 @@ def test_what_is_new_may_be_asked_for_in_the_body(server):
     )
     assert poll(source)[0] == [23, 24]
     assert json.loads(server.requests[0].body) == {"filter": {"state": "open", "since": at(23)}}
+
+
+def test_what_is_new_may_be_asked_for_in_a_list_of_the_body(server):
+    search = {"filter": {}, "filterGroups": [{"filters": [{"propertyName": "at", "operator": "GTE"}]}, {}]}
+    source = RestSource(
+        server.root,
+        "/events",
+        method="POST",
+        json=search,
+        incremental=Incremental(
+            "at", {"filterGroups.0.filters.0.value": "{since}", "filterGroups.-1.n": "1"}, start=at(23), sent_in="json"
+        ),
+    )
+    poll(source)
+    groups = [{"filters": [{"propertyName": "at", "operator": "GTE", "value": at(23)}]}, {"n": "1"}]
+    assert json.loads(server.requests[0].body) == search | {"filterGroups": groups}
+    for param in ("filterGroups.2.value", "filterGroups.value", "filterGroups.0.filters.0.operator.x"):
+        how = Incremental("at", param, start=at(23), sent_in="json")
+        source = RestSource(server.root, "/events", method="POST", json=search, incremental=how)
+        with pytest.raises(ConfigError, match=f"the field '{param}' can't be set in the body"):
+            poll(source)
 
 
 def test_an_answer_that_fails_is_no_partition_s_end(server):

@@ -17,7 +17,7 @@ from api2db.sources.incremental.times import Times, micros
 from api2db.sources.incremental.values import kind_of
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
-FORMATS = ("iso", "iso-naive", "date", "s", "ms", "us", "%Y%m%d", "%d.%m.%Y %H:%M", "%Y-%m-%dT%H:%M:%S.%f%z")
+FORMATS = ("iso", "iso-naive", "date", "s", "ms", "us", "ns", "%Y%m%d", "%d.%m.%Y %H:%M", "%Y-%m-%dT%H:%M:%S.%f%z")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu")
 
 
@@ -44,6 +44,23 @@ def since(value, **options):
 )
 def test_a_time_is_sent_in_the_form_that_was_said(options, sent):
     assert since(NOON, **options) == sent
+
+
+@pytest.mark.parametrize(
+    ("field", "sent"),
+    [
+        ("at:s", "1772366400"),
+        ("at:ms", "1772366400000"),
+        ("at:us", "1772366400000000"),
+        ("at:ns", "1772366400000000000"),
+        ("at:date", "2026-03-01"),
+        ("at:iso", "2026-03-01T12:00:00Z"),
+    ],
+)
+def test_a_field_is_asked_for_as_it_is_read_where_no_format_is_said(field, sent):
+    how = Incremental(field, "since", start="2026-03-01T12:00:00Z")
+    assert how.params(how.start_rank, None) == {"since": sent}
+    assert how.sends_numbers is sent.isdecimal()
 
 
 def test_numbers_and_texts_are_sent_as_they_are():
@@ -243,6 +260,12 @@ def test_numbers_are_read_again_as_far_behind_as_was_said():
 def test_records_may_hold_times_as_they_are_sent():
     how = Incremental("at", "since", start="2026-03-01", format="%d.%m.%Y")
     assert how.ranks([{"at": "02.03.2026"}]) == [micros(NOON.replace(day=2, hour=0))]
+
+
+def test_records_may_hold_texts_where_numbers_are_sent():
+    how = Incremental("at:iso", "since", start="2026-01-01", format="ms")
+    (rank,) = how.ranks([{"at": "2026-03-01T12:00:00.250Z"}])
+    assert how.params(rank, None) == {"since": "1772366400250"}
 
 
 def test_a_stretch_that_is_begun_anew_never_goes_back_before_what_was_asked_for():

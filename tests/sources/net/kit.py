@@ -44,10 +44,10 @@ class Polls:
             **options,
         )
 
-    def poll(self) -> tuple[str, str | None]:
-        """Outcome and cause."""
+    def poll(self, later_s: int = 0) -> tuple[str, str | None]:
+        """Outcome and cause. ``later_s``: by so much its clock is ahead."""
         now = time.monotonic()
-        self.job.run = Run(time.time_ns(), now, now)
+        self.job.run = Run(time.time_ns() + later_s * 10**9, now, now)
         self.job.poll(self.stop)
         self.job.run = None
         return self.outcome

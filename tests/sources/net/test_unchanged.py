@@ -18,7 +18,7 @@ from api2db.sources.http import Http, HttpError
 from api2db.sources.net.auth.named import read_credentials
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.net.validators import MOST, Validators
-from api2db.sources.rest import LinkHeader, NextCursor, NextUrl
+from api2db.sources.rest import LinkHeader, NextCursor, NextUrl, PageNumber
 from api2db.sources.rest.ask import Ask
 from tests.http_api import SERVER_ERROR, Answer, HttpApi, Record, Request
 from tests.sources.net.kit import Polls, get, quick, records
@@ -467,20 +467,21 @@ def test_an_answer_that_is_an_error_changes_nothing_that_is_remembered(polls: Ma
 
 
 class Growing(HttpApi):
-    """``/grows`` in pages of two; a header alone says that there is another one, and the ETag is of the body.
+    """``/grows`` in pages of ``size``; a header alone says that there is another one, and the ETag is of the body.
 
     forgets  304 carries none of those headers
     """
 
     tags = True
     forgets = False
+    size = 2
 
     def answer_to(self, request: Request) -> tuple[Answer, list[Record]]:
         super().answer_to(request)
         number = int(request.params.get("page", 1))
         with self._changed:
-            records = self._records[2 * number - 2 : 2 * number]
-            further = len(self._records) > 2 * number
+            records = self._records[self.size * (number - 1) : self.size * number]
+            further = len(self._records) > self.size * number
         body = json.dumps(records).encode()
         own = (("Link", f'</grows?page={number + 1}>; rel="next"'), ("X-Next", str(number + 1))) if further else ()
         tag = hashlib.md5(body, usedforsecurity=False).hexdigest()
@@ -518,6 +519,64 @@ def test_a_last_page_that_is_short_is_asked_for_by_its_tag(polls: Make) -> None:
         made.poll()
         assert made.job.unchanged
         assert api.requests[1].headers.get("If-None-Match")
+
+
+@pytest.mark.parametrize("further", [(), (("Link", '</records?page=2>; rel="next"'),)])
+def test_a_page_that_has_lost_its_row_of_names_fails_also_behind_one_that_is_unchanged(
+    polls: Make, http_api: HttpApi, further: Any
+) -> None:
+    def page(body: bytes, *more: tuple[str, str]) -> Answer:
+        return Answer(body=body, headers=(("ETag", body.hex()), *more), content_type="text/csv")
+
+    paging = LinkHeader() if further else PageNumber(2)
+    bodies = (b"id,name\n1,a\n2,b\n",) if further else (b"id,name\n1,a\n2,b\n", b"id,name\n3,c\n", b"")
+    http_api.script(*(page(body) for body in bodies))
+    http_api.script(page(bodies[0], *further), page(b"3,c\n4,d\n"))
+    made = polls(RestSource(Rest(http_api.url, retry=0), paging=paging))
+    assert made.poll() == ("ok", None)
+    assert "named as on the first page read ('id', 'name')" in str(made.poll()[1])
+
+
+@pytest.mark.parametrize(
+    ("size", "params"),
+    [
+        (10, {"per_page": 1000}),  # the server gives so many at most
+        (16, {"limit": 100}),
+        (3, {"size": 42, "count": 7, "top": 9}),  # filters
+        (3, {"limit": 3, "per_page": 100}),
+    ],
+)
+def test_what_comes_behind_a_page_that_only_seems_short_is_read_at_the_next_poll(
+    polls: Make, size: int, params: dict[str, int]
+) -> None:
+    with Growing([{"id": number} for number in range(size)]) as api:
+        api.size, api.forgets = size, True
+        made = polls(RestSource(api.url.replace("records", "grows"), params=params, paging=LinkHeader()))
+        made.poll()
+        made.poll()
+        assert made.job.unchanged
+        api.add({"id": size})
+        made.poll()
+        assert [row["id"] for batch in made.rows for row in batch] == list(range(size + 1))
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_last_page_that_seems_short_by_a_page_before_it_or_by_what_was_asked_for_is_looked_at_once_an_hour(
+    polls: Make, count: int
+) -> None:
+    with Growing([{"id": number} for number in range(count)]) as api:
+        api.size, api.forgets = min(count, 2), True
+        params = {"limit": 3} if count == 1 else {}
+        made = polls(RestSource(api.url.replace("records", "grows"), params=params, paging=LinkHeader()))
+
+        def asks_whole(minute: int) -> bool:
+            assert made.poll(later_s=minute * 60) == ("ok", None)
+            return api.requests[-1].headers.get("If-None-Match") is None
+
+        assert [minute for minute in (0, 1, 50, 62, 63, 120, 124) if asks_whole(minute)] == [0, 62, 124]
+        api.add({"id": count})
+        made.poll(later_s=185 * 60)
+        assert [row["id"] for batch in made.rows for row in batch][-1] == count
 
 
 def test_a_total_in_a_header_that_grows_is_told_also_where_the_body_stays(polls: Make, http_api: HttpApi) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, unquote_plus, urljoin, urlsplit
 
 from api2db.credentialname import is_credential, may_be_credential
 from api2db.errors import SourceError
-from api2db.secret import HIDDEN, is_number_or_date, is_remembered
+from api2db.secret import HIDDEN, folded, is_number_or_date, is_remembered
 from api2db.sources.net.sessions import host_of, may_have_credentials
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.paging.convention import Answered, Step
@@ -43,6 +43,7 @@ def step_to(answered: Answered, address: str | None) -> Step | None:
     named: set[str] = set()
     for pair in parts.query.split("&"):
         name, _, value = (unquote_plus(text) for text in pair.partition("="))
+        value = folded(value)
         if own.is_declared(name, value):
             named.add(name)
         elif at_home and value in own.texts:
@@ -50,7 +51,8 @@ def step_to(answered: Answered, address: str | None) -> Step | None:
         elif not own.is_put_in(name, value):
             kept.append((pair, (name, value)))
     # A name stands for all that was declared for it.
-    left = [pair for pair, said in kept if not (said[0] in named and said in answered.first.params)]
+    declared = {_folded(pair) for pair in answered.first.params}
+    left = [pair for pair, said in kept if not (said[0] in named and said in declared)]
     parts = parts._replace(query="&".join(left))
     if not at_home and (own.is_in(parts.geturl()) or any(own.may_be_a_filter(name) for name in named)):
         raise SourceError(
@@ -81,7 +83,7 @@ def at_address(first: Ask, step: Step) -> Ask:
 
 @dataclass(frozen=True)
 class _Own:
-    """What of a request is sent with the next one, too.
+    """What of a request is sent with the next one, too. All values and texts are ``folded``.
 
     declared   the credentials among the declared parameters
     put        what ``auth`` puts into the address
@@ -107,8 +109,9 @@ class _Own:
         )
 
     def is_in(self, url: str) -> bool:
-        plain = unquote_plus(unquote_plus(url))
-        return any(text in spelled for text in self.texts for spelled in (url, plain))
+        read = unquote_plus(url)
+        spellings = {folded(spelled) for spelled in (url, read, unquote_plus(read))}
+        return any(text in spelled for text in self.texts for spelled in spellings)
 
 
 def _own(answered: Answered) -> _Own:
@@ -117,24 +120,29 @@ def _own(answered: Answered) -> _Own:
 
     # A redirect's next request doesn't say any more what auth put into the first.
     requests = [each.request for each in (answered.answer, *answered.answer.history) if each.request is not None]
-    texts: dict[str, set[str]] = {text: set() for request in requests for text in credentials_in(request)}
+    texts: dict[str, set[str]] = {folded(text): set() for request in requests for text in credentials_in(request)}
     for request in requests:
         headers = _headers(request)
         for name, value in headers:
             if is_credential(name):
-                texts |= {value: set(), value.rpartition(" ")[2]: set()}
-        sent = (unquote_plus(str(request.url)), str(request.body or ""), *(value for _, value in headers))
-        texts |= {text: set() for text in secrets_in(request) if any(text in each for each in sent)}
+                texts |= {folded(value): set(), folded(value.rpartition(" ")[2]): set()}
+        sent = [unquote_plus(str(request.url)), str(request.body or ""), *(value for _, value in headers)]
+        sent = list(map(folded, sent))
+        texts |= {text: set() for text in map(folded, secrets_in(request)) if any(text in each for each in sent)}
     declared = frozenset(
-        (name, value)
+        _folded((name, value))
         for name, value in answered.first.params
-        if value and (may_be_credential(name) or value in texts or is_remembered(value))
+        if value and (may_be_credential(name) or folded(value) in texts or is_remembered(value))
     )
     for name, value in declared:
         if value in texts or is_credential(name):
             texts.setdefault(value, set()).add(name)
     long = {text: names for text, names in texts.items() if len(text) >= _KEY_CHARS and not is_number_or_date(text)}
-    return _Own(declared, frozenset(pair for request in requests for pair in put_in(request)), long)
+    return _Own(declared, frozenset(_folded(pair) for request in requests for pair in put_in(request)), long)
+
+
+def _folded(pair: Pair) -> Pair:
+    return pair[0], folded(pair[1])
 
 
 def _headers(request: PreparedRequest) -> list[Pair]:

@@ -80,7 +80,9 @@ class Paging(Protocol):
 
     counts   does ``after`` need the records, or the body and headers alone?
 
-    One may have ``heeds`` too: the headers that ``after`` reads. Without it, it may be any.
+    One may have ``heeds`` too: the headers that ``after`` reads. Without it, it may be any. And ``in_vain``: of an
+    answer that it ends at, what was looked for where nothing is; None where the answer says that it is the end. And
+    ``kept``: of the answer it ends at, the step that the next poll begins with; None: at the first page.
     """
 
     @property
@@ -91,6 +93,11 @@ class Paging(Protocol):
 
     def after(self, answered: Answered) -> Step | None:
         """The step after the one that was answered; None at the end. Raises SourceError."""
+
+
+def keeps(paging: Paging) -> bool:
+    """Does the next poll begin where the one before ended?"""
+    return bool(getattr(paging, "keep", False))
 
 
 def path_of(text: str) -> Path:
@@ -106,6 +113,29 @@ def checked_path(text: str) -> Path:
 def value_at(body: object, text: str) -> Any:
     """What is there; None where the path leads nowhere."""
     return path_of(text).read(body)
+
+
+_MISSING: Final = object()
+
+
+def is_there(body: object, text: str) -> bool:
+    """Does the path lead to something, be it null?"""
+    return path_of(text).read(body, _MISSING) is not _MISSING
+
+
+_NOT: Final = "!"
+"""Before the path of a flag: it says that this is the end."""
+
+
+def checked_flag(text: str) -> None:
+    """Raises ConfigError for what isn't the path of a flag, ``"has_more"`` or ``"!end_of_stream"``."""
+    checked_path(text.removeprefix(_NOT))
+
+
+def flag_at(body: object, text: str) -> bool | None:
+    """Does the flag say that there is more? None where it is missing or null."""
+    value = value_at(body, text.removeprefix(_NOT))
+    return None if value is None else is_true(value) != text.startswith(_NOT)
 
 
 def is_true(value: object) -> bool:

@@ -11,25 +11,25 @@ from typing import Any, ClassVar, Final
 from api2db.errors import SourceError
 from api2db.nearest import nearest
 from api2db.sources.rest.ask import Ask, is_address
+from api2db.sources.rest.paging.around import ENVELOPES, places
 from api2db.sources.rest.paging.convention import Answered, Paging, Step, path_of, value_at
 from api2db.sources.rest.paging.link import LinkHeader, relations
 from api2db.sources.rest.paging.more import (
-    ENVELOPES,
     HEADERS,
     MORE,
     PAGES,
     TOTALS,
     check_all,
-    check_full,
     first_number,
     number_of,
     says_more,
 )
 from api2db.sources.rest.paging.next_cursor import NextCursor
-from api2db.sources.rest.paging.next_url import NextUrl
+from api2db.sources.rest.paging.next_url import NextUrl, address_in, are_links
 from api2db.sources.rest.paging.number import PageNumber
 from api2db.sources.rest.paging.offset import OffsetLimit
 from api2db.sources.rest.paging.single import Single
+from api2db.sources.tape.recorder import is_one_answer
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +37,15 @@ _BY: Final = "by"
 _CONVENTIONS: Final[Mapping[str, Callable[..., Paging]]] = {
     made.__name__: made for made in (LinkHeader, NextUrl, NextCursor, OffsetLimit, PageNumber, Single)
 }
+_URL: Final = (
+    *("next", "next_url", "nextUrl", "nextURL", "next_page_url", "nextPageUrl", "nextPageURL", "next_uri", "nextUri"),
+    *("next_href", "nextHref", "next_page_uri", "nextPageUri"),
+)
 _URLS: Final = (
-    *(
-        prefix + name
-        for prefix in ENVELOPES
-        for name in ("next", "next_url", "nextUrl", "next_page_url", "nextPageUrl")
-    ),
+    *(prefix + name for prefix in ENVELOPES for name in _URL),
     *("links.next", "links.next.href", "_links.next", "_links.next.href", "meta.pagination.links.next", "next.href"),
     *("nextLink", r"@odata\.nextLink", r"odata\.nextLink", "next_link", "next_page", "next_page.uri"),
+    *("nextRecordsUrl", "nextPageLink", "next_page_link", "nextPage"),
 )
 # How an API's cursor is called in answers, and how in requests.
 _CURSORS: Final = {
@@ -65,6 +66,10 @@ _CURSOR_PATHS: Final = {
     "pages.next.starting_after": "starting_after",
 }
 _SURE_URLS: Final = frozenset(path for path in _URLS if "rl" in path.split(".")[-1].lower() or "ink" in path)
+_ZENDESK_ENDS: Final = "!end_of_stream"
+"""Beside it the address of the next page is always there."""
+_LINKS: Final = ("link", "links", "_links", r"atom\:link")
+"""Where lists of links are, each with its relation."""
 # "orders?page=2"
 _RELATIVE: Final = re.compile(r"[\w./%~-]+\?[^?=\s]+=")
 _NEXT_HEADER: Final = "X-Next-Page"
@@ -75,8 +80,17 @@ _PAGE: Final = ("page", "page_number", "pageNumber", "number", "current_page", "
 # Those in brackets are JSON:API's.
 _PAGE_PARAMS: Final = ("page", "page_number", "pageNumber", "p", "page[number]")
 _SIZE_PARAMS: Final = ("per_page", "page_size", "pageSize", "perPage", "limit", "size", "page[size]")
-_OFFSET_PARAMS: Final = ("offset", "skip", "start", "page[offset]")
-_LIMIT_PARAMS: Final = ("limit", "count", "per_page", "page_size", "top", "rows", "page[limit]")
+_OFFSET_PARAMS: Final = ("offset", "skip", "start", "page[offset]", "$offset", "$skip", "startAt", "startIndex")
+_LIMIT_PARAMS: Final = ("limit", "count", "per_page", "page_size", "top", "rows", "page[limit]", "$limit", "$top",
+                        "maxResults")  # fmt: skip
+# How the offset is called beside a limit of that name.
+_OFFSET_BESIDE: Final = {"page[limit]": "page[offset]", "$limit": "$offset", "$top": "$skip", "maxResults": "startAt"}
+# An answer that says its offset so is asked for the next page by these parameters: of Jira and of SCIM.
+_OFFSETS: Final = {
+    "offset": ("offset", "limit"),
+    "startAt": ("startAt", "maxResults"),
+    "startIndex": ("startIndex", "count"),
+}
 
 
 @dataclass(frozen=True)
@@ -98,9 +112,12 @@ class Detect:
     def after(self, answered: Answered) -> Step | None:
         found, inner = _taken_apart(answered.step)
         if found is None:
-            found, inner = detected(answered), {}
-            if isinstance(found, Single):
-                check_full(answered)
+            try:
+                found, inner = detected(answered), {}
+            except SourceError:
+                if not is_one_answer():
+                    raise
+                return None
             said = f"request={answered.first} by={found}"
             if said not in self.told:
                 self.told.add(said)
@@ -111,17 +128,17 @@ class Detect:
 
 def detected(answered: Answered) -> Paging:
     """The convention of an answer to a first request. Raises SourceError if there is more, but not how."""
-    if not _RELATIONS.isdisjoint(relations(answered.answer.headers.get("Link", ""))):
+    if not _RELATIONS.isdisjoint(relations(answered.answer.headers.get("Link", ""), answered.answer.url)):
         return LinkHeader()
     if number_of(answered.answer.headers.get(_NEXT_HEADER)):
         return NextCursor(header=_NEXT_HEADER, param=_page_param(answered.first))
     body = answered.body
     if isinstance(body, dict):
-        found = _next_in(answered, body)
+        found = next_in(answered)
         if found is not None:
             return found
         ends = any(path_of(path).read(body, "") in (None, False) for path in (*_URLS, *_CURSOR_PATHS, *_NEXT_NUMBERS))
-        if ends and says_more(body) is None:
+        if ends and says_more(answered) is None:
             return Single()  # what would say the next page says that there is none
     counting = _by_params(answered, body) or (_by_body(answered.first, body) if isinstance(body, dict) else None)
     if counting is not None:
@@ -130,14 +147,37 @@ def detected(answered: Answered) -> Paging:
     return Single()
 
 
-def _next_in(answered: Answered, body: dict[str, Any]) -> Paging | None:
+def next_in(answered: Answered) -> Paging | None:
     """The answer says what asks for the next page: its address, the API's cursor or its number."""
-    for path in _URLS:
+    body = answered.body
+    is_zendesk = isinstance(value_at(body, _ZENDESK_ENDS[1:]), bool)
+    for path in (*_URLS, *(("after_url",) if is_zendesk else ())):
         if _is_url(value_at(body, path), certain=path in _SURE_URLS):
-            return NextUrl(path)
+            return NextUrl(path, has_more=_ZENDESK_ENDS if is_zendesk else None)
     for path, param in _CURSOR_PATHS.items():
         if value_at(body, path):
             return NextCursor(path, param)
+    around = places(answered)
+    for prefix, value in around:
+        for name in _LINKS:
+            links = value_at(value, name)
+            if are_links(links) and _is_url(address_in(links, "next"), certain=True):
+                return NextUrl(prefix + name)
+    for prefix, value in around:
+        for name in _URL:
+            if _is_url(value_at(value, name), certain=name in _SURE_URLS):
+                return NextUrl(prefix + name)
+        for name, param in _CURSORS.items():
+            if value_at(value, name):
+                return NextCursor(prefix + name, param)
+        offset = value.get("offset")  # Airtable's
+        if (
+            isinstance(offset, str)
+            and offset
+            and number_of(offset) is None
+            and offset != answered.first.param("offset")
+        ):
+            return NextCursor(f"{prefix}offset", "offset")
     for path in _NEXT_NUMBERS:
         if number_of(value_at(body, path)):
             return NextCursor(path, _page_param(answered.first), empty_ends=True)
@@ -201,12 +241,14 @@ def _by_params(answered: Answered, body: object) -> Paging | None:
     total = first_number(body, TOTALS)
     if offset is None and (limit is None or (total is None and value_at(body, "offset") is None)):
         return None
+    if offset is None and limit == "maxResults" and value_at(body, "startAt") is None:
+        return None  # of Google, who has cursors
     if offset is None and isinstance(body, dict) and isinstance(_by_body(first, body), PageNumber):
         return None  # the answer says its number, so the parameter is the size of a page
     start = number_of(first.param(offset)) or 0 if offset else 0
     return OffsetLimit(
         limit=number_of(first.param(limit)) if limit else None,
-        offset_param=offset or ("page[offset]" if limit == "page[limit]" else "offset"),
+        offset_param=offset or _OFFSET_BESIDE.get(limit or "", "offset"),
         limit_param=limit or "limit",
         start=start,
         total=total if start <= 1 else None,
@@ -237,8 +279,13 @@ def _by_body(first: Ask, body: dict[str, Any]) -> Paging | None:
         return PageNumber(
             pages=pages, total=None if pages or start > 1 else total, start=start, param=_page_param(first)
         )
-    offset = next((prefix + "offset" for prefix in ENVELOPES if value_at(body, prefix + "offset") == 0), None)
-    return OffsetLimit(total=total) if offset is not None and total is not None else None
+    for name, (param, limit_param) in _OFFSETS.items():
+        firsts = (0, 1) if name == "startIndex" else (0,)
+        said = [number_of(value_at(body, prefix + name)) for prefix in ENVELOPES]
+        begins = next((number for number in said if number in firsts), None)
+        if total is not None and begins is not None:
+            return OffsetLimit(offset_param=param, limit_param=limit_param, start=begins, total=total)
+    return None
 
 
 def _is_url(value: object, *, certain: bool) -> bool:

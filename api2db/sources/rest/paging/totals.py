@@ -9,7 +9,16 @@ from typing import Any, ClassVar
 
 from api2db.errors import SourceError
 from api2db.sources.rest.find import kind_of
-from api2db.sources.rest.paging.convention import WAS, Answered, RepeatedPage, Step, checked_path, is_true, value_at
+from api2db.sources.rest.paging.convention import (
+    WAS,
+    Answered,
+    RepeatedPage,
+    Step,
+    checked_flag,
+    checked_path,
+    flag_at,
+    value_at,
+)
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +28,7 @@ class Counting:
     """What conventions that count have in common.
 
     total        path of the number of all records; one that is exceeded by what came isn't believed
-    has_more     path of what says whether there is more
+    has_more     path of what says whether there is more; "!is_last", where it says that this is the end
     short_ends   a page with fewer records than were asked for is the last one; without it that is the empty
                  page, which costs a request more, but a server that gives fewer than asked for hides nothing
     repeat_ends  past the end the API gives its last page again; without it that is an error, since the same
@@ -38,9 +47,10 @@ class Counting:
     place: ClassVar[str]  # where a step says which page it is
 
     def __post_init__(self) -> None:
-        for path in (self.total, self.has_more):
-            if path is not None:
-                checked_path(path)
+        if self.total is not None:
+            checked_path(self.total)
+        if self.has_more is not None:
+            checked_flag(self.has_more)
 
     @property
     def counts(self) -> bool:
@@ -65,9 +75,9 @@ class Counting:
             self._told.add(str(answered.first))
             log.info("the API gives fewer records a page than asked for request=%s asked=%s", answered.first, size)
         if self.has_more is not None:
-            more = value_at(answered.body, self.has_more)
+            more = flag_at(answered.body, self.has_more)
             if more is not None:
-                return not is_true(more)
+                return not more
         total = self._total(answered)
         if total is not None and count and before + count > total:
             self._disbelieve(answered, total, before + count)
@@ -85,7 +95,7 @@ class Counting:
 
     def says_more(self, answered: Answered, *, before: int) -> bool:
         """Does the answer say that there is more behind this page?"""
-        if self.has_more is not None and is_true(value_at(answered.body, self.has_more)):
+        if self.has_more is not None and flag_at(answered.body, self.has_more):
             return True
         total = self._total(answered)
         return total is not None and total > before + answered.count
