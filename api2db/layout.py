@@ -142,6 +142,11 @@ class Layout:
         """Tokens that servers gave out to us."""
         return self.states / "tokens"
 
+    @property
+    def key(self) -> Path:
+        """A random key, by which what is kept tells credentials apart and nobody finds them out."""
+        return self.states / "tape.key"
+
     def due(self, collector: str) -> Path:
         """What is known of a collector's schedule: which due times are done with, or the period that was learned."""
         return self.states / "due" / f"{collector}.json"

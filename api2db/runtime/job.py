@@ -189,6 +189,7 @@ class Job:
             credentials=self._shared.credentials,
             tokens=self._shared.tokens,
             hosts=self._shared.hosts,
+            secret=self._shared.secret,
             seen=self._shared.seen,
             key=self.collector.key,
             run=run,

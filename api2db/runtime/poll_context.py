@@ -48,17 +48,19 @@ class Shared:
     credentials  the folder of credentials by name
     tokens       the folder of tokens that were given out to us
     hosts        whose turn it is at each host
+    secret       the file of the STORE's random key
     seen         the folder of records that may come again
     """
 
     credentials: Path
     tokens: Path
     hosts: Hosts
+    secret: Path
     seen: Path
 
     @classmethod
     def of(cls, layout: Layout, credentials: Path = Path("AUTH")) -> Shared:
-        return cls(credentials, layout.tokens, Hosts(layout.hosts), layout.seen.absolute())
+        return cls(credentials, layout.tokens, Hosts(layout.hosts), layout.key, layout.seen.absolute())
 
 
 class Remembered:

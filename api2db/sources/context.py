@@ -45,6 +45,7 @@ class PollContext:
     credentials  the folder of credentials by name
     tokens       the folder where tokens are kept that were given out to us; None: they can't be kept
     hosts        whose turn it is at each host; None: this process' own
+    secret       the file of the STORE's random key; None: nothing is kept that it would be needed for
     seen         the folder of records that may come again; None: they are in the cursor
     key          the collector's: columns of its table
     kept         what sources keep for as long as the poll goes on, by their own keys
@@ -60,6 +61,7 @@ class PollContext:
     credentials: Path = Path("AUTH")
     tokens: Path | None = None
     hosts: Turns | None = None
+    secret: Path | None = None
     seen: Path | None = None
     key: tuple[str, ...] = ()
     kept: dict[str, object] = field(default_factory=dict, repr=False)

@@ -113,6 +113,23 @@ def test_a_body_cut_where_it_is_packed_for_the_way_is_an_error_and_no_fewer_rows
         assert len(http.get(http_api.url, stream=True).records()) == 3000
 
 
+def test_what_stands_behind_a_packed_body_is_left_out_and_a_second_one_that_is_cut_is_an_error(
+    http_api: HttpApi,
+) -> None:
+    headers, rows = (("Content-Encoding", "gzip"),), gzip.compress(ROWS)
+    second = gzip.compress(b"3000,1\n", mtime=0)
+    with Http() as http:
+        for behind in (b"\n", b"\0", b"\x1f", b"\r\n", b"\0\0", b"junk"):
+            http_api.script(Answer(body=rows + behind, content_type="text/csv", headers=headers))
+            assert len(http.get(http_api.url).records()) == 3000, behind
+        for size in range(2, len(second)):
+            http_api.script(Answer(body=rows + second[:size], content_type="text/csv", headers=headers))
+            with pytest.raises(HttpError, match="cut short"):
+                http.get(http_api.url).records()
+        http_api.script(Answer(body=rows + second, content_type="text/csv", headers=headers))
+        assert len(http.get(http_api.url).records()) == 3001
+
+
 def test_what_has_no_body_or_more_than_one_packed_file_is_not_cut_short(http_api: HttpApi) -> None:
     packed = (("Content-Encoding", "gzip"),)
     several = gzip.compress(ROWS[:9000]) + gzip.compress(ROWS[9000:])

@@ -18,7 +18,9 @@ class Granting:
     @property
     def given(self) -> Given:
         c = self._context
-        return Given(c.collector, c.started_ns, c.state, c.whole, c.full, c.credentials, c.tokens, c.seen, c.key)
+        return Given(
+            c.collector, c.started_ns, c.state, c.whole, c.full, c.credentials, c.tokens, c.secret, c.seen, c.key
+        )
 
     def take(self, brought: Brought | None) -> None:
         """The poll came to its end there."""

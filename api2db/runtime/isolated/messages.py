@@ -52,6 +52,7 @@ class Given:
     full: bool
     credentials: Path
     tokens: Path | None
+    secret: Path | None
     seen: Path | None
     key: tuple[str, ...]
 
@@ -147,7 +148,7 @@ class Turn:
 
     host: str
     rates: tuple[Rate, ...]
-    at_once: int
+    at_once: int | None
     max_wait_s: float
 
 

@@ -34,6 +34,7 @@ class RemotePoll(PollContext):
             given.full,
             given.credentials,
             given.tokens,
+            secret=given.secret,
             seen=given.seen,
             key=given.key,
             call=call,
@@ -74,7 +75,7 @@ class RemoteHosts:
 
     @contextmanager
     def turn(
-        self, host: str, rates: Sequence[Rate], at_once: int, max_wait_s: float, context: PollContext
+        self, host: str, rates: Sequence[Rate], at_once: int | None, max_wait_s: float, context: PollContext
     ) -> Iterator[None]:
         if not self._poll.ask(Turn(host, tuple(rates), at_once, max_wait_s)):
             with OUTSIDE.turn(host, rates, at_once, max_wait_s, context):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
-# Of urllib3's GzipDecoder: what follows the last of its files is none, and is left out.
-_SWALLOWS = 2
+# Of urllib3's GzipDecoder: it has begun another file behind a whole one; and what follows the last of its files is
+# none, and is left out.
+_BEHIND, _SWALLOWS = 1, 2
 
 
 def is_cut_short(raw: Any, came: int) -> bool:
@@ -27,8 +29,19 @@ def _each(decoder: Any) -> Iterator[Any]:
 
 
 def _is_whole(decoder: Any) -> bool:
-    if getattr(decoder, "_state", None) == _SWALLOWS:
+    state, engine = getattr(decoder, "_state", None), getattr(decoder, "_obj", None)
+    if state == _SWALLOWS:
         return True
-    engine = getattr(decoder, "_obj", None)
     finished = getattr(engine, "is_finished", None)  # brotli's
-    return bool(finished()) if finished is not None else bool(getattr(engine, "eof", True))
+    if finished is not None:
+        return bool(finished())
+    return bool(getattr(engine, "eof", True)) or (state == _BEHIND and _has_one_byte(engine))
+
+
+def _has_one_byte(engine: Any) -> bool:
+    """Whether a gzip decoder waits for the second byte of what begins a file: one is none, a line break for example."""
+    try:
+        engine.copy().decompress(b"\0")
+    except zlib.error as error:
+        return "incorrect header check" in str(error)  # it says so of the first two bytes alone
+    return False

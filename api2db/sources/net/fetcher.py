@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from api2db.errors import ConfigError
 from api2db.sources.context import POLL, PollContext
 from api2db.sources.net.auth.login import login_of, who
-from api2db.sources.net.hosts import AT_ONCE
 from api2db.sources.net.patient import Patient
+from api2db.sources.net.promised import Promise, promise
 from api2db.sources.net.rate import read_rate
 from api2db.sources.net.retries import REPEATABLE, Retries
-from api2db.sources.net.sessions import Sessions
-from api2db.sources.net.validators import Validators, key_of
+from api2db.sources.net.sessions import Sessions, host_of
+from api2db.sources.net.validators import Validators
 from api2db.sources.tape.recorder import is_played
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Fetcher:
     auth         credentials: see docs/politeness.md
     home         an address of the host they are for; None: the first that is asked
     rate         requests at most, of all who ask that host: "60/min", "10/s", "10/s, 5000/h"
-    concurrency  requests under way to a host at once, of all who ask it; 4 if None
+    concurrency  requests under way to a host at once, of all who ask it
     conditional  remember answers, and leave out what is unchanged
     retry        a ``Retries``, or how many repeats there may be
     http         options of ``Http``, but ``check_status``: an answer from 400 on is an error
@@ -71,13 +71,16 @@ class Fetcher:
         options = dict(http or {})
         self._conditional = conditional
         self._who = who(auth, options)
+        self._promise = Promise(read_rate(rate), _at_once(concurrency))
+        if home is not None:
+            promise(host_of(home), self._promise)
         self._patient = Patient(
             Sessions(options, home),
             _retries(retry),
             check_status=True,
             login=login_of(auth, options),
-            rates=read_rate(rate),
-            at_once=_at_once(concurrency),
+            rates=self._promise.rates,
+            at_once=self._promise.at_once,
         )
 
     def fetch(
@@ -90,8 +93,9 @@ class Fetcher:
     ) -> Fetched:
         """The answer to a request, or that it is unchanged.
 
-        whole       handed what was remembered with the answer: is the body to come, so that 304 isn't asked for?
-        repeatable  whether it may be asked again where it fails; a POST that only reads may. By default GET may
+        conditional  False: it is taken, changed or not, and what is remembered of that request is this answer
+        whole        handed what was remembered with the answer: is the body to come, so that 304 isn't asked for?
+        repeatable   whether it may be asked again where it fails; a POST that only reads may. By default GET may
 
         Raises HttpError, with how often it was tried and why, and PutOff where one is to wait longer than
         ``max_wait_s``.
@@ -99,12 +103,14 @@ class Fetcher:
         poll = POLL.get()
         context = poll or PollContext()
         again = ask.method in REPEATABLE if repeatable is None else repeatable
+        validators = Validators.of(context)
+        key = validators.key(ask, self._who, self._patient.account(ask, context))
         if poll is None or not (self._conditional and conditional):
             answer = self._patient.send(ask, {}, context, again=again)
             context.note(news=True)
-            return Fetched(_checked(answer))
-        validators = Validators.of(context)
-        key = key_of(ask, self._who)
+            _checked(answer)
+            validators.read(key, answer)
+            return Fetched(answer, _kept=(validators, key))
         known = validators.headers(key, ask.method)
         headers = {} if whole is not None and whole(validators.memo(key)) else known
         answer = self._patient.send(ask, headers, context, again=again)
@@ -128,9 +134,9 @@ def _checked(answer: Answer) -> Answer:
     return answer
 
 
-def _at_once(concurrency: int | None) -> int:
+def _at_once(concurrency: int | None) -> int | None:
     if concurrency is None:
-        return AT_ONCE
+        return None
     if isinstance(concurrency, int) and not isinstance(concurrency, bool) and concurrency > 0:
         return concurrency
     raise ConfigError(f"concurrency={concurrency!r}: give how many requests may be under way at once, 1 or more")

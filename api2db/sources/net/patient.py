@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from api2db.sources.context import PollContext, PutOff
-from api2db.sources.net.hosts import AT_ONCE, OUTSIDE
+from api2db.sources.net.hosts import OUTSIDE
 from api2db.sources.net.rate import Rate
 from api2db.sources.net.retries import AGAIN, LIMITED, Retries, Tries
 from api2db.sources.net.sessions import Auth, Sessions, host_of
@@ -30,7 +30,7 @@ class Patient:
                   says in it what is wrong
     login         the credentials for the sessions' own host
     rates         of requests to a host, by all who ask it
-    at_once       requests under way to a host, by all who ask it
+    at_once       requests under way to a host, by all who ask it; None: it isn't said
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Patient:
         check_status: bool,
         login: Login | None = None,
         rates: Sequence[Rate] = (),
-        at_once: int = AT_ONCE,
+        at_once: int | None = None,
     ) -> None:
         self._rates = rates
         self._at_once = at_once
@@ -90,6 +90,15 @@ class Patient:
                 raise tries.told(error or _error_of(answer))
             if held_s is None:
                 context.wait(delay_s)
+
+    def account(self, ask: Ask, context: PollContext) -> str:
+        """A text that differs where another account asks than before, which may hold secrets; "" for nobody's.
+
+        Raises ConfigError.
+        """
+        if self._login is None or is_played() or not self._sessions.at_home(ask.url):
+            return ""
+        return self._login.account(context)
 
     def _played(self, ask: Ask, headers: Mapping[str, str], *, again: bool) -> Answer:
         """What came of it at the time, try by try: nothing recorded has to be waited for, nor asks who one is."""

@@ -11,6 +11,7 @@ from api2db.errors import ConfigError
 
 PARTS: Final = 60
 _TEXT: Final = re.compile(r"(\d{1,9})\s*/\s*(.{1,40})", re.ASCII)
+_SHOWN: Final = re.compile(r"(\d{1,9}) in (\d{1,15}(?:\.\d{1,15})?) s", re.ASCII)
 _WORDS: Final = {"sec": "1s", "second": "1s", "min": "1m", "minute": "1m", "hour": "1h", "day": "1d"}
 
 
@@ -22,7 +23,13 @@ class Rate:
     window_s: float
 
     def __str__(self) -> str:
-        return f"{self.requests} in {self.window_s:g} s"
+        return f"{self.requests} in {self.window_s:.15g} s"
+
+    @classmethod
+    def of(cls, text: str) -> Rate | None:
+        """The rate of such a text as ``str`` makes it; None for another."""
+        parts = _SHOWN.fullmatch(text)
+        return None if parts is None else cls(int(parts[1]), float(parts[2]))
 
 
 def read_rate(text: str | None) -> tuple[Rate, ...]:

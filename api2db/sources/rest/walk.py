@@ -84,7 +84,7 @@ class Walk:
     _asked: set[str] = field(default_factory=set)
     _forms: Forms = field(default_factory=dict)
     _headers: Headers = field(default_factory=Headers)
-    _recalled: dict[str, Fetched] = field(default_factory=dict)  # unchanged, by request: they told what comes next
+    _recalled: set[str] = field(default_factory=set)  # requests whose answers were unchanged, and told what comes next
     _most: int = 0  # records that a page had
     _is_anew: bool = False  # what they told wasn't known any more
 
@@ -135,11 +135,10 @@ class Walk:
                 kept = step if keeps(plan.paging) else None
                 step, is_nothing = None, self.tells_nothing
             elif fetched.answer is None:
-                self._recalled[ask.identity()] = fetched
+                self._recalled.add(ask.identity())
                 remembered = fetched.memo[heeded.NEXT]
                 step = self._step_now(ask, step, fetched, repeats)
                 recalled = step == remembered
-                fetched.told = None  # what is recalled is kept, and no bodies with it
             elif fetched.answer.status_code == HTTPStatus.NO_CONTENT:
                 kept = step if keeps(plan.paging) else None
                 step, is_nothing = None, self.tells_nothing
@@ -152,10 +151,7 @@ class Walk:
                 told = turn.cursor()
                 step = None if turn.page.ends else turn.next
                 kept = None if step is not None else turn.kept
-                memo = self._memo(turn, step, is_sure=turn.page.ends)
-                for each in (fetched, self._recalled.get(ask.identity())):
-                    if each is not None:
-                        each.remember(memo)
+                fetched.remember(self._memo(turn, step, is_sure=turn.page.ends))
                 repeats.turn(turn.page.again())
                 del turn
             is_resumed = False
@@ -191,7 +187,7 @@ class Walk:
             # What is asked page by page is read, whatever the method: a query is posted as well.
             fetched = self.fetcher.fetch(ask, conditional=conditional, repeatable=True, whole=heeded.wants_whole)
             if fetched.answer is None and self._is_anew:
-                self._recalled[ask.identity()] = fetched  # what it told may not be known any more either
+                self._recalled.add(ask.identity())  # what it told may not be known any more either
                 fetched = self.fetcher.fetch(ask, conditional=False, repeatable=True)
             elif fetched.answer is None and not (isinstance(fetched.memo, dict) and heeded.NEXT in fetched.memo):
                 # Whoever read it last stopped there: what comes next isn't known.

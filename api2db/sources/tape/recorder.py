@@ -158,10 +158,10 @@ class Recorder:
 
     def _withheld(self, request: PreparedRequest, secrets: tuple[str, ...]) -> str:
         from api2db.sources.tape.identity import withheld
-        from api2db.sources.tape.storekey import made_key
+        from api2db.sources.tape.storekey import key_path, made_key
 
         def key() -> bytes:
-            self._key = self._key or made_key(self.order.path)
+            self._key = self._key or made_key(key_path(self.order.path))
             return self._key
 
         try:

@@ -1,4 +1,4 @@
-"""A random key of each STORE, by which tapes tell credentials apart without a word of what they are."""
+"""A random key of each STORE, by which tapes and polls tell credentials apart without a word of what they are."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ def key_path(tape: Path) -> Path:
     return tape.parents[2] / "state" / "tape.key"
 
 
-def made_key(tape: Path) -> bytes:
-    """The key, made if there is none; its owner's alone. Any process. Raises OSError."""
-    path = key_path(tape)
+def made_key(path: Path) -> bytes:
+    """The key in this file, made if there is none; its owner's alone. Any process. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api2db import Rest
 from api2db.cli.status_text import as_text
 from api2db.errors import ConfigError
 from api2db.runtime.run import Run
@@ -142,6 +143,55 @@ def test_a_restart_goes_on_with_the_budget_there_was(
         lost = 0
     left = read_rate(rate)[0].requests - before
     assert left - lost <= asked(Hosts(tmp_path), 300, rate) <= left
+
+
+@pytest.mark.parametrize(("ends", "left"), [("killed", 4), ("stopped", 3)])
+def test_a_budget_that_nobody_named_in_a_run_in_between_is_there_in_the_next(
+    tmp_path: Path, ends: str, left: int
+) -> None:
+    """What others asked then counts, too, as far as it was written down."""
+    asked(Hosts(tmp_path), 3, "8/day")
+    between = Hosts(tmp_path)
+    assert asked(between, 2, "600/min") == 2
+    if ends == "stopped":
+        between.close()
+    assert asked(Hosts(tmp_path), 300, "8/day") == left
+
+
+def test_what_is_promised_of_a_host_holds_for_all_also_before_who_promised_it_has_asked() -> None:
+    hosts, strict = Hosts(), Rest("https://api.example.org/v1", rate="3/h", concurrency=1)
+
+    def turn() -> AbstractContextManager[None]:
+        return hosts.turn("api.example.org", (), None, 0.05, PollContext())
+
+    with turn(), pytest.raises(PutOff, match="1 requests to it have been under way for long"), turn():
+        pass
+    assert asked(hosts, 5, "1000/h") == 2  # the first counts
+    del strict
+    assert asked(Hosts(), 5, "1000/h") == 5
+
+
+def test_whoever_waits_longest_for_a_turn_has_the_next_one() -> None:
+    """Also before one that asks again and again, for pages say, and says nothing of how many there may be."""
+    hosts, waits, order = Hosts(), threading.Event(), list[str]()
+
+    class Waiting(PollContext):
+        def wait(self, seconds: float) -> None:
+            waits.set()
+            super().wait(seconds)
+
+    def other() -> None:
+        with hosts.turn("api.example.org", (), 1, 60.0, Waiting()):
+            order.append("other")
+
+    thread = threading.Thread(target=other)
+    with hosts.turn("api.example.org", (), None, 60.0, PollContext()):
+        thread.start()
+        waits.wait(30)
+    with hosts.turn("api.example.org", (), None, 60.0, PollContext()):
+        order.append("again")
+    thread.join()
+    assert order == ["other", "again"]
 
 
 def test_a_damaged_memory_of_a_budget_is_none(tmp_path: Path) -> None:

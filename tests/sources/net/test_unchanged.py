@@ -15,9 +15,10 @@ from api2db import Rest, RestSource
 from api2db.runtime.job import End
 from api2db.sources.context import PollContext
 from api2db.sources.http import Http, HttpError
+from api2db.sources.net.auth.named import read_credentials
 from api2db.sources.net.fetcher import Fetched, Fetcher
 from api2db.sources.net.validators import MOST, Validators
-from api2db.sources.rest import LinkHeader, NextCursor, PageNumber
+from api2db.sources.rest import LinkHeader, NextCursor, NextUrl, PageNumber
 from api2db.sources.rest.ask import Ask
 from tests.http_api import SERVER_ERROR, Answer, HttpApi, Record, Request
 from tests.sources.net.kit import Polls, get, quick, records
@@ -144,6 +145,75 @@ def test_a_page_that_is_again_what_it_was_before_a_poll_that_did_not_end_well_is
     http_api.script(SERVER_ERROR, old, further, old, further)
     assert [made.poll()[0] for _ in range(3)] == ["failed", "ok", "ok"]
     assert made.rows == [[{"id": row}] for row in (0, 2, 1, 0, 2)]
+
+
+@pytest.mark.parametrize("tag", [None, '"1"'], ids=["digest", "tag"])
+def test_what_a_page_had_when_it_was_read_anew_is_what_the_next_poll_compares_with(
+    polls: Make, http_api: HttpApi, tag: str | None
+) -> None:
+    """Page 2 isn't known any more, so page 1, unchanged before, is read again: it has another row now."""
+    pages = [f'{{"items": [{{"id": {row}}}], "next": "?page=2"}}'.encode() for row in (0, 1)]
+    headers = () if tag is None else (("ETag", tag),)
+    old, new = (Answer(body=body, headers=headers) for body in pages)
+    last, gone = Answer(body=b'{"items": [{"id": 2}]}'), Answer(404, b"")
+    made = polls(RestSource(http_api.url, records="items", paging=NextUrl("next")))
+    http_api.script(old, last, NOT_MODIFIED if tag else old, gone, new, last, last, old, last)
+    for _ in range(3):
+        assert made.poll() == ("ok", None)
+    assert made.rows[-1] == [{"id": 0}]
+
+
+@pytest.mark.parametrize("way", ["get", "pages", "unconditional"])
+def test_what_a_collector_reads_besides_is_what_the_next_poll_compares_with(
+    polls: Make, http_api: HttpApi, way: str
+) -> None:
+    old, new = (Answer(body=body) for body in (b'[{"id": 0}]', b'[{"id": 1}]'))
+    rest, other = Rest(http_api.url), Rest(http_api.url, conditional=False)
+    ways: dict[str, Callable[[], Any]] = {
+        "get": lambda: iter([rest.get().json()]),
+        "pages": lambda: (page.rows("", id="id") for page in rest.pages()),
+        "unconditional": lambda: (page.rows("", id="id") for page in other.pages()),
+    }
+    second: list[str] = []
+
+    def source() -> Iterator[Any]:
+        for read in ("pages", *second):
+            yield from ways[read]()
+
+    made = polls(source)
+    http_api.script(old, old, new, old)
+    made.poll()
+    second.append(way)
+    made.poll()  # the one of the two finds what was, the other something new
+    second.clear()
+    made.poll()
+    assert [row["id"] for batch in made.rows for row in batch] == [0, 1, 0]
+
+
+def test_the_same_request_in_one_poll_is_left_out_only_as_long_as_it_brought_nothing_new(
+    polls: Make, http_api: HttpApi
+) -> None:
+    old, new = tagged('"1"', b'[{"id": 0}]'), tagged('"2"', b'[{"id": 1}]')
+    made = polls(pages_of(quick(), http_api.url, http_api.url))
+    http_api.script(old, old, new, old, NOT_MODIFIED, NOT_MODIFIED)
+    for _ in range(3):
+        assert made.poll() == ("ok", None)
+    assert [row["id"] for batch in made.rows for row in batch] == [0, 0, 1, 0]
+
+
+def test_of_a_poll_that_was_put_off_nothing_is_remembered(polls: Make, http_api: HttpApi) -> None:
+    """Its first page was read, and lost with it."""
+    later = Answer(429, b"", headers=(("Retry-After", "7200"),))
+
+    def source() -> Any:
+        return [row for rows in pages_of(quick(), http_api.url, http_api.url + "/2")() for row in rows] or None
+
+    made = polls(source)
+    http_api.script(Answer(), Answer(body=b"[]"), Answer(body=b'[{"id": 2}]'), later)
+    assert [made.poll()[0] for _ in range(2)] == ["ok", "waiting"]
+    http_api.script(Answer(body=b'[{"id": 2}]'), Answer(body=b"[]"))
+    assert made.poll() == ("ok", None)
+    assert made.rows == [[{"id": 1}], [{"id": 2}]]
 
 
 def test_a_poll_that_failed_and_accepted_nothing_leaves_unchanged_what_was(polls: Make, http_api: HttpApi) -> None:
@@ -287,6 +357,60 @@ def test_one_accounts_answer_is_never_taken_for_anothers(polls: Make, http_api: 
     http_api.script(*[other, other] * 4)  # what the first has now is what the second had all along
     made.poll()
     assert made.rows == [[{"id": 1}], [{"id": 2}]] * 4 + [[{"id": 2}]] * 4
+
+
+def test_of_another_accounts_credentials_in_the_same_file_nothing_is_remembered(
+    polls: Make, http_api: HttpApi, tmp_path: Path
+) -> None:
+    """Also when the first account's come back: the table has the rows of the one in between."""
+    for row in (0, 1, 2):
+        http_api.script(tagged('"1"', b'[{"id": %d}]' % row), NOT_MODIFIED)
+    (tmp_path / "AUTH").mkdir()
+    source = pages_of(quick(auth="acc"), http_api.url)
+    made = polls(source)
+    for restart, token in enumerate(("of-one-account", "of-another-one", "of-one-account")):
+        (tmp_path / "AUTH" / "acc.json").write_text(json.dumps({"type": "bearer", "token": token}))
+        made = polls(source) if restart else made
+        assert [made.poll() for _ in range(2)] == [("ok", None)] * 2
+    assert made.rows == [[{"id": 0}], [{"id": 1}], [{"id": 2}]]
+    assert [tag for tag, _ in conditions(http_api)] == [None, '"1"'] * 3
+
+
+def test_an_account_is_the_same_with_another_password_or_client_secret() -> None:
+    oauth = {"type": "oauth2", "token_url": "https://login.example.org/token", "client_id": "me"}
+    basic = {"type": "basic", "username": "me"}
+
+    def account(**fields: str) -> str:
+        return read_credentials(fields, "acc", "acc.json").account()
+
+    assert account(**basic, password="one") == account(**basic, password="two")
+    assert account(**oauth, client_secret="one") == account(**oauth, client_secret="two")
+    others = [
+        account(**basic, password="one"),
+        account(**{**basic, "username": "you"}, password="one"),
+        account(**oauth, client_secret="one"),
+        account(**{**oauth, "client_id": "you"}, client_secret="one"),
+        account(**oauth, refresh_token="one"),
+        account(**oauth, refresh_token="two"),
+        account(type="bearer", token="one"),
+        account(type="bearer", token="two"),
+    ]
+    assert len(set(others)) == len(others)
+
+
+def test_what_is_remembered_lets_nobody_find_out_a_credential(http_api: HttpApi, tmp_path: Path) -> None:
+    """Digests of the same credential and request differ from STORE to STORE, by a key that only its owner reads."""
+    http_api.always(tagged('"1"'))
+    kept = []
+    for name in "ab":
+        made = Polls(tmp_path / name, pages_of(quick(auth=("me", "short")), http_api.url + "?pin=1234"))
+        made.poll()
+        kept.append(json.loads(made.spool.layout.poll_state("c").read_bytes())["state"]["validators"])
+        made.close()
+        assert made.spool.layout.key.stat().st_mode & 0o777 == 0o600
+    [(key, entry)], [(other_key, other)] = (each.items() for each in kept)
+    assert key != other_key
+    assert entry["account"] != other["account"]
 
 
 def test_a_cache_that_answers_unasked_for_is_found_out(polls: Make, http_api: HttpApi) -> None:

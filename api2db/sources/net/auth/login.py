@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 class Login(Protocol):
     """Credentials as they are used. Any thread."""
 
+    def account(self, context: PollContext) -> str:
+        """A text that differs where they are another account's now. It may hold secrets. Raises ConfigError."""
+
     def auth(self, context: PollContext, refused: Auth | None = None) -> Auth | None:
         """Those to send now.
 
@@ -73,6 +76,9 @@ class _Hook:
     def __init__(self, hook: Callable[..., Any]) -> None:
         self._hook = hook
 
+    def account(self, context: PollContext) -> str:
+        return ""
+
     def auth(self, context: PollContext, refused: Auth | None = None) -> Auth | None:
         return self._hook if refused is None else None
 
@@ -86,8 +92,7 @@ class _Known:
         self._made: tuple[Credentials, OAuth2 | _Sent] | None = None
 
     def auth(self, context: PollContext, refused: Auth | None = None) -> Auth | None:
-        source = self._source
-        credentials = source if isinstance(source, Credentials) else source.read(context.credentials)
+        credentials = self._read(context)
         made = self._made
         if made is None or made[0] is not credentials:
             kind = OAuth2(credentials, self._http) if credentials.type == "oauth2" else _Sent(credentials)
@@ -95,6 +100,13 @@ class _Known:
         if isinstance(made[1], OAuth2):
             return made[1].auth(context, refused)
         return None if made[1] is refused else made[1]
+
+    def account(self, context: PollContext) -> str:
+        return self._read(context).account()
+
+    def _read(self, context: PollContext) -> Credentials:
+        source = self._source
+        return source if isinstance(source, Credentials) else source.read(context.credentials)
 
 
 class _Sent:

@@ -46,6 +46,15 @@ class Credentials:
         """A field; "" if it is left out."""
         return self.fields.get(key, "")
 
+    def account(self) -> str:
+        """What differs where they are another account's, as far as anybody can tell. It may hold secrets.
+
+        A user's password, and a client's secret, may change; so may what an OAuth server gives out, which isn't here.
+        """
+        of_user = ("type", "username") if self.type == "basic" else tuple(set(self.fields) - {"client_secret"})
+        said = {name: self.fields[name] for name in sorted(of_user)}
+        return repr([said, sorted(self.params.items())])
+
 
 def read_credentials(table: Mapping[str, object], name: str, where: str) -> Credentials:
     """The credentials in a JSON object. Raises ConfigError naming what is missing or wrong, never a value."""
