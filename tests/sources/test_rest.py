@@ -11,9 +11,7 @@ import pytest
 from api2db import Http, Page, Rest, RestSource
 from api2db.errors import ConfigError, SourceError
 from api2db.secret import redact
-from api2db.secret import redact
 from api2db.sources.context import POLL, PollContext
-from api2db.sources.exchanges import WATCH, Watch
 from api2db.sources.exchanges import WATCH, Watch
 from api2db.sources.net.retries import Retries
 from api2db.sources.rest import Single
