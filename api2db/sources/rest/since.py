@@ -83,14 +83,28 @@ class SinceWalk:
             try:
                 for page in self._stretch(stretch, progress, context):
                     yield stretch.partition, page
-            except (PutOff, Stopping):
+            except Stopping:
+                raise
+            except PutOff as error:
+                # One that is refused at each poll, by itself, isn't what all others wait for.
+                moves_on = error.is_answer and progress.is_first and not progress.is_midway
+                yield from self._turned(stretch, progress, moves_on=moves_on)
                 raise
             except SourceError as error:
                 if not stretch.partition or _concerns_all(error):
                     raise
                 progress.failed(error)
             if self._is_spent():
-                return
+                yield from self._turned(stretch, progress, moves_on=not progress.is_midway)
+                progress.end()
+
+    def _turned(self, stretch: Stretch, progress: Progress, *, moves_on: bool) -> Iterator[tuple[str, RestPage]]:
+        """A page without rows, where it takes one to say whose turn it is next."""
+        cursor = progress.turn(moves_on=moves_on)
+        if cursor is not None:
+            page = Walk(self.plan, self.fetcher, _forms=self._forms).standing_for({_SINCE: cursor})
+            page.on_cursor = self._cursor_taken
+            yield stretch.partition, page
 
     def _held(self, context: PollContext) -> Any:
         """What the cursor holds; played back, with the records that polls of before brought this time."""
@@ -115,8 +129,6 @@ class SinceWalk:
         taken: list[Fresh] = []
         pages = walk.pages()
         while (page := self._next(pages, stretch, progress, is_first=not taken)) is not None:
-            if page.answer is None and page.cursor:
-                return  # cut short
             page.sift(self._sifter(progress, taken, context, page.step))
             page.on_cursor = self._cursor_taken
             was_accepted = stretch.is_again and page.step == (stretch.step or {})

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from api2db.errors import SourceError
-from api2db.sources.context import POLL
+from api2db.sources.context import POLL, PutOff
 from api2db.sources.rest import heeded
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.headers import Headers
@@ -81,6 +81,7 @@ class Walk:
     def pages(self) -> Iterator[RestPage]:
         """Each answer that brought something new, and at the end one without rows if only the cursor has moved.
 
+        Also where the end is that the poll is put off: the next one goes on behind the pages that were unchanged.
         Raises SourceError, HttpError.
         """
         plan, told = self.plan, self.cursor
@@ -89,13 +90,19 @@ class Walk:
         repeats = Repeats(plan.key)
         number, recalled, is_nothing = -1 if self.is_again else 0, False, False
         is_resumed = bool(step)
+        last: Step | None = None  # which page it was that says what is next
         while step is not None and number != plan.max_pages:
             if ends_s is not None and number > 0 and time.monotonic() >= ends_s:
                 self._cut_short(number)
                 break
             ask = plan.paging.ask(plan.first, step)
             self._remember(ask)
-            fetched = self._fetch(ask, step, recalled=recalled)
+            try:
+                last, fetched = step, self._fetch(ask, step, recalled=recalled)
+            except PutOff:
+                if self._is_beyond(told, step):
+                    yield self._empty(step, last)
+                raise
             number += 1
             recalled = False
             if fetched is _LOST:
@@ -128,8 +135,8 @@ class Walk:
                 del turn
             is_resumed = False
             del fetched  # no page is held while the next one is fetched
-        if is_nothing or (told is not NO_CURSOR and (told or {}) != self.cursor_after(step)):
-            yield self._empty(step)
+        if is_nothing or self._is_beyond(told, step):
+            yield self._empty(step, last)
 
     def asked_before(self, ask: Ask) -> bool:
         return ask.identity() in self._asked
@@ -138,6 +145,10 @@ class Walk:
         if self.cursor is NO_CURSOR:
             return NO_CURSOR
         return {} if step is None else {_NEXT: step}
+
+    def _is_beyond(self, told: Any, step: Step | None) -> bool:
+        """Is that another place to go on than the cursor that was handed out last says?"""
+        return told is not NO_CURSOR and (told or {}) != self.cursor_after(step or None)
 
     def _fetch(self, ask: Ask, step: Step, *, recalled: bool) -> Any:
         """The answer; None: there is nothing; _LOST: it is to be begun anew, and pages that were unchanged are read.
@@ -215,9 +226,15 @@ class Walk:
             turn.look_onward()
         return turn
 
-    def _empty(self, step: Step | None) -> RestPage:
+    def standing_for(self, cursor: Any) -> RestPage:
+        """A page without an answer, which says how far things are."""
+        page = self._empty(None)
+        page.reach = lambda: cursor
+        return page
+
+    def _empty(self, step: Step | None, last: Step | None = None) -> RestPage:
         page = self._page(self.plan.first, None, lambda records: records)
-        page.reach = partial(self.cursor_after, step)
+        page.reach, page.step = partial(self.cursor_after, step or None), last
         return page
 
     def _page(self, ask: Ask, answer: Answer | None, new: Callable[[Sequence[Any]], Sequence[Any]]) -> RestPage:

@@ -16,10 +16,12 @@ from api2db.runtime.job import End
 from api2db.sources.context import PollContext
 from api2db.sources.http import Http, HttpError
 from api2db.sources.net.fetcher import Fetched, Fetcher
+from api2db.sources.net.retries import Retries
 from api2db.sources.net.validators import MOST, Validators
 from api2db.sources.rest import LinkHeader, NextCursor
 from api2db.sources.rest.ask import Ask
 from tests.http_api import SERVER_ERROR, Answer, HttpApi, Record, Request
+from tests.sources.incremental.server import SinceServer, event
 from tests.sources.net.kit import Polls, get, quick, records
 
 NOT_MODIFIED = Answer(304, b"")
@@ -62,6 +64,30 @@ def tagged(tag: str, body: bytes | None = None, **headers: str) -> Answer:
 
 def conditions(api: HttpApi) -> list[tuple[str | None, str | None]]:
     return [(each.headers.get("If-None-Match"), each.headers.get("If-Modified-Since")) for each in api.requests]
+
+
+@pytest.mark.parametrize("how", ["pages", "parents"])
+def test_a_poll_that_is_put_off_is_gone_on_with_behind_what_was_unchanged(polls: Make, how: str) -> None:
+    with SinceServer([event(number) for number in range(12)], size=2) as server:
+        server.accounts = {name: [event(ord(name))] for name in "abcdef"}
+
+        def poll(**limit: Any) -> list[int]:
+            """With a budget of its own, as after a while."""
+            api = Rest(server.root, retry=Retries(max_wait_s=0.01), **limit)
+            accounts = RestSource(api, "/accounts")
+            given: dict[str, Any] = {} if how == "pages" else {"parent": accounts, "parent_fields": {"account": "id"}}
+            made = polls(RestSource(api, "/accounts/{account}/events" if given else "/events", **given))
+            had = len(made.rows)
+            outcomes.append(made.poll()[0])
+            return [row["id"] for rows in made.rows[had:] for row in rows]
+
+        outcomes = list[str]()
+        assert len(poll()) == (12 if how == "pages" else 6)
+        assert poll() == []
+        server.add(event(12))
+        server.accounts["f"].append(event(12, 600))
+        assert 12 in [row for _ in range(4) for row in poll(rate="3/s")]
+        assert outcomes[2:4] == ["waiting", "waiting"]
 
 
 @pytest.mark.parametrize("tag", ['"1"', 'W/"1"'], ids=["strong", "weak"])
