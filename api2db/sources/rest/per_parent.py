@@ -92,14 +92,16 @@ class PerParent:
     def _pages(self, place: _Place) -> Iterator[Page]:
         left = self.max_pages
         ends_s = None if self.deadline_s is None else time.monotonic() + self.deadline_s
-        reached = dict(place.told)
+        reached, is_first = dict(place.told), True
         after = reached.get(_PARENT)
         for before, records, after in self.parent.batches(reached.get(_PARENT)):
-            parents = [(_identity(values), values) for values in map(self._values, records)]
+            # Those that are alike in what is taken of them are one: their children are the same.
+            parents = list({_identity(values): values for values in map(self._values, records)}.items())
             first = _first([name for name, _ in parents], reached)
             for number in range(first, len(parents)):
                 name, values = parents[number]
-                if left == 0 or (ends_s is not None and time.monotonic() >= ends_s):
+                # Reading the parents may have taken all the time: one is asked about at each poll.
+                if left == 0 or (ends_s is not None and not is_first and time.monotonic() >= ends_s):
                     return
                 step = reached.get(_NEXT) if number == first and reached.get(_OF) == name else None
                 plan = replace(
@@ -116,7 +118,7 @@ class PerParent:
                     left = left if left is None else left - 1
                 if child:
                     return  # cut short by max_pages or deadline: the next poll goes on there
-                place.reached = done
+                place.reached, is_first = done, False
             reached = {}
             place.reached = _beyond(after)
         # Where the parent was only cut short, or asks for what is new alone, the next poll goes on after it.
