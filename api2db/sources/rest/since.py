@@ -238,7 +238,13 @@ def asked(first: Ask, how: Incremental, params: Mapping[str, str]) -> Ask:
     """The request of a stretch."""
     if how.sent_in == "params":
         return first.with_params(**params)
-    return first.with_fields(**{name: json.loads(text) if how.sends_numbers else text for name, text in params.items()})
+    fields: dict[str, Any] = dict(params)
+    for name in params:
+        if name == how.partition_param:
+            fields[name] = how.partition(params[name])
+        elif how.sends_numbers:
+            fields[name] = json.loads(params[name])
+    return first.with_fields(**fields)
 
 
 def _concerns_all(error: SourceError) -> bool:

@@ -478,6 +478,17 @@ def test_what_is_new_may_be_asked_for_in_the_body(server):
     assert json.loads(server.requests[0].body) == {"filter": {"state": "open", "since": at(23)}}
 
 
+@pytest.mark.parametrize("param", ["n", None], ids=["param", "value"])
+def test_a_partition_is_sent_in_the_body_as_it_was_declared_beside_a_number_that_says_what_is_new(server, param):
+    new = Incremental("id", param, start=1, sent_in="json", partitions=["acme", "12", 13], partition_param="of.account")
+    given = {"incremental": new} if param else {"params": {"n": new}}
+    source = RestSource(server.root, "/events", method="POST", json={"filter": {}}, **given)
+    poll(source)
+    sent = [json.loads(request.body) for request in server.requests]
+    assert [one["of"]["account"] for one in sent[::3]] == ["acme", "12", 13], "each has three pages"
+    assert {one["n"] for one in sent} == {1}
+
+
 def test_an_answer_that_fails_is_no_partition_s_end(server):
     source = events(server)
     server.script(SERVER_ERROR)
