@@ -141,7 +141,8 @@ class Progress:
 
         open_at   the step of this page, if records may still be added to it: whoever is killed goes on there
 
-        What may come again is on disk when this returns. Raises SourceError.
+        What may come again is on disk when this returns. Raises SourceError; after UnwrittenError nothing more is to be
+        taken, of other partitions neither.
         """
         part = self._part
         known = self._seen.known(part)

@@ -13,6 +13,7 @@ from api2db.errors import ConfigError, SourceError
 from api2db.sources.context import POLL, PollContext, PutOff, Stopping
 from api2db.sources.incremental.incremental import NEWEST_FIRST, Incremental
 from api2db.sources.incremental.progress import Fresh, Progress, Stretch
+from api2db.sources.incremental.seen import UnwrittenError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.paging.convention import OPEN
@@ -248,7 +249,7 @@ def asked(first: Ask, how: Incremental, params: Mapping[str, str]) -> Ask:
 
 
 def _concerns_all(error: SourceError) -> bool:
-    """Is it the API that can't be reached, and not what it answered?"""
+    """Is it the API that can't be reached, or STORE that can't be written to, and not what was answered?"""
     from api2db.sources.http import HttpError
 
-    return isinstance(error, HttpError) and error.response is None
+    return isinstance(error, UnwrittenError) or (isinstance(error, HttpError) and error.response is None)

@@ -224,6 +224,24 @@ def test_a_full_disk_fails_the_poll_and_what_was_not_accepted_comes_with_the_nex
     assert ids + poll(source, cursor, tmp_path / "seen")[0] == list(range(45))
 
 
+@pytest.mark.parametrize("change", [1, 4, 8])
+def test_a_full_disk_while_one_partition_is_read_loses_nothing_of_it_to_the_cursor_of_another(tmp_path, change):
+    with SinceServer([], size=30) as server:
+        server.accounts = {name: [event(100 * ord(name) + number, number) for number in range(30)] for name in "abc"}
+        how = Incremental("at", "since", start=at(0), lag="1d", partitions=["a", "b", "c"], partition_param="account")
+        source, ids, cursor = RestSource(server.root, "/events", incremental=how, records="items"), [], None
+        arm_disk(f"ENOSPC@{change}@{tmp_path}")
+        try:
+            with polled(tmp_path / "seen"), pytest.raises(SourceError, match=r"can't be written.*No space left"):
+                for page in source(None):
+                    ids += [record["id"] for record in page.records]
+                    cursor = json.loads(json.dumps(page.cursor))
+        finally:
+            arm_disk(f"ENOSPC@999999@{tmp_path}")
+        ids += poll(source, cursor, tmp_path / "seen")[0]
+        assert ids == [record["id"] for name in "abc" for record in server.accounts[name]]
+
+
 def test_a_step_the_api_forgot_is_begun_anew_and_nothing_is_delivered_twice(server, tmp_path):
     source = events(server)
     with polled(tmp_path):
