@@ -16,6 +16,7 @@ from api2db.errors import SourceError
 from api2db.sources.context import PutOff
 from api2db.sources.page import Page
 from api2db.sources.rest.paging.convention import path_of
+from api2db.sources.rest.quiet import Quiet
 from api2db.sources.rest.walk import Plan, Walk
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class PerParent:
         left = self.max_pages
         ends_s = None if self.deadline_s is None else time.monotonic() + self.deadline_s
         reached, is_first = dict(place.told), True
-        after = reached.get(_PARENT)
+        after, quiet = reached.get(_PARENT), Quiet()
         for before, records, after in self.parent.batches(reached.get(_PARENT)):
             # Those that are alike in what is taken of them are one: their children are the same.
             parents = list({_identity(values): values for values in map(self._values, records)}.items())
@@ -115,10 +116,15 @@ class PerParent:
                     child = page.cursor
                     place.tell(done if not child else {_PARENT: before, _OF: name, _NEXT: child[_NEXT]})
                     yield Page(self.copied(values, page.records()), place.told)
+                    quiet.broken()
                     left = left if left is None else left - 1
                 if child:
                     return  # cut short by max_pages or deadline: the next poll goes on there
                 place.reached, is_first = done, False
+                if quiet.is_long and place.is_beyond:
+                    place.tell(done)
+                    yield Page(None, done)
+                    quiet.broken()
             reached = {}
             place.reached = _beyond(after)
         # Where the parent was only cut short, or asks for what is new alone, the next poll goes on after it.

@@ -17,6 +17,7 @@ from api2db.sources.incremental.seen import UnwrittenError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.paging.convention import OPEN
+from api2db.sources.rest.quiet import Quiet
 from api2db.sources.rest.walk import UNKNOWN_STEP, Plan, Walk
 from api2db.sources.tape.recorder import is_played
 
@@ -80,10 +81,12 @@ class SinceWalk:
         )
         self._left = self.plan.max_pages
         self._ends_s = None if self.plan.deadline_s is None else time.monotonic() + self.plan.deadline_s
+        quiet = Quiet()
         for stretch in progress.stretches(partitions):
             try:
                 for page in self._stretch(stretch, progress, context):
                     yield stretch.partition, page
+                    quiet.broken()
             except Stopping:
                 raise
             except PutOff as error:
@@ -95,8 +98,10 @@ class SinceWalk:
                 if not stretch.partition or _concerns_all(error):
                     raise
                 progress.failed(error)
-            if self._is_spent():
+            if self._is_spent() or quiet.is_long:
                 yield from self._turned(stretch, progress, moves_on=not progress.is_midway)
+                quiet.broken()
+            if self._is_spent():
                 progress.end()
 
     def _turned(self, stretch: Stretch, progress: Progress, *, moves_on: bool) -> Iterator[tuple[str, RestPage]]:

@@ -17,6 +17,7 @@ from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.headers import Headers
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.paging import Answered, Paging, Step
+from api2db.sources.rest.quiet import Quiet
 from api2db.sources.rest.records import Found, Select
 from api2db.sources.rest.repeats import Repeats
 from api2db.sources.rest.turn import Turn
@@ -81,7 +82,7 @@ class Walk:
     def pages(self) -> Iterator[RestPage]:
         """Each answer that brought something new, and at the end one without rows if only the cursor has moved.
 
-        Also where the end is that the poll is put off: the next one goes on behind the pages that were unchanged.
+        Also where the end is that the poll is put off, and where much is unchanged: the next one goes on behind that.
         Raises SourceError, HttpError.
         """
         plan, told = self.plan, self.cursor
@@ -91,6 +92,7 @@ class Walk:
         number, recalled, is_nothing = -1 if self.is_again else 0, False, False
         is_resumed = bool(step)
         last: Step | None = None  # which page it was that says what is next
+        quiet, is_ahead = Quiet(), False  # ahead of the cursor that was told last: there are unchanged pages between
         while step is not None and number != plan.max_pages:
             if ends_s is not None and number > 0 and time.monotonic() >= ends_s:
                 self._cut_short(number)
@@ -100,14 +102,14 @@ class Walk:
             try:
                 last, fetched = step, self._fetch(ask, step, recalled=recalled)
             except PutOff:
-                if self._is_beyond(told, step):
+                if is_ahead and self._is_beyond(told, step):
                     yield self._empty(step, last)
                 raise
             number += 1
             recalled = False
             if fetched is _LOST:
                 step, repeats = step_of(self.cursor), Repeats(plan.key)
-                is_resumed = bool(step)
+                is_resumed, is_ahead = bool(step), False
                 continue
             elif fetched is None:
                 step, is_nothing = None, self.tells_nothing
@@ -116,6 +118,7 @@ class Walk:
                 remembered = fetched.memo[heeded.NEXT]
                 step = self._step_now(ask, step, fetched, repeats)
                 recalled = step == remembered
+                is_ahead = True
                 fetched.told = None  # what is recalled is kept, and no bodies with it
             elif fetched.answer.status_code == HTTPStatus.NO_CONTENT:
                 step, is_nothing = None, self.tells_nothing
@@ -124,8 +127,9 @@ class Walk:
                 turn = self._turn(ask, step, fetched.answer, repeats, is_resumed=is_resumed)
                 if not turn.is_repeated:
                     yield turn.page
+                    quiet.broken()
                 number -= turn.is_repeated
-                told = turn.cursor()
+                told, is_ahead = turn.cursor(), False
                 step = None if turn.page.ends else turn.next
                 memo = heeded.memo(plan.paging, turn.answered, step, is_sure=turn.page.ends)
                 for each in (fetched, self._recalled.get(ask.identity())):
@@ -135,6 +139,10 @@ class Walk:
                 del turn
             is_resumed = False
             del fetched  # no page is held while the next one is fetched
+            if is_ahead and quiet.is_long and step is not None and self._is_beyond(told, step):
+                told, is_ahead = self.cursor_after(step), False
+                yield self._empty(step, last)
+                quiet.broken()
         if is_nothing or self._is_beyond(told, step):
             yield self._empty(step, last)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from requests.auth import HTTPBasicAuth
 
-from api2db import Rest, RestSource
+from api2db import Incremental, Rest, RestSource
 from api2db.runtime.job import End
 from api2db.sources.context import PollContext
 from api2db.sources.http import Http, HttpError
@@ -21,7 +21,7 @@ from api2db.sources.net.validators import MOST, Validators
 from api2db.sources.rest import LinkHeader, NextCursor
 from api2db.sources.rest.ask import Ask
 from tests.http_api import SERVER_ERROR, Answer, HttpApi, Record, Request
-from tests.sources.incremental.server import SinceServer, event
+from tests.sources.incremental.server import SinceServer, at, event
 from tests.sources.net.kit import Polls, get, quick, records
 
 NOT_MODIFIED = Answer(304, b"")
@@ -88,6 +88,40 @@ def test_a_poll_that_is_put_off_is_gone_on_with_behind_what_was_unchanged(polls:
         server.accounts["f"].append(event(12, 600))
         assert 12 in [row for _ in range(4) for row in poll(rate="3/s")]
         assert outcomes[2:4] == ["waiting", "waiting"]
+
+
+@pytest.mark.parametrize("how", ["pages", "parents", "partitions"])
+def test_a_poll_that_is_killed_where_nothing_was_new_for_long_is_gone_on_with_there(
+    polls: Make, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api2db.sources.rest.quiet.LONGEST_S", 0.0)
+    with SinceServer([event(number) for number in range(5)], size=1) as server:
+        server.accounts = {name: [event(ord(name))] for name in "abcde"}
+        api = Rest(server.root, retry=0)
+        given: dict[str, Any] = {}
+        if how != "pages":
+            given = {"parent": RestSource(api, "/accounts"), "parent_fields": {"account": "id"}}
+        if how == "partitions":
+            given["incremental"] = Incremental("at", "since", start=at(0))
+        source = RestSource(api, "/accounts/{account}/events" if given else "/events", **given)
+        killed = iter((None, None, 3))
+
+        def until_killed(cursor: Any) -> Iterator[Any]:
+            left = next(killed, None)
+            for page in source(cursor):
+                yield page
+                if left is not None and (left := left - 1) == 0:
+                    raise SystemExit
+
+        made = polls(until_killed)
+        assert [made.poll()[0] for _ in range(3)] == ["ok", "ok", "failed"]
+        asked = len(server.requests)
+        assert made.poll()[0] == "ok"
+        rest = [request for request in server.requests[asked:] if request.path != "/accounts"]
+        assert len(rest) == (5 if how == "partitions" else 2)
+        name = "events" if how == "pages" else "accounts/d/events"
+        assert (rest[0].path, rest[0].params.get("page")) == (f"/{name}", "4" if how == "pages" else None)
+        assert sum(map(len, made.rows)) == 5, "each was new once"
 
 
 @pytest.mark.parametrize("tag", ['"1"', 'W/"1"'], ids=["strong", "weak"])
