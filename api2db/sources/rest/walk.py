@@ -280,6 +280,12 @@ def _tell_of_leaving(ask: Ask) -> None:
     )
 
 
+def begun_at(cursor: Any) -> Any:
+    """Where a poll begins that was handed ``cursor``: at the start where its rows replace all of the one before."""
+    poll = POLL.get()
+    return {} if poll is not None and poll.whole and cursor is not NO_CURSOR else cursor
+
+
 def step_of(cursor: Any) -> Step:
     """The step that a cursor says to go on with. Raises SourceError for what isn't a cursor of pages."""
     if cursor is NO_CURSOR or not cursor:

@@ -20,7 +20,7 @@ from api2db.sources.net.retries import Retries
 from api2db.sources.net.validators import MOST, Validators
 from api2db.sources.rest import LinkHeader, NextCursor
 from api2db.sources.rest.ask import Ask
-from tests.http_api import SERVER_ERROR, Answer, HttpApi, Record, Request
+from tests.http_api import OK, SERVER_ERROR, Answer, HttpApi, Record, Request
 from tests.sources.incremental.server import SinceServer, at, event
 from tests.sources.net.kit import Polls, get, quick, records
 
@@ -88,6 +88,28 @@ def test_a_poll_that_is_put_off_is_gone_on_with_behind_what_was_unchanged(polls:
         server.accounts["f"].append(event(12, 600))
         assert 12 in [row for _ in range(4) for row in poll(rate="3/s")]
         assert outcomes[2:4] == ["waiting", "waiting"]
+
+
+@pytest.mark.parametrize("how", ["source", "function", "parents"])
+def test_a_table_that_each_poll_replaces_has_all_pages_also_after_a_poll_that_failed_on_the_way(
+    polls: Make, how: str
+) -> None:
+    with SinceServer([event(number) for number in range(6)], size=2) as server:
+        server.accounts = {
+            name: [event(number) for number in numbers] for name, numbers in (("a", (0, 1)), ("b", (2,)))
+        }
+        api = Rest(server.root, retry=0)
+        source: Any = RestSource(api, "/events")
+        if how == "function":
+            source = lambda cursor: (page.rows() for page in api.pages("/events", cursor=cursor))  # noqa: E731
+        elif how == "parents":
+            accounts = RestSource(api, "/accounts")
+            source = RestSource(api, "/accounts/{a}/events", parent=accounts, parent_fields={"a": "id"})
+        made = polls(source, replaces=True)
+        server.script(*[OK] * (2 if how == "parents" else 1), SERVER_ERROR)
+        assert [made.poll()[0], made.poll()[0]] == ["failed", "ok"]
+        whole = [[0, 1], [2], []] if how == "parents" else [[0, 1], [2, 3], [4, 5], []]
+        assert [[row["id"] for row in rows] for rows in made.rows] == [[0, 1], *whole]
 
 
 @pytest.mark.parametrize("how", ["pages", "parents", "partitions"])
