@@ -20,9 +20,13 @@ LONGEST_PUT_OFF_S: Final = 86_400.0
 
 
 class PutOff(SourceError):
-    """Ask again not before ``until_s`` seconds from now: longer than one waits in a thread. No poll before that."""
+    """Ask again not before ``until_s`` seconds from now: longer than one waits in a thread. No poll before that.
 
-    def __init__(self, cause: str, until_s: float) -> None:
+    is_answer  it is what the request under way was answered; else that wasn't sent
+    """
+
+    def __init__(self, cause: str, until_s: float, *, is_answer: bool = False) -> None:
+        self.is_answer = is_answer
         self.until_s = min(max(0.0, until_s), LONGEST_PUT_OFF_S)
         super().__init__(cause)
 

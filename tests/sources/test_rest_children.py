@@ -128,6 +128,23 @@ def test_a_limit_of_the_parents_is_gone_on_after_by_the_next_poll(server, limit)
     ]
 
 
+@pytest.mark.parametrize("limit", [{"max_pages": 1}, {"deadline": 0.000001}], ids=str)
+def test_each_poll_asks_about_another_parent_however_alike_they_are_and_however_long_reading_them_takes(server, limit):
+    server.replace([{"id": "2"}, {"id": "2"}, {"id": "1"}, {"id": "2"}, {"id": "3"}])
+    server.size = 4
+    api = Rest(server.root)
+    source = RestSource(
+        api, "/accounts/{id_}/orders", parent=RestSource(api, "/accounts"), parent_fields={"id_": "id"}, **limit
+    )
+    polls, cursor = [], None
+    for _ in range(3):
+        pages = list(source(cursor))
+        polls.append([row["order"] for page in pages for row in page.records or ()])
+        cursor = json.loads(json.dumps(pages[-1].cursor))
+    assert polls == [["2-0", "2-1"], ["1-0"], ["3-0", "3-1", "3-2"]]
+    assert cursor == {}
+
+
 def test_parents_that_are_all_asked_at_each_poll_can_have_no_limit():
     accounts = RestSource("http://127.0.0.1:9", "/accounts", max_pages=3)
     orders = RestSource("http://127.0.0.1:9", "/{id}/orders", parent=accounts, parent_fields=("id",))

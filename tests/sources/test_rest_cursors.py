@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from api2db import Incremental, Page, Rest, RestSource
 from api2db.errors import ConfigError, SourceError
-from api2db.sources.context import POLL, PollContext
+from api2db.sources.context import POLL, PollContext, PutOff
 from api2db.sources.net.fetcher import Fetched, Fetcher
+from api2db.sources.net.hosts import Hosts
+from api2db.sources.net.retries import Retries
 from api2db.sources.rest import LinkHeader, NextCursor, NextUrl, OffsetLimit, PageNumber
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.walk import Walk
@@ -318,6 +320,23 @@ def test_where_a_poll_goes_on_and_gets_the_same_page_again_and_again_it_stays_th
         with pytest.raises(SourceError, match="ignores what asks for the next one"):
             assert not any(each.records or each.cursor != page.cursor for each in source(page.cursor))
     server.always(None)
+
+
+def test_a_poll_that_is_put_off_behind_a_page_that_came_again_stays_there(server):
+    server.replace([{"id": number} for number in range(25)])
+    api = Rest(server.root, rate="1/s", retry=Retries(max_wait_s=0.01))
+    source = RestSource(api, "/offset", paging=OffsetLimit(10))
+    page = next(source(None))
+    server.always(Answer(body=json.dumps(page.records).encode()))
+    token = POLL.set(PollContext("records", hosts=Hosts()))  # a budget of its own
+    asked = len(server.requests)
+    try:
+        with pytest.raises(PutOff):
+            assert not any(each.records or each.cursor != page.cursor for each in source(page.cursor))
+    finally:
+        POLL.reset(token)
+        server.always(None)
+    assert len(server.requests) == asked + 1
 
 
 _WAYS = {

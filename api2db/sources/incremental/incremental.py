@@ -72,6 +72,7 @@ class Incremental:
     lag_width: Rank | None = made(init=False, repr=False, compare=False)
     window_width: Rank | None = made(init=False, repr=False, compare=False)
     start_rank: Rank | None = made(init=False, repr=False, compare=False)
+    _partitions: Mapping[str, object] = made(init=False, repr=False, compare=False, default_factory=dict)  # by name
     _path: Path = made(init=False, repr=False, compare=False)
     _key: tuple[Path, ...] = made(init=False, repr=False, compare=False, default=())
 
@@ -107,11 +108,12 @@ class Incremental:
         if (self.partitions is None) != (self.partition_param is None):
             raise ConfigError("partitions= and partition_param= belong together")
         if self.partitions is not None and (
-            isinstance(self.partitions, str) or len(set(self.partitions)) != len(self.partitions)
+            isinstance(self.partitions, str) or len(set(map(str, self.partitions))) != len(self.partitions)
         ):
             raise ConfigError("partitions= is a list of values, each once")
         if self.partitions is not None:
-            object.__setattr__(self, "partitions", tuple(map(str, self.partitions)))
+            object.__setattr__(self, "_partitions", {str(value): value for value in self.partitions})
+            object.__setattr__(self, "partitions", tuple(self.partitions))
         if isinstance(self.param, Mapping) and not any("{since}" in text for text in self.param.values()):
             raise ConfigError("param= has no {since} in any of its texts")
 
@@ -135,6 +137,11 @@ class Incremental:
         """Whether what is sent is a number, where there are numbers."""
         is_epoch = isinstance(self.kind, Times) and self.kind.format in UNITS_US
         return isinstance(self.param, str) and (is_epoch or isinstance(self.kind, Numbers))
+
+    def partition(self, name: str) -> object:
+        """The partition of that name as JSON takes it: what was declared as a number is one."""
+        value = self._partitions.get(name, name)
+        return value if isinstance(value, (bool, int, float)) else name
 
     def ranks(self, records: Sequence[Any]) -> list[Rank | None]:
         """What a page's records hold at the field, comparable; None where one holds nothing. Raises SourceError."""

@@ -97,7 +97,10 @@ class Progress:
         self._marks = _marks(how, cursor, parted=self._parted)
         self._part = str(held.get("part", _SINGLE))
         self._accepted = self._cursor()
-        self._is_over = self._begins_again = False
+        self._given = self._accepted
+        self._parts: list[str] = []
+        self._before: Mark | None = None  # of the partition under way, without its stretch
+        self._is_taken = self._is_over = self._begins_again = self._is_ended = False
         self._failure: SourceError | None = None
         self._first: Rank | None = None  # value of the page before
 
@@ -109,19 +112,27 @@ class Progress:
         A partition of which ``failed`` was told is left where it is, and the others go on; its cause is raised then.
         """
         failures: dict[str, SourceError] = {}
-        for part in self._in_turn(self._how.partitions if partitions is None else partitions):
+        self._parts = self._in_turn(self._how.partitions if partitions is None else partitions)
+        if self._parted and self._everywhere is not None:
+            self._marks |= {part: Mark.taken(self._how, self._everywhere) for part in self._parts}
+        for part in self._parts:
             self._part = part
             for stretch in self._of_part(part):
                 yield stretch
+                self._put_back()
                 if self._failure is not None:
                     failures[part], self._failure = self._failure, None
                     break
+                if self._is_ended:
+                    break
+            if self._is_ended:
+                break
         if failures:
             part, error = next(iter(failures.items()))
             if part == _SINGLE:
                 raise error
             raise SourceError(
-                f"{len(failures)} of {len(self._marks)} partitions failed ({_listed(failures)}), the others went on;"
+                f"{len(failures)} of {len(self._parts)} partitions failed ({_listed(failures)}), the others went on;"
                 f" {part}: {error}"
             ) from error
 
@@ -130,17 +141,19 @@ class Progress:
 
         open_at   the step of this page, if records may still be added to it: whoever is killed goes on there
 
-        What may come again is on disk when this returns. Raises SourceError.
+        What may come again is on disk when this returns. Raises SourceError; after UnwrittenError nothing more is to be
+        taken, of other partitions neither.
         """
         part = self._part
         known = self._seen.known(part)
         taken = take(self._how, self._marks[part], records, step, known, self._first, open_at)
         self._first = taken.first if taken.first is not None else self._first
-        self._marks[part] = taken.mark
+        self._marks[part], self._is_taken = taken.mark, True
         self._is_over = taken.enough
         self._seen.keep(part, taken.fresh, needed(self._how, taken.mark))
         cursor = self._cursor()
         moved = bool(taken.records) or _without_part(cursor) != _without_part(self._accepted)
+        self._given = cursor if moved else self._given
         return Fresh(taken.records, cursor, moved, taken.enough, taken.is_old)
 
     def accepted(self) -> None:
@@ -155,10 +168,50 @@ class Progress:
     def lost_step(self) -> None:
         """The API doesn't know the step of the stretch under way any more: it comes again, from its first page."""
         self._marks[self._part] = self._marks[self._part].without_step(self._how)
-        self._begins_again = True
+        self._is_taken = self._begins_again = True
+
+    @property
+    def is_midway(self) -> bool:
+        """Is some of the stretch under way taken, and more of it to be asked for?"""
+        return self._is_taken and not self._is_over and self._failure is None
+
+    @property
+    def is_first(self) -> bool:
+        """Is the partition under way the one that the poll began with?"""
+        return self._part == self._parts[0]
+
+    def turn(self, *, moves_on: bool) -> dict[str, Any] | None:
+        """The cursor by which a poll that ends early has the next one begin with whose turn it is then.
+
+        moves_on  that is the partition behind the one under way, and not this
+
+        None where the cursor that ``take`` gave last says it already.
+        """
+        self._put_back()
+        if not self._parted:
+            return None
+        at = self._parts.index(self._part) + moves_on
+        cursor = {**self._cursor(), "part": self._parts[at % len(self._parts)]}
+        if cursor == self._given:
+            return None
+        self._given = cursor
+        return cursor
+
+    def end(self) -> None:
+        """No more is asked for by this poll: ``stretches`` comes to its end."""
+        self._is_ended = True
+
+    def _put_back(self) -> None:
+        """A stretch of which nothing was taken wasn't begun: the next poll begins it, at its own time."""
+        if self._is_taken:
+            return
+        if self._before is None:
+            self._marks.pop(self._part, None)
+        else:
+            self._marks[self._part] = self._before
 
     def _in_turn(self, partitions: Sequence[object] | None) -> list[str]:
-        """From that on whose stretch was under way."""
+        """From that on whose turn it is."""
         if partitions is None:
             return [_SINGLE]
         parts = [str(part) for part in partitions]
@@ -167,7 +220,8 @@ class Progress:
 
     def _of_part(self, part: str) -> Iterator[Stretch]:
         while True:
-            mark = self._marks.get(part) or Mark.taken(self._how, self._everywhere)
+            self._before, self._is_taken = self._marks.get(part), False
+            mark = self._before or Mark.taken(self._how, None)
             goes_on = mark.under_way is not None
             if not goes_on:
                 mark = mark.begun(self._how, self._now_us(), self._seen.known(part).largest)

@@ -28,6 +28,10 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
+class UnwrittenError(SourceError):
+    """What may come again couldn't be written: none of its page counts, and no cursor after it can be handed out."""
+
+
 class Seen:
     """All partitions' records that may come again. One thread.
 
@@ -66,7 +70,7 @@ class Seen:
     def keep(self, part: str, fresh: Mapping[bytes, Rank], needed: Callable[[Rank], bool]) -> None:
         """Remember a page's records; ``in_cursor`` is what its cursor has to hold for them from now on.
 
-        On disk when this returns. Raises SourceError if it can't be written: nothing is remembered then.
+        On disk when this returns. Raises UnwrittenError if it can't be: this object is of no more use then.
         """
         known = self.known(part)
         known.add(fresh)
@@ -83,7 +87,7 @@ class Seen:
             elif fresh:
                 self._append(part, fresh)
         except OSError as error:
-            raise SourceError(
+            raise UnwrittenError(
                 f"the records that may come again can't be written to {self._folder}: {error.strerror}; nothing of this"
                 " page is accepted, the next poll asks for it again"
             ) from error

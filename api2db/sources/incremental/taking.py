@@ -214,9 +214,10 @@ def _reach(how: Incremental, mark: Mark, present: Sequence[Rank]) -> Rank | None
 
 
 def _going_on(stretch: UnderWay, present: Sequence[Rank], step: object, open_at: object) -> UnderWay:
-    if open_at is CLOSED or not present:
+    if open_at is CLOSED:
         return replace(stretch, step=step, again=None)
-    return replace(stretch, step=open_at, again=min(present))
+    # Of a page that is as it was nobody looks at the records: none is before what was asked for.
+    return replace(stretch, step=open_at, again=min(present, default=stretch.low))
 
 
 def _opaque(

@@ -83,7 +83,7 @@ class Patient:
             tries.failed(answer, error)
             delay_s = tries.delay_s() if held_s is None else held_s
             if held_s is not None and held_s > self._retries.max_wait_s:
-                self._wait_for(host, context)  # raises PutOff
+                self._wait_for(host, context, is_answer=True)  # raises PutOff
             if not again or not tries.may_repeat(delay_s):
                 if answer is not None and not self._check_status:
                     return answer
@@ -166,12 +166,12 @@ class Patient:
             self._held.pop(host, None)
             return None
 
-    def _wait_for(self, host: str, context: PollContext) -> None:
+    def _wait_for(self, host: str, context: PollContext, *, is_answer: bool = False) -> None:
         """Wait as long as the server wants. Raises PutOff if that is too long, Stopping."""
         while (held := self._held_back(host)) is not None:
             left_s, why = held
             if left_s > self._retries.max_wait_s:
-                raise PutOff(f"{why}: it is asked again in {left_s:.0f} s", left_s)
+                raise PutOff(f"{why}: it is asked again in {left_s:.0f} s", left_s, is_answer=is_answer)
             context.wait(left_s)
 
 

@@ -19,7 +19,7 @@ from api2db.sources.rest.page import NO_CURSOR, RestPage
 from api2db.sources.rest.paging import Detect, Paging
 from api2db.sources.rest.records import selector
 from api2db.sources.rest.since import SinceWalk, held_in, taken_out
-from api2db.sources.rest.walk import Plan, Walk
+from api2db.sources.rest.walk import Plan, Walk, begun_at
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer
@@ -162,7 +162,7 @@ class Rest:
         if how is not None:
             checked(lambda: held_in(cursor))
             return (page for _, page in SinceWalk(how, plan, self.fetcher, cursor).pages())
-        return Walk(plan, self.fetcher, cursor).pages()
+        return Walk(plan, self.fetcher, begun_at(cursor)).pages()
 
     def graphql(
         self,

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from api2db.errors import SourceError
+from api2db.sources.context import PutOff
 from api2db.sources.page import Page
 from api2db.sources.rest.paging.convention import path_of
+from api2db.sources.rest.quiet import Quiet
 from api2db.sources.rest.walk import Plan, Walk
 
 if TYPE_CHECKING:
@@ -33,6 +35,24 @@ class Parent(Protocol):
 
     def batches(self, cursor: Any) -> Iterator[tuple[Any, Sequence[Any], Any]]:
         """Page by page: the cursor before it, its records, the cursor after it."""
+
+
+@dataclass
+class _Place:
+    """Where the next poll goes on, as cursors: as it was told last, and as far as all is asked for now."""
+
+    told: Any
+    reached: Any = None
+
+    def __post_init__(self) -> None:
+        self.reached = self.told
+
+    @property
+    def is_beyond(self) -> bool:
+        return bool(self.reached != self.told)
+
+    def tell(self, cursor: Any) -> None:
+        self.told = self.reached = cursor
 
 
 @dataclass(frozen=True)
@@ -56,38 +76,59 @@ class PerParent:
     deadline_s: float | None = None
 
     def pages(self, cursor: Any) -> Iterator[Page]:
-        """Raises SourceError, HttpError."""
-        told: Any = cursor or {}
+        """Raises SourceError, HttpError.
+
+        However it ends early, the next poll goes on behind all that was asked for, whether it brought anything or not.
+        """
+        place = _Place(cursor or {})
+        try:
+            yield from self._pages(place)
+        except PutOff:
+            if place.is_beyond:
+                yield Page(None, place.reached)
+            raise
+        if place.is_beyond:
+            yield Page(None, place.reached)
+
+    def _pages(self, place: _Place) -> Iterator[Page]:
         left = self.max_pages
         ends_s = None if self.deadline_s is None else time.monotonic() + self.deadline_s
-        reached = dict(told)
-        after = reached.get(_PARENT)
+        reached, is_first = dict(place.told), True
+        after, quiet = reached.get(_PARENT), Quiet()
         for before, records, after in self.parent.batches(reached.get(_PARENT)):
-            parents = [self._values(record) for record in records]
-            names = [_identity(values) for values in parents]
-            first = _first(names, reached)
+            # Those that are alike in what is taken of them are one: their children are the same.
+            parents = list({_identity(values): values for values in map(self._values, records)}.items())
+            first = _first([name for name, _ in parents], reached)
             for number in range(first, len(parents)):
-                if left == 0 or (ends_s is not None and time.monotonic() >= ends_s):
+                name, values = parents[number]
+                # Reading the parents may have taken all the time: one is asked about at each poll.
+                if left == 0 or (ends_s is not None and not is_first and time.monotonic() >= ends_s):
                     return
-                step = reached.get(_NEXT) if number == first and reached.get(_OF) == names[number] else None
+                step = reached.get(_NEXT) if number == first and reached.get(_OF) == name else None
                 plan = replace(
-                    self.plan(parents[number]),
+                    self.plan(values),
                     max_pages=left,
                     deadline_s=None if ends_s is None else max(ends_s - time.monotonic(), 0.0),
                 )
-                done = {_PARENT: before, _DONE: names[number]} if number + 1 < len(parents) else _beyond(after)
+                done = {_PARENT: before, _DONE: name} if number + 1 < len(parents) else _beyond(after)
                 child: Any = {}
                 for page in Walk(plan, self.fetcher(), {_NEXT: step} if step else {}).pages():
                     child = page.cursor
-                    told = done if not child else {_PARENT: before, _OF: names[number], _NEXT: child[_NEXT]}
-                    yield Page(self.copied(parents[number], page.records()), told)
+                    place.tell(done if not child else {_PARENT: before, _OF: name, _NEXT: child[_NEXT]})
+                    yield Page(self.copied(values, page.records()), place.told)
+                    quiet.broken()
                     left = left if left is None else left - 1
                 if child:
                     return  # cut short by max_pages or deadline: the next poll goes on there
+                place.reached, is_first = done, False
+                if quiet.is_long and place.is_beyond:
+                    place.tell(done)
+                    yield Page(None, done)
+                    quiet.broken()
             reached = {}
+            place.reached = _beyond(after)
         # Where the parent was only cut short, or asks for what is new alone, the next poll goes on after it.
-        if told != _beyond(after):
-            yield Page(None, _beyond(after))
+        place.reached = _beyond(after)
 
     def parents(self) -> dict[str, dict[str, object]]:
         """All of the parent's records, as they are filled in, by what tells them apart."""

@@ -13,9 +13,11 @@ from api2db.errors import ConfigError, SourceError
 from api2db.sources.context import POLL, PollContext, PutOff, Stopping
 from api2db.sources.incremental.incremental import NEWEST_FIRST, Incremental
 from api2db.sources.incremental.progress import Fresh, Progress, Stretch
+from api2db.sources.incremental.seen import UnwrittenError
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.paging.convention import OPEN, keeps
+from api2db.sources.rest.quiet import Quiet
 from api2db.sources.rest.refused import StepRefused
 from api2db.sources.rest.walk import Plan, Walk
 from api2db.sources.tape.recorder import is_played
@@ -83,19 +85,37 @@ class SinceWalk:
         )
         self._left = self.plan.max_pages
         self._ends_s = None if self.plan.deadline_s is None else time.monotonic() + self.plan.deadline_s
+        quiet = Quiet()
         for stretch in progress.stretches(partitions):
             context.reached(_where(stretch))
             try:
                 for page in self._stretch(stretch, progress, context):
                     yield stretch.partition, page
-            except (PutOff, Stopping):
+                    quiet.broken()
+            except Stopping:
+                raise
+            except PutOff as error:
+                # One that is refused at each poll, by itself, isn't what all others wait for.
+                moves_on = error.is_answer and progress.is_first and not progress.is_midway
+                yield from self._turned(stretch, progress, moves_on=moves_on)
                 raise
             except SourceError as error:
                 if not stretch.partition or _concerns_all(error):
                     raise
                 progress.failed(error)
+            if self._is_spent() or quiet.is_long:
+                yield from self._turned(stretch, progress, moves_on=not progress.is_midway)
+                quiet.broken()
             if self._is_spent():
-                return
+                progress.end()
+
+    def _turned(self, stretch: Stretch, progress: Progress, *, moves_on: bool) -> Iterator[tuple[str, RestPage]]:
+        """A page without rows, where it takes one to say whose turn it is next."""
+        cursor = progress.turn(moves_on=moves_on)
+        if cursor is not None:
+            page = Walk(self.plan, self.fetcher, _forms=self._forms).standing_for({_SINCE: cursor})
+            page.on_cursor = self._cursor_taken
+            yield stretch.partition, page
 
     def _held(self, context: PollContext) -> Any:
         """What the cursor holds; played back, with the records that polls of before brought this time."""
@@ -120,8 +140,6 @@ class SinceWalk:
         taken: list[Fresh] = []
         pages = walk.onward()
         while (page := self._next(pages, progress)) is not None:
-            if page.answer is None and page.cursor:
-                return  # cut short
             page.sift(self._sifter(progress, taken, context, page.step))
             page.on_cursor = self._cursor_taken
             was_accepted = stretch.is_again and page.step == (stretch.step or {})
@@ -224,7 +242,13 @@ def asked(first: Ask, how: Incremental, params: Mapping[str, str]) -> Ask:
     """The request of a stretch."""
     if how.sent_in == "params":
         return first.with_params(**params)
-    return first.with_fields(**{name: json.loads(text) if how.sends_numbers else text for name, text in params.items()})
+    fields: dict[str, Any] = dict(params)
+    for name in params:
+        if name == how.partition_param:
+            fields[name] = how.partition(params[name])
+        elif how.sends_numbers:
+            fields[name] = json.loads(params[name])
+    return first.with_fields(**fields)
 
 
 def _where(stretch: Stretch) -> str:
@@ -234,7 +258,7 @@ def _where(stretch: Stretch) -> str:
 
 
 def _concerns_all(error: SourceError) -> bool:
-    """Is it the API that can't be reached, and not what it answered?"""
+    """Is it the API that can't be reached, or STORE that can't be written to, and not what was answered?"""
     from api2db.sources.http import HttpError
 
-    return isinstance(error, HttpError) and error.response is None
+    return isinstance(error, UnwrittenError) or (isinstance(error, HttpError) and error.response is None)

@@ -19,7 +19,7 @@ from api2db.sources.rest.per_parent import PerParent
 from api2db.sources.rest.records import Found
 from api2db.sources.rest.since import SinceWalk, taken_out
 from api2db.sources.rest.template import Template
-from api2db.sources.rest.walk import Plan, Walk
+from api2db.sources.rest.walk import Plan, Walk, begun_at
 
 if TYPE_CHECKING:
     from api2db.sources.answer import Answer
@@ -129,7 +129,7 @@ class RestSource:
 
     def __call__(self, cursor: Any) -> Iterator[Page]:
         """One poll, from ``cursor`` on: a ``Page`` an answer. None and ``{}`` are the beginning."""
-        return self._pages(cursor, self.plan)
+        return self._pages(begun_at(cursor), self.plan)
 
     def batches(self, cursor: Any) -> Iterator[tuple[Any, Sequence[Any], Any]]:
         """The records for who asks for each of them: also those that are as they were; with the cursors around them."""

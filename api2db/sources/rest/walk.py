@@ -11,13 +11,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from api2db.errors import ConfigError, SourceError
-from api2db.sources.context import POLL
+from api2db.sources.context import POLL, PutOff
 from api2db.sources.rest import heeded
 from api2db.sources.rest.ask import Ask
 from api2db.sources.rest.headers import Headers, without_names
 from api2db.sources.rest.page import NO_CURSOR, Forms, RestPage
 from api2db.sources.rest.paging import Answered, Paging, Step
 from api2db.sources.rest.paging.convention import keeps
+from api2db.sources.rest.quiet import Quiet
 from api2db.sources.rest.records import Found, Select
 from api2db.sources.rest.refused import (
     UNKNOWN_STEP,
@@ -94,6 +95,7 @@ class Walk:
     def pages(self) -> Iterator[RestPage]:
         """Each answer that brought something new, and at the end one without rows if only the cursor has moved.
 
+        Also where the end is that the poll is put off, and where much is unchanged: the next one goes on behind that.
         A cursor that the API doesn't take any more begins anew, once. Raises SourceError, HttpError.
         """
         self._check_kept()
@@ -115,6 +117,8 @@ class Walk:
         repeats = Repeats(plan.key)
         number, recalled, is_nothing = -1 if self.is_again else 0, False, False
         is_resumed = bool(step)
+        last: Step | None = None  # which page it was that says what is next
+        quiet, is_ahead = Quiet(), False  # ahead of the cursor that was told last: there are unchanged pages between
         while step is not None and number != plan.max_pages:
             if ends_s is not None and number > 0 and time.monotonic() >= ends_s:
                 self._cut_short(number)
@@ -124,12 +128,17 @@ class Walk:
             if is_resumed:
                 check_unfound(ask)
             self._remember(ask)
-            fetched = self._fetch(ask, step, recalled=recalled, is_resumed=is_resumed)
+            try:
+                last, fetched = step, self._fetch(ask, step, recalled=recalled, is_resumed=is_resumed)
+            except PutOff:
+                if is_ahead and self._is_beyond(told, step):
+                    yield self._empty(step, last)
+                raise
             number += 1
             recalled = False
             if fetched is _LOST:
                 step, repeats = step_of(self.cursor), Repeats(plan.key)
-                is_resumed = bool(step)
+                is_resumed, is_ahead = bool(step), False
                 continue
             elif fetched is None:
                 kept = step if keeps(plan.paging) else None
@@ -139,6 +148,7 @@ class Walk:
                 remembered = fetched.memo[heeded.NEXT]
                 step = self._step_now(ask, step, fetched, repeats)
                 recalled = step == remembered
+                is_ahead = True
             elif fetched.answer.status_code == HTTPStatus.NO_CONTENT:
                 kept = step if keeps(plan.paging) else None
                 step, is_nothing = None, self.tells_nothing
@@ -147,8 +157,9 @@ class Walk:
                 turn = self._turn(ask, step, fetched.answer, repeats, is_resumed=is_resumed)
                 if not turn.is_repeated:
                     yield turn.page
+                    quiet.broken()
                 number -= turn.is_repeated
-                told = turn.cursor()
+                told, is_ahead = turn.cursor(), False
                 step = None if turn.page.ends else turn.next
                 kept = None if step is not None else turn.kept
                 fetched.remember(self._memo(turn, step, is_sure=turn.page.ends))
@@ -156,9 +167,13 @@ class Walk:
                 del turn
             is_resumed = False
             del fetched  # no page is held while the next one is fetched
+            if is_ahead and quiet.is_long and step is not None and self._is_beyond(told, step):
+                told, is_ahead = self.cursor_after(step), False
+                yield self._empty(step, last)
+                quiet.broken()
         after = kept if step is None else step
-        if is_nothing or (told is not NO_CURSOR and (told or {}) != self.cursor_after(after)):
-            yield self._empty(after)
+        if is_nothing or self._is_beyond(told, after):
+            yield self._empty(after, last)
 
     def asked_before(self, ask: Ask) -> bool:
         return ask.identity() in self._asked
@@ -170,6 +185,10 @@ class Walk:
         if self.cursor is NO_CURSOR:
             return NO_CURSOR
         return {} if step is None else {_NEXT: step}
+
+    def _is_beyond(self, told: Any, step: Step | None) -> bool:
+        """Is that another place to go on than the cursor that was handed out last says?"""
+        return told is not NO_CURSOR and (told or {}) != self.cursor_after(step or None)
 
     def _fetch(self, ask: Ask, step: Step, *, recalled: bool, is_resumed: bool) -> Any:
         """The answer; None: there is nothing; _LOST: it is to be begun anew, and pages that were unchanged are read.
@@ -292,9 +311,15 @@ class Walk:
         self._most = max(self._most, heeded.records_of(memo))
         return memo if step is not None else {**memo, **self._headers.said()}
 
-    def _empty(self, step: Step | None) -> RestPage:
+    def standing_for(self, cursor: Any) -> RestPage:
+        """A page without an answer, which says how far things are."""
+        page = self._empty(None)
+        page.reach = lambda: cursor
+        return page
+
+    def _empty(self, step: Step | None, last: Step | None = None) -> RestPage:
         page = self._page(self.plan.first, None, lambda records: records)
-        page.reach = partial(self.cursor_after, step)
+        page.reach, page.step = partial(self.cursor_after, step or None), last
         return page
 
     def _page(self, ask: Ask, answer: Answer | None, new: Callable[[Sequence[Any]], Sequence[Any]]) -> RestPage:
@@ -330,6 +355,12 @@ def _tell_of_leaving(ask: Ask) -> None:
         " out again at each poll, changed or not: read the pages to their end, or say how many with max_pages=",
         ask,
     )
+
+
+def begun_at(cursor: Any) -> Any:
+    """Where a poll begins that was handed ``cursor``: at the start where its rows replace all of the one before."""
+    poll = POLL.get()
+    return {} if poll is not None and poll.whole and cursor is not NO_CURSOR else cursor
 
 
 def step_of(cursor: Any) -> Step:

@@ -14,10 +14,13 @@ from api2db.errors import ConfigError, SourceError
 from api2db.failpoint import arm_disk
 from api2db.runtime.isolated.granting import Granting
 from api2db.runtime.isolated.remote import RemotePoll
-from api2db.sources.context import POLL, PollContext
-from api2db.sources.rest import PageNumber
-from tests.http_api import OK, SERVER_ERROR, Answer
+from api2db.sources.context import POLL, PollContext, PutOff
+from api2db.sources.net.hosts import Hosts
+from api2db.sources.net.retries import Retries
+from api2db.sources.rest import PageNumber, Single
+from tests.http_api import OK, SERVER_ERROR, TOO_MANY, Answer
 from tests.sources.incremental.server import START, SinceServer, at, event
+from tests.sources.net.kit import Polls
 
 
 @pytest.fixture
@@ -221,6 +224,24 @@ def test_a_full_disk_fails_the_poll_and_what_was_not_accepted_comes_with_the_nex
     assert ids + poll(source, cursor, tmp_path / "seen")[0] == list(range(45))
 
 
+@pytest.mark.parametrize("change", [1, 4, 8])
+def test_a_full_disk_while_one_partition_is_read_loses_nothing_of_it_to_the_cursor_of_another(tmp_path, change):
+    with SinceServer([], size=30) as server:
+        server.accounts = {name: [event(100 * ord(name) + number, number) for number in range(30)] for name in "abc"}
+        how = Incremental("at", "since", start=at(0), lag="1d", partitions=["a", "b", "c"], partition_param="account")
+        source, ids, cursor = RestSource(server.root, "/events", incremental=how, records="items"), [], None
+        arm_disk(f"ENOSPC@{change}@{tmp_path}")
+        try:
+            with polled(tmp_path / "seen"), pytest.raises(SourceError, match=r"can't be written.*No space left"):
+                for page in source(None):
+                    ids += [record["id"] for record in page.records]
+                    cursor = json.loads(json.dumps(page.cursor))
+        finally:
+            arm_disk(f"ENOSPC@999999@{tmp_path}")
+        ids += poll(source, cursor, tmp_path / "seen")[0]
+        assert ids == [record["id"] for name in "abc" for record in server.accounts[name]]
+
+
 @pytest.mark.parametrize("status", [410, 200])
 def test_a_step_the_api_forgot_is_begun_anew_and_nothing_is_delivered_twice(server, tmp_path, status):
     source = events(server)
@@ -254,6 +275,130 @@ def test_each_partition_has_a_cursor_of_its_own_and_one_that_fails_holds_up_no_o
     ids, cursor = poll(source, pages[-1].cursor)
     assert ids == [1, 2, 7], "what a had all along, and b's new one"
     assert set(cursor["since"]["parts"]) == {"a", "b", "c"}
+
+
+def early(source, cursor, state=None):
+    """The ids of a poll with a budget of its own, which may put it off, and the cursor after it."""
+    ids, context = [], PollContext("events", state=state or {}, hosts=Hosts())
+    token = POLL.set(context)
+    try:
+        for page in source(cursor):
+            ids += [record["id"] for record in page.records or ()]
+            cursor = json.loads(json.dumps(page.cursor))
+    except PutOff:
+        return ids, cursor, state or {}
+    finally:
+        POLL.reset(token)
+    return ids, cursor, context.state
+
+
+def accounts_of(server, how, **options):
+    """By partitions, by a parent's records, or asked by a function; a new one each time: nobody holds it back."""
+    options = {"paging": Single(), "records": "items", **options}
+    limits = {name: options.pop(name) for name in ("rate",) if name in options}
+    api = Rest(server.root, retry=Retries(retries=0, max_wait_s=0.01), **limits)
+    if how == "parent":
+        new = Incremental("at", "since", start=at(0))
+        parent = RestSource(server.root, "/accounts", paging=Single(), records="items")
+        fields = {"account": "id"}
+        return RestSource(
+            api, "/accounts/{account}/events", incremental=new, parent=parent, parent_fields=fields, **options
+        )
+    new = Incremental("at", "since", start=at(0), partitions=["a", "b", "c", "d", "e"], partition_param="account")
+    if how == "partitions":
+        return RestSource(api, "/events", incremental=new, **options)
+    return lambda cursor: (
+        Page(page.records(), page.cursor) for page in api.pages("/events", incremental=new, cursor=cursor, **options)
+    )
+
+
+@pytest.mark.parametrize("limit", [{"max_pages": 2}, {"deadline": 0}, {"rate": "2/h"}], ids=str)
+@pytest.mark.parametrize("how", ["partitions", "parent", "function"])
+def test_a_poll_that_ends_early_is_gone_on_with_the_partition_behind_however_quiet_all_are(server, how, limit):
+    server.accounts = {name: [event(ord(name))] for name in "abcde"}
+    found, cursor = [], None
+    for _ in range(6):
+        ids, cursor, _ = early(accounts_of(server, how, **limit), cursor)
+        found += ids
+    assert sorted(found) == [ord(name) for name in "abcde"]
+    server.accounts["d"].append(event(7, 200))
+    ids = [early(accounts_of(server, how, **limit), cursor)]
+    for _ in range(4):
+        ids.append(early(accounts_of(server, how, **limit), ids[-1][1]))
+    assert [found for found, _, _ in ids if found] == [[7]]
+
+
+def test_a_partition_that_is_told_to_wait_at_each_poll_holds_up_no_other(server):
+    server.accounts = {name: [event(ord(name))] for name in "abc"}
+    server.failing["/accounts/b/events"] = TOO_MANY
+    found, cursor = [], None
+    for _ in range(3):
+        ids, cursor, _ = early(accounts_of(server, "parent"), cursor)
+        found += ids
+    assert found == [ord("a"), ord("c")]
+    del server.failing["/accounts/b/events"]
+    assert early(accounts_of(server, "parent"), cursor)[0] == [ord("b")]
+
+
+def test_partitions_that_somebody_had_begin_elsewhere_do_so_whichever_poll_comes_to_them(server):
+    server.accounts = {name: [event(ord(name)), event(ord(name) + 100)] for name in "abc"}
+    ids, cursor, _ = early(accounts_of(server, "parent", max_pages=1), at(150))
+    for _ in range(2):
+        more, cursor, _ = early(accounts_of(server, "parent", max_pages=1), cursor)
+        ids += more
+    assert ids == [ord(name) + 100 for name in "abc"]
+
+
+def test_a_partition_that_fails_fails_the_poll_also_where_a_limit_ends_it(server):
+    server.accounts = {name: [event(ord(name))] for name in "abc"}
+    server.failing["/accounts/a/events"] = SERVER_ERROR
+    with pytest.raises(SourceError, match=r"1 of 3 partitions failed \(a\), the others went on"):
+        early(accounts_of(server, "parent", max_pages=1), None)
+    assert [request.path for request in server.requests][1:] == ["/accounts/a/events", "/accounts/b/events"]
+
+
+def limited(server, how, limit, **new):
+    """Asked by a declared source, or by a function."""
+    what = {"records": "items", "paging": PageNumber(), "incremental": Incremental("at", "since", start=at(0), **new)}
+    api = Rest(server.root, retry=0)
+    if how == "source":
+        return RestSource(api, "/events", **what, **limit)
+
+    def source(cursor):
+        for page in api.pages("/events", cursor=cursor, **what, **limit):
+            yield page.rows()
+
+    return source
+
+
+@pytest.mark.parametrize("limit", [{"max_pages": 1}, {"deadline": 0}], ids=str)
+@pytest.mark.parametrize("order", [None, "ascending"])
+@pytest.mark.parametrize("how", ["source", "function"])
+def test_what_is_new_behind_pages_that_are_unchanged_comes_however_few_pages_a_poll_may_ask_for(
+    how, order, limit, tmp_path
+):
+    with SinceServer([event(number) for number in range(5)], size=3) as server:
+        polls = Polls(tmp_path, limited(server, how, limit, order=order, lag="1d"))
+        for count in (5, 8, 12):
+            server.replace([event(number) for number in range(count)])
+            for _ in range(12):
+                assert polls.poll() == ("ok", None)
+            assert sorted(row["id"] for rows in polls.rows for row in rows) == list(range(count))
+        polls.close()
+
+
+@pytest.mark.parametrize("order", [None, "ascending"])
+def test_what_fills_a_page_that_was_unchanged_is_not_passed_over_where_a_poll_goes_on_behind_it(order, tmp_path):
+    with SinceServer([event(number) for number in range(2)], size=3) as server:
+        polls = Polls(tmp_path, limited(server, "source", {"max_pages": 1}, order=order))
+        for count in (2, 5, 8):
+            server.replace([event(number) for number in range(count)])
+            for _ in range(8):
+                polls.poll()
+            assert sorted(row["id"] for rows in polls.rows for row in rows) == list(range(count))
+            while '"walk"' not in str(polls.shards.cursor):  # behind the first page, which is as it was
+                assert polls.poll() == ("ok", None)
+        polls.close()
 
 
 def test_an_api_that_is_away_fails_the_poll_at_once_however_many_partitions_there_are(server):
@@ -386,6 +531,17 @@ def test_what_is_new_may_be_asked_for_in_a_list_of_the_body(server):
         source = RestSource(server.root, "/events", method="POST", json=search, incremental=how)
         with pytest.raises(ConfigError, match=f"the field '{param}' can't be set in the body"):
             poll(source)
+
+
+@pytest.mark.parametrize("param", ["n", None], ids=["param", "value"])
+def test_a_partition_is_sent_in_the_body_as_it_was_declared_beside_a_number_that_says_what_is_new(server, param):
+    new = Incremental("id", param, start=1, sent_in="json", partitions=["acme", "12", 13], partition_param="of.account")
+    given = {"incremental": new} if param else {"params": {"n": new}}
+    source = RestSource(server.root, "/events", method="POST", json={"filter": {}}, **given)
+    poll(source)
+    sent = [json.loads(request.body) for request in server.requests]
+    assert [one["of"]["account"] for one in sent[::3]] == ["acme", "12", 13], "each has three pages"
+    assert {one["n"] for one in sent} == {1}
 
 
 def test_an_answer_that_fails_is_no_partition_s_end(server):

@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 from requests.auth import HTTPBasicAuth
 
-from api2db import Rest, RestSource
+from api2db import Incremental, Rest, RestSource
 from api2db.runtime.job import End
 from api2db.sources.context import PollContext
 from api2db.sources.http import Http, HttpError
 from api2db.sources.net.auth.named import read_credentials
 from api2db.sources.net.fetcher import Fetched, Fetcher
+from api2db.sources.net.retries import Retries
 from api2db.sources.net.validators import MOST, Validators
 from api2db.sources.rest import LinkHeader, NextCursor, NextUrl, PageNumber
 from api2db.sources.rest.ask import Ask
-from tests.http_api import SERVER_ERROR, Answer, HttpApi, Record, Request
+from tests.http_api import OK, SERVER_ERROR, Answer, HttpApi, Record, Request
+from tests.sources.incremental.server import SinceServer, at, event
 from tests.sources.net.kit import Polls, get, quick, records
 
 NOT_MODIFIED = Answer(304, b"")
@@ -63,6 +65,86 @@ def tagged(tag: str, body: bytes | None = None, **headers: str) -> Answer:
 
 def conditions(api: HttpApi) -> list[tuple[str | None, str | None]]:
     return [(each.headers.get("If-None-Match"), each.headers.get("If-Modified-Since")) for each in api.requests]
+
+
+@pytest.mark.parametrize("how", ["pages", "parents"])
+def test_a_poll_that_is_put_off_is_gone_on_with_behind_what_was_unchanged(polls: Make, how: str) -> None:
+    with SinceServer([event(number) for number in range(12)], size=2) as server:
+        server.accounts = {name: [event(ord(name))] for name in "abcdef"}
+
+        def poll(**limit: Any) -> list[int]:
+            """With a budget of its own, as after a while."""
+            api = Rest(server.root, retry=Retries(max_wait_s=0.01), **limit)
+            accounts = RestSource(api, "/accounts")
+            given: dict[str, Any] = {} if how == "pages" else {"parent": accounts, "parent_fields": {"account": "id"}}
+            made = polls(RestSource(api, "/accounts/{account}/events" if given else "/events", **given))
+            had = len(made.rows)
+            outcomes.append(made.poll()[0])
+            return [row["id"] for rows in made.rows[had:] for row in rows]
+
+        outcomes = list[str]()
+        assert len(poll()) == (12 if how == "pages" else 6)
+        assert poll() == []
+        server.add(event(12))
+        server.accounts["f"].append(event(12, 600))
+        assert 12 in [row for _ in range(4) for row in poll(rate="3/s")]
+        assert outcomes[2:4] == ["waiting", "waiting"]
+
+
+@pytest.mark.parametrize("how", ["source", "function", "parents"])
+def test_a_table_that_each_poll_replaces_has_all_pages_also_after_a_poll_that_failed_on_the_way(
+    polls: Make, how: str
+) -> None:
+    with SinceServer([event(number) for number in range(6)], size=2) as server:
+        server.accounts = {
+            name: [event(number) for number in numbers] for name, numbers in (("a", (0, 1)), ("b", (2,)))
+        }
+        api = Rest(server.root, retry=0)
+        source: Any = RestSource(api, "/events")
+        if how == "function":
+            source = lambda cursor: (page.rows() for page in api.pages("/events", cursor=cursor))  # noqa: E731
+        elif how == "parents":
+            accounts = RestSource(api, "/accounts")
+            source = RestSource(api, "/accounts/{a}/events", parent=accounts, parent_fields={"a": "id"})
+        made = polls(source, replaces=True)
+        server.script(*[OK] * (2 if how == "parents" else 1), SERVER_ERROR)
+        assert [made.poll()[0], made.poll()[0]] == ["failed", "ok"]
+        whole = [[0, 1], [2], []] if how == "parents" else [[0, 1], [2, 3], [4, 5], []]
+        assert [[row["id"] for row in rows] for rows in made.rows] == [[0, 1], *whole]
+
+
+@pytest.mark.parametrize("how", ["pages", "parents", "partitions"])
+def test_a_poll_that_is_killed_where_nothing_was_new_for_long_is_gone_on_with_there(
+    polls: Make, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api2db.sources.rest.quiet.LONGEST_S", 0.0)
+    with SinceServer([event(number) for number in range(5)], size=1) as server:
+        server.accounts = {name: [event(ord(name))] for name in "abcde"}
+        api = Rest(server.root, retry=0)
+        given: dict[str, Any] = {}
+        if how != "pages":
+            given = {"parent": RestSource(api, "/accounts"), "parent_fields": {"account": "id"}}
+        if how == "partitions":
+            given["incremental"] = Incremental("at", "since", start=at(0))
+        source = RestSource(api, "/accounts/{account}/events" if given else "/events", **given)
+        killed = iter((None, None, 3))
+
+        def until_killed(cursor: Any) -> Iterator[Any]:
+            left = next(killed, None)
+            for page in source(cursor):
+                yield page
+                if left is not None and (left := left - 1) == 0:
+                    raise SystemExit
+
+        made = polls(until_killed)
+        assert [made.poll()[0] for _ in range(3)] == ["ok", "ok", "failed"]
+        asked = len(server.requests)
+        assert made.poll()[0] == "ok"
+        rest = [request for request in server.requests[asked:] if request.path != "/accounts"]
+        assert len(rest) == (5 if how == "partitions" else 2)
+        name = "events" if how == "pages" else "accounts/d/events"
+        assert (rest[0].path, rest[0].params.get("page")) == (f"/{name}", "4" if how == "pages" else None)
+        assert sum(map(len, made.rows)) == 5, "each was new once"
 
 
 @pytest.mark.parametrize("tag", ['"1"', 'W/"1"'], ids=["strong", "weak"])
