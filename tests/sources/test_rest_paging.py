@@ -13,7 +13,7 @@ import requests
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api2db import Rest, RestSource
+from api2db import Incremental, Rest, RestSource
 from api2db.errors import ConfigError, SourceError
 from api2db.sources.rest import (
     LinkHeader,
@@ -434,6 +434,24 @@ def test_what_is_said_beside_the_records_of_more_is_heard_wherever_they_are(serv
 def test_what_records_or_others_say_of_themselves_is_taken_for_no_further_page(server, params, answer, records):
     server.always(Answer(body=json.dumps(answer).encode()))
     assert ids(Rest(server.root).pages(params=params, records=records)) in ([0, 1, 2, 3], [0])
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"params": {"start": 1795302420, "step": 15}},
+        {"params": {"start": Incremental("id", start=2020), "end": 2021}},
+        {"params": {"offset": Incremental("id", start=0), "limit": 100}},
+    ],
+    ids=["a time", "a number that says what is new", "an offset that says what is new"],
+)
+def test_where_what_is_asked_for_begins_is_no_offset_of_pages(server, options):
+    server.always(body(2021, 2022))
+    assert [record["id"] for page in RestSource(server.root, **options)(None) for record in page.records] == [
+        2021,
+        2022,
+    ]
     assert len(server.requests) == 1
 
 

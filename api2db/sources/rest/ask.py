@@ -28,6 +28,7 @@ class Ask:
     url      absolute; a query it has stays as it is, before ``params``
     params   in the order they are sent; a name may come more than once
     body     with its Content-Type in ``headers``
+    bounds   parameters that say what is asked for, from when to when: whatever they are called, they turn no page
     """
 
     method: str
@@ -35,6 +36,7 @@ class Ask:
     params: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
+    bounds: frozenset[str] = frozenset()
 
     def identity(self) -> str:
         """What validators, and loops of pages, know it by: a hex digest of method, address, parameters and body.

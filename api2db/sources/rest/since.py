@@ -241,7 +241,7 @@ def taken_out(
 def asked(first: Ask, how: Incremental, params: Mapping[str, str]) -> Ask:
     """The request of a stretch."""
     if how.sent_in == "params":
-        return first.with_params(**params)
+        return replace(first.with_params(**params), bounds=frozenset(params))
     fields: dict[str, Any] = dict(params)
     for name in params:
         if name == how.partition_param:

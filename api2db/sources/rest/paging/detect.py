@@ -73,6 +73,8 @@ _LINKS: Final = ("link", "links", "_links", r"atom\:link")
 # "orders?page=2"
 _RELATIVE: Final = re.compile(r"[\w./%~-]+\?[^?=\s]+=")
 _NEXT_HEADER: Final = "X-Next-Page"
+# In seconds since 1970, of the year 2001; no list is read from so far on.
+_EARLIEST_TIME: Final = 10**9
 _NEXTS: Final = tuple(prefix + "next" for prefix in ENVELOPES)
 _NEXT_NUMBERS: Final = tuple(prefix + name for prefix in ENVELOPES for name in ("next_page", "nextPage"))
 _RELATIONS: Final = frozenset(("next", "prev", "previous", "first", "last"))
@@ -224,7 +226,7 @@ def _by_params(answered: Answered, body: object) -> Paging | None:
     """The request itself says a page or an offset."""
     first = answered.first
     has_more = next((path for path in MORE if isinstance(value_at(body, path), bool)), None)
-    page = next((name for name in _PAGE_PARAMS if number_of(first.param(name)) is not None), None)
+    page = next((name for name in _PAGE_PARAMS if _place(first, name) is not None), None)
     if page is not None:
         usual = "page[size]" if page == "page[number]" else "per_page"
         size = next((name for name in _SIZE_PARAMS if number_of(first.param(name))), usual)
@@ -237,7 +239,7 @@ def _by_params(answered: Answered, body: object) -> Paging | None:
             has_more=has_more,
         )
     limit = next((name for name in _LIMIT_PARAMS if number_of(first.param(name))), None)
-    offset = next((name for name in _OFFSET_PARAMS if number_of(first.param(name)) is not None), None)
+    offset = next((name for name in _OFFSET_PARAMS if _place(first, name) is not None), None)
     total = first_number(body, TOTALS)
     if offset is None and (limit is None or (total is None and value_at(body, "offset") is None)):
         return None
@@ -254,6 +256,12 @@ def _by_params(answered: Answered, body: object) -> Paging | None:
         total=total if start <= 1 else None,
         has_more=has_more,
     )
+
+
+def _place(first: Ask, name: str) -> int | None:
+    """Where a parameter says that pages begin; ``start=1795302420`` says a time."""
+    number = None if name in first.bounds else number_of(first.param(name))
+    return number if number is not None and number < _EARLIEST_TIME else None
 
 
 def _page_param(first: Ask) -> str:
