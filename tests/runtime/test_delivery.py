@@ -120,8 +120,8 @@ class SlowSink(MemorySink):
         return super().load(batches, quarantine)
 
 
-@pytest.mark.parametrize(("load_s", "rest_s"), [(0.0, 0.0), (0.03, 0.03), (5.0, REST_S)])
-def test_a_stream_that_keeps_up_rests_as_long_as_its_load_took_so_that_small_batches_share_the_next(
+@pytest.mark.parametrize(("load_s", "rest_s"), [(0.0, 0.0), (0.03, 0.06), (5.0, REST_S)])
+def test_a_stream_that_keeps_up_rests_twice_as_long_as_its_load_took_so_that_small_batches_share_the_next(
     make, load_s, rest_s
 ):
     bench = make(SlowSink())
