@@ -27,8 +27,8 @@ GROUP_BYTES = 24 * 2**20
 GROUP_SHARDS = 500
 GROUP = Limits(GROUP_ROWS, GROUP_BYTES, GROUP_SHARDS)
 
-# Once all that waited is in, a stream rests for twice as long as that load took, this long at most: what comes thick and fast
-# then shares loads, and its polls have the processor meanwhile. Behind a backlog nothing rests.
+# Once all that waited is in, a stream rests for twice as long as that load took, this long at most: what comes thick
+# and fast then shares loads, and its polls have the processor meanwhile. Behind a backlog nothing rests.
 REST_S = 0.1
 
 # A stopped stream looks again this often: a password may have been mended, and nobody is on call.
@@ -208,7 +208,9 @@ class Delivery:
             self.failed(error, lane)
         else:
             self._succeeded(lane)
-            self._rests_until = self.clock() + min(2 * (self.clock() - began), REST_S) if len(taken.shards) == there else 0.0
+            self._rests_until = (
+                self.clock() + min(2 * (self.clock() - began), REST_S) if len(taken.shards) == there else 0.0
+            )
             self._report(receipts)
 
     def _deliver(self, lane: Lane, taken: Taken) -> list[Receipt]:
